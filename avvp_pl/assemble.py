@@ -1,0 +1,121 @@
+"""From a configuration to objects: the only place that knows both."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import RichProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from avvp_pl.data.module import ParsingData
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+from avvp_pl.methods.base import ParsingModule
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Seed everything, set the number of threads, and silence what is noise on every run."""
+    random.seed(cfg.seed)
+    np.random.seed(cfg.seed)  # noqa: NPY002 - libraries may use the global generator
+    torch.manual_seed(cfg.seed)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    for message in ("does not have many workers", "LeafSpec", "log_every_n_steps"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def build_videos(
+    cfg: DictConfig, splits: Collection[str] = ("train", "val", "test"), truth_required: bool = True
+) -> ParsingSet:
+    """The wanted splits of the data set ``cfg.data``."""
+    videos: ParsingSet = instantiate(
+        cfg.data.source, splits=list(splits), truth_required=truth_required, _convert_="all"
+    )
+    return videos
+
+
+def build_data(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
+    """Loaders of these videos."""
+    return ParsingData(videos, cfg.data.batch_size, cfg.data.eval_batch_size, cfg.seed)
+
+
+def build_method(cfg: DictConfig, videos: ParsingSet) -> ParsingModule:
+    """The method ``cfg.method`` around the network ``cfg.network``, sized for these videos."""
+    torch.manual_seed(cfg.seed)  # the same start whatever the data drew before
+    modalities = {name: list(streams) for name, streams in videos.modalities.items()}
+    network = instantiate(
+        cfg.network,
+        modalities=modalities,
+        stream_dims=videos.stream_dims,
+        num_events=len(videos.events),
+        _convert_="all",
+    )
+    method: ParsingModule = instantiate(
+        cfg.method, network=network, modalities=list(modalities), events=list(videos.events), _convert_="all"
+    )
+    return method
+
+
+def build_trainer(cfg: DictConfig, **more: Any) -> pl.Trainer:
+    """The trainer with the configured callbacks and loggers; a progress bar where someone can see it."""
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar(leave=False))
+    loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers, enable_progress_bar=sys.stdout.isatty(), **more
+    )
+    return trainer
+
+
+def load_checkpoint(file: str) -> tuple[dict[str, Any], DictConfig]:
+    """A checkpoint of a run and the configuration that it was trained with."""
+    path = Path(file)
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        trained = OmegaConf.create(checkpoint["config"])
+    except FileNotFoundError:
+        raise InputError(f"{path.absolute()}: no such checkpoint") from None
+    except Exception as error:  # torch raises a dozen kinds on a damaged or foreign file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path.absolute()}: not a checkpoint of avvp_pl.train ({reason})") from None
+    assert isinstance(trained, DictConfig)
+    return checkpoint, trained
+
+
+def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> tuple[DictConfig, ParsingSet, ParsingModule]:
+    """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training."""
+    checkpoint, trained = load_checkpoint(cfg.checkpoint)
+    if cfg.data is not None:
+        trained.data = cfg.data
+    if cfg.inference is not None:
+        if "inference" not in trained.method and cfg.inference != "classifier":
+            raise InputError(f"inference={cfg.inference}: {trained.name} has no prototypes; only ppl methods have")
+        if "inference" in trained.method:
+            trained.method.inference = cfg.inference
+    trained.trainer = OmegaConf.merge(trained.trainer, cfg.trainer)
+    trained.callbacks, trained.logger, trained.paths = cfg.callbacks, {}, cfg.paths
+    videos = build_videos(trained, splits, truth_required)
+    if list(videos.events) != checkpoint["events"]:
+        raise InputError(
+            f"{cfg.checkpoint} was trained on {len(checkpoint['events'])} events that are not those of the data "
+            f"({len(videos.events)}); give the data of the same events in the same order (data/classes.txt)"
+        )
+    method = build_method(trained, videos)
+    expected, found = checkpoint["stream_dims"], videos.stream_dims
+    if expected != found:
+        raise InputError(f"{cfg.checkpoint} was trained on streams {expected}, the data has {found}")
+    method.load_state_dict(checkpoint["state_dict"])
+    return trained, videos, method

@@ -1,0 +1,1 @@
+"""When things happen: pseudo labels refreshed, files written, panels logged."""

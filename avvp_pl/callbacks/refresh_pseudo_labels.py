@@ -1,0 +1,142 @@
+"""When pseudo labels are made: at the start of every epoch from the method's ``start_epoch`` on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.files import append_rows
+from avvp_pl.methods.npl import NPL, Refresh
+from avvp_pl.pseudo_labels import kmeans_device
+from avvp_pl.pseudo_labels.em import bound
+
+log = logging.getLogger(__name__)
+
+
+class RefreshPseudoLabels(pl.Callback):
+    """Ask the method for new pseudo labels, and report what they cost and how good they are.
+
+    Logged each epoch: ``labelling/*`` (seconds of each part, and their share of the epoch's training time),
+    ``pseudo_labels/*`` (key segments, prototypes and, where the training truth is known, precision, recall and
+    F1 per modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts per event
+    go to ``pseudo_labels.csv`` in ``directory``.
+    """
+
+    def __init__(self, directory: str, monitor: str = "val/segment/type_av") -> None:
+        self.path = Path(directory) / "pseudo_labels.csv"
+        self.monitor = monitor
+        self.best = float("-inf")
+        self.warned: set[str] = set()
+        self.labelling_seconds = 0.0
+        self.training_started = 0.0
+        self.training_seconds = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say where k-means runs."""
+        if isinstance(pl_module, NPL):
+            log.info("k-means runs on the %s", kmeans_device())
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refresh."""
+        self.training_started = time.perf_counter()
+        self.labelling_seconds = 0.0
+        if not isinstance(pl_module, NPL) or trainer.current_epoch < pl_module.start_epoch:
+            return
+        videos: VideoSet = trainer.datamodule.train  # type: ignore[attr-defined]
+        report = pl_module.refresh(videos)
+        self.labelling_seconds = sum(report.seconds.values())
+        logged = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
+        logged["labelling/seconds"] = self.labelling_seconds
+        assert pl_module.pseudo_labels is not None
+        assert report.segment_probs is not None
+        logged["train/em/bound"] = _mean_bound(report.segment_probs, pl_module.pseudo_labels, videos)
+        if videos.truth is not None:
+            logged |= label_quality(pl_module.pseudo_labels, videos.truth, pl_module.modalities)
+        for sign, counts in report.segments.items():
+            logged[f"pseudo_labels/{sign}_segments"] = float(counts.sum())
+            logged[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
+        pl_module.log_dict(logged, on_step=False, on_epoch=True, rank_zero_only=True)
+        if report.segments and trainer.is_global_zero:
+            self._report_events(report, pl_module.events, trainer.current_epoch)
+        self.training_started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Keep the time; the last call of an epoch stands."""
+        self.training_seconds = time.perf_counter() - self.training_started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare the time of labelling with that of training on the labels."""
+        if self.labelling_seconds:
+            share = self.labelling_seconds / self.training_seconds
+            pl_module.log("labelling/share_of_training", share, rank_zero_only=True)
+            log.info(
+                "epoch %d: labelling took %.2f s, %.2f of training (%.2f s)",
+                trainer.current_epoch,
+                self.labelling_seconds,
+                share,
+                self.training_seconds,
+            )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell the method when its validation score is the best so far."""
+        score = trainer.callback_metrics.get(self.monitor)
+        if isinstance(pl_module, NPL) and score is not None and not trainer.sanity_checking and score > self.best:
+            self.best = float(score)
+            pl_module.keep_best()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue."""
+        self.best = state_dict["best"]
+
+    def _report_events(self, report: Refresh, events: tuple[str, ...], epoch: int) -> None:
+        columns = {
+            f"{sign}_{kind}": counts[sign].tolist()
+            for kind, counts in (("segments", report.segments), ("prototypes", report.prototypes))
+            for sign in ("positive", "negative")
+        }
+        rows = [
+            {"epoch": epoch, "event": event, **{name: column[c] for name, column in columns.items()}}
+            for c, event in enumerate(events)
+        ]
+        append_rows(self.path, rows, replacing="epoch")
+        for row in rows:
+            event = str(row["event"])
+            if not row["positive_segments"] and event not in self.warned:
+                self.warned.add(event)
+                log.warning("%s has no positive segments, so its pseudo labels are 0", event)
+
+
+def label_quality(
+    pseudo_labels: Tensor, truth: Tensor, modalities: tuple[str, ...]
+) -> dict[str, float]:
+    """Precision, recall and F1 of [pseudo_labels >= 0.5] per modality, over all segments and events, in percent."""
+    found = pseudo_labels >= 0.5
+    quality = {}
+    for m, modality in enumerate(modalities):
+        hits, predicted, true = (x[:, :, m].sum().item() for x in (found & truth, found, truth))
+        quality[f"pseudo_labels/{modality}/precision"] = 100 * hits / max(predicted, 1)
+        quality[f"pseudo_labels/{modality}/recall"] = 100 * hits / max(true, 1)
+        quality[f"pseudo_labels/{modality}/f1"] = 200 * hits / max(predicted + true, 1)
+    return quality
+
+
+def _mean_bound(segment_probs: Tensor, pseudo_labels: Tensor, videos: VideoSet) -> float:
+    """Eq. (14), mean over videos and events, in pieces of videos."""
+    modalities = segment_probs.shape[2]
+    total = torch.zeros((), dtype=torch.float64)
+    columns = (segment_probs, pseudo_labels, videos.weak_labels, videos.mask)
+    for probs, labels, weak, mask in zip(*(column.split(1024) for column in columns), strict=True):
+        real = mask.repeat_interleave(modalities, dim=1)
+        total += bound(probs.flatten(1, 2), labels.flatten(1, 2), weak, real).double().sum().cpu()
+    return float(total) / videos.weak_labels.numel()

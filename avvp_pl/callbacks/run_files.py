@@ -1,0 +1,56 @@
+"""The files of a run folder that the trainer does not write: scores and predictions of the test videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from avvp_pl.data.annotations import write_timelines
+from avvp_pl.data.module import ParsingData
+from avvp_pl.methods.base import ParsingModule
+from avvp_pl.scores import write_scores
+from avvp_pl.types import Batch
+
+
+class RunFiles(pl.Callback):
+    """Write ``scores.json`` and ``predictions/MODALITY.csv`` of the test videos into ``directory``."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        self.parsed: list[tuple[Tensor, Tensor]] = []
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        """Collect the timelines."""
+        self.parsed.append((batch.index.cpu(), outputs.cpu()))
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put them in the order of the split, from all processes, and write."""
+        gathered = [self.parsed]
+        if trainer.world_size > 1:
+            gathered = [[] for _ in range(trainer.world_size)]
+            dist.all_gather_object(gathered, self.parsed)
+        parsed, self.parsed = [pair for part in gathered for pair in part], []
+        if not trainer.is_global_zero:
+            return
+        data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
+        names, events = data.splits["test"].names, data.videos.events
+        index, timelines = (torch.cat(column) for column in zip(*parsed, strict=True))
+        ordered = timelines[index.argsort()].numpy()
+        for m, modality in enumerate(data.videos.modalities):
+            write_timelines(
+                self.directory / "predictions" / f"{modality}.csv",
+                names,
+                ordered[:, :, m],
+                events,
+                data.videos.segment_seconds,
+            )
+        assert isinstance(pl_module, ParsingModule)
+        assert pl_module.test_scores is not None
+        write_scores(self.directory / "scores.json", pl_module.test_scores, events)

@@ -1,0 +1,98 @@
+"""What all commands share: the configuration, settings checked before any work, errors as messages, exit codes.
+
+0 done; 2 bad input or settings, one message on stderr and no traceback unless ``debug=true``; 130 and 143 after
+SIGINT and SIGTERM; 1 anything else. Nothing heavy is imported here, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from avvp_pl.errors import InputError, nearest
+from avvp_pl.settings import check_settings, check_sweep, unknown_key
+
+Task = Callable[[DictConfig], Any]
+
+# Where `+key=value` may add what the configuration does not list: arguments that other libraries take.
+EXTENSIBLE = ("trainer.", "logger.", "callbacks.", "hydra.", "hydra/")
+
+
+def config_dir() -> Path:
+    """``conf/``: inside the package of an installed wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def command(name: str, task: Task) -> Callable[[], None]:
+    """The ``main`` of ``python -m avvp_pl.NAME``: Hydra with ``conf/NAME.yaml`` around ``task``."""
+
+    def checked(cfg: DictConfig) -> Any:
+        _check_additions(HydraConfig.get().overrides.task)
+        check_settings(cfg)
+        return task(cfg)
+
+    def main() -> None:
+        # Hydra would print errors in its own words and exit with 1; this hands them to the lines below
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        arguments = sys.argv[1:]
+        try:
+            if {"-m", "--multirun"} & set(arguments):
+                check_sweep([argument for argument in arguments if not argument.startswith("-")])
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            if "debug=true" in arguments:
+                traceback.print_exc()
+            print(f"avvp_pl.{name}: {_explain(error, name)}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return main
+
+
+def _explain(error: Exception, name: str) -> str:
+    """One message for a user."""
+    root = error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options or [])
+        return f"there is no {group or 'config'} {choice!r}.{nearest(choice, options)} There are: {', '.join(options)}"
+    key = getattr(root, "full_key", None)
+    if isinstance(root, OmegaConfBaseException) and key and "not in struct" in str(root):
+        return unknown_key(_plain_config(name), str(key))
+    if isinstance(root, OmegaConfBaseException):
+        if "Missing mandatory value" in str(root):
+            return f"{key} must be given: {key}=..."
+        return f"{error} {root}".strip() if root is not error else str(root)
+    return str(error)
+
+
+def _check_additions(overrides: list[str]) -> None:
+    """Refuse ``+key=value`` where it would be a mistyped group or an argument that nothing takes."""
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group
+        if override.is_add() and key not in groups and not key.startswith(EXTENSIBLE):
+            raise InputError(f"there is no group or setting {key!r} to add.{nearest(key, groups)}")
+
+
+def _plain_config(name: str) -> DictConfig:
+    """The configuration without overrides, to look for keys in."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose(name)

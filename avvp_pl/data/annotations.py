@@ -1,0 +1,186 @@
+"""Reading and writing LLP-format annotation tables (tab-separated, one header line).
+
+Weak labels: ``filename, event_labels`` (comma-separated). Timelines: ``filename, onset, offset, event_labels``,
+one event a row, in seconds, the offset exclusive. What is wrong raises :class:`InputError` with file and line;
+what is merely odd is counted in an :class:`Oddities` and mended as the public scoring code does.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from avvp_pl.errors import InputError, nearest
+from avvp_pl.files import atomic_write
+
+Timelines: TypeAlias = dict[str, npt.NDArray[np.bool_]]
+Oddities: TypeAlias = Counter[str]
+
+
+def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> dict[str, list[int]]:
+    """Event numbers of each listed video, in the order of the file."""
+    numbers = {event: number for number, event in enumerate(events)}
+    labels: dict[str, list[int]] = {}
+    for line, row in _rows(path, ("filename", "event_labels")):
+        name = row["filename"]
+        if name in labels:
+            raise InputError(f"{path}, line {line}: {name!r} is listed twice; remove one of the rows")
+        named = [event for event in row["event_labels"].split(",") if event]
+        found = [_number(event, numbers, path, line) for event in named]
+        labels[name] = sorted(set(found))
+        oddities[f"{path.name}: rows with an event named twice (counted once)"] += len(found) > len(labels[name])
+        oddities[f"{path.name}: videos without any event"] += not found
+    if not labels:
+        raise InputError(f"{path}: no rows; it must list at least one video")
+    return labels
+
+
+def read_names(path: Path) -> list[str]:
+    """The listed videos of a weak-label table (or of one that has the ``filename`` column only)."""
+    names = [row["filename"] for _, row in _rows(path, ("filename",))]
+    if not names:
+        raise InputError(f"{path}: no rows; it must list at least one video")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InputError(f"{path}: {name!r} is listed {count} times; remove all rows but one")
+    return names
+
+
+def read_events(path: Path, column: str = "event_labels") -> set[str]:
+    """All events that a table names."""
+    return {event for _, row in _rows(path, (column,)) for event in row[column].split(",") if event}
+
+
+def read_timelines(
+    path: Path, events: Sequence[str], segments: int, oddities: Oddities, segment_seconds: float = 1.0
+) -> Timelines:
+    """Which segments show which event, [segments, C] for each video that the table names.
+
+    Overlapping and adjacent rows are united, rows that end where or before they start cover nothing, time past the
+    end is cut off, and fractions of a segment are truncated: all as in the public scoring code, all counted.
+    """
+    numbers = {event: number for number, event in enumerate(events)}
+    timelines: Timelines = {}
+    for line, row in _rows(path, ("filename", "onset", "offset", "event_labels")):
+        times = [_time(row[column], column, path, line) / segment_seconds for column in ("onset", "offset")]
+        onset, offset = (math.floor(time) for time in times)
+        event = _number(row["event_labels"], numbers, path, line)
+        timeline = timelines.setdefault(row["filename"], np.zeros((segments, len(events)), dtype=bool))
+        here = timeline[onset:offset, event]
+        label = f"{path.name}: rows that"
+        oddities[f"{label} start where they end (ignored)"] += onset == offset
+        oddities[f"{label} end before they start (ignored)"] += offset < onset
+        oddities[f"{label} overlap another of the same event (united)"] += bool(here.any())
+        oddities[f"{label} reach past the end (cut off)"] += offset > segments
+        oddities[f"{label} do not start or end with a segment (truncated)"] += times != [onset, offset]
+        here[:] = True
+    return timelines
+
+
+def write_timelines(
+    path: Path,
+    names: Iterable[str],
+    timelines: npt.NDArray[np.bool_],
+    events: Sequence[str],
+    segment_seconds: float = 1.0,
+) -> None:
+    """Write [N, T, C] timelines as rows of maximal runs, sorted by video, then event, then time."""
+    with atomic_write(path) as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(("filename", "onset", "offset", "event_labels"))
+        for name, timeline in zip(names, timelines, strict=True):
+            for event, onset, offset in runs(timeline):
+                writer.writerow(
+                    (name, f"{onset * segment_seconds:g}", f"{offset * segment_seconds:g}", events[event])
+                )
+
+
+def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Maximal runs of a [T, C] timeline as (event, onset, offset), the offset exclusive.
+
+    >>> runs(np.array([[1], [1], [0], [1]], dtype=bool))
+    [(0, 0, 2), (0, 3, 4)]
+    """
+    edges = np.diff(np.pad(timeline.astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # [C, T + 1]
+    starts, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    return [(int(e), int(on), int(off)) for (e, on), (_, off) in zip(starts, ends, strict=True)]
+
+
+def stack_timelines(
+    names: Sequence[str], modalities: Mapping[str, Timelines], segments: int, num_events: int
+) -> npt.NDArray[np.bool_]:
+    """Timelines of the named videos, [N, T, M, C]; a video that a table does not name is empty."""
+    empty = np.zeros((segments, num_events), dtype=bool)
+    tracks = [np.stack([timelines.get(name, empty) for name in names]) for timelines in modalities.values()]
+    return np.stack(tracks, axis=2)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """The events of a classes file, one a line."""
+    events = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+    if not events:
+        raise InputError(f"{path}: empty; write one event a line")
+    for event, count in Counter(events).items():
+        if count > 1:
+            raise InputError(f"{path}: {event!r} stands there {count} times; keep one")
+    return events
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    """Line number and cells of every row; checks the header and that every row is as wide as it."""
+    lines = _text(path).splitlines()
+    header = [cell.strip() for cell in lines[0].split("\t")] if lines else []
+    missing = [column for column in columns if column not in header]
+    if missing:
+        hint = " It looks comma-separated; use tabs." if lines and "," in lines[0] else ""
+        raise InputError(
+            f"{path}: the header must have the tab-separated columns {', '.join(columns)}; "
+            f"it lacks {', '.join(missing)}.{hint}"
+        )
+    for line, text in enumerate(lines[1:], start=2):
+        if not text.strip():
+            continue
+        cells = [cell.strip() for cell in text.split("\t")]
+        if len(cells) < len(header):  # an empty last cell may have been stripped by an editor
+            cells += [""] * (len(header) - len(cells)) if len(cells) == len(header) - 1 else []
+        if len(cells) != len(header):
+            raise InputError(f"{path}, line {line}: {len(cells)} tab-separated cells, the header has {len(header)}")
+        row = dict(zip(header, cells, strict=True))
+        if not row["filename"] and "filename" in columns:
+            raise InputError(f"{path}, line {line}: the filename is empty")
+        yield line, row
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+
+
+def _number(event: str, numbers: Mapping[str, int], path: Path, line: int) -> int:
+    if event not in numbers:
+        raise InputError(
+            f"{path}, line {line}: {event!r} is not among the {len(numbers)} events.{nearest(event, numbers)} "
+            "Other events than LLP's are listed in data/classes.txt, one a line."
+        )
+    return numbers[event]
+
+
+def _time(text: str, column: str, path: Path, line: int) -> float:
+    try:
+        time = float(text)
+    except ValueError:
+        time = math.nan
+    if not math.isfinite(time) or time < 0:
+        raise InputError(f"{path}, line {line}: {column} is {text!r}; it must be seconds from the start, 0 or more")
+    return time

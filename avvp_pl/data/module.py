@@ -1,0 +1,52 @@
+"""A data set as Lightning wants it: loaders of whole batches, resident on the GPU where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+
+from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
+from avvp_pl.types import Batch
+
+
+class ParsingData(pl.LightningDataModule):
+    """Batches of a :class:`ParsingSet`; ``seed`` and the epoch decide the order of training."""
+
+    def __init__(self, videos: ParsingSet, batch_size: int, eval_batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.videos = videos
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.splits: dict[str, VideoSet] = dict(videos.splits)
+
+    def setup(self, stage: str) -> None:
+        """Move the videos to the training device once, so that no batch is ever copied to it."""
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            self.splits = {name: split.to(device) for name, split in self.splits.items()}
+
+    @property
+    def train(self) -> VideoSet:
+        """The training videos."""
+        return self.splits["train"]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches of training videos."""
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation videos in order."""
+        return self._loader("val", self.eval_batch_size, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test videos in order."""
+        return self._loader("test", self.eval_batch_size, shuffle=False)
+
+    def _loader(self, split: str, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
+        videos, ranks = self.splits[split], {}
+        if self.trainer is not None:
+            ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks)
+        # batch_size=None: the sampler hands whole batches of row numbers to VideoSet.__getitem__
+        return DataLoader(videos, sampler=order, batch_size=None)

@@ -1,0 +1,209 @@
+"""The embedded data set: made from a seed in seconds, with LLP's label statistics and known segment labels.
+
+Which events occur, in which modality, when and for how long follows the counts of the LLP tables (measured on
+the published CSVs). What segments look like is made up, in the spirit of real features: each event has several
+modes a modality, confusable with those of its family; it comes and goes in strength and is at times faint; every
+video has a background of its own; streams see all this through a random projection, in noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from avvp_pl.data.llp import LLP_EVENTS
+from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.errors import InputError
+
+Array = npt.NDArray[np.float32]
+
+# How many LLP training videos have each event, in the order of LLP_EVENTS.
+EVENT_COUNTS = (
+    4988, 624, 528, 761, 192, 343, 455, 218, 299, 602, 186, 1172, 437, 1457, 495, 146, 445, 224, 411, 587, 503, 99,
+    430, 291, 164,
+)  # fmt: skip
+LABELS_A_VIDEO = (0.403, 0.588, 0.009)  # share of training videos with 1, 2, 3 events
+# Of the (video, event) pairs of the eval tables: percent only heard, percent only seen; the rest is both.
+HEARD_ONLY = (77, 1, 59, 8, 5, 6, 5, 17, 2, 19, 18, 31, 7, 17, 6, 22, 25, 7, 5, 9, 8, 42, 17, 0, 43)
+SEEN_ONLY = (0, 22, 4, 13, 31, 2, 18, 0, 0, 6, 5, 0, 5, 3, 1, 0, 1, 2, 11, 2, 10, 0, 1, 2, 4)
+# How many pairs are active for 1 ... 10 seconds, and in 1 ... 4 runs.
+SECONDS_HEARD = (186, 235, 206, 243, 203, 210, 219, 203, 205, 1324)
+SECONDS_SEEN = (64, 93, 101, 102, 89, 115, 93, 103, 78, 1371)
+RUNS_HEARD = (2539, 553, 123, 19)
+RUNS_SEEN = (1969, 203, 32, 5)
+LLP_SECONDS = 10
+SEEN_WHILE_HEARD = 0.85  # how often what is seen grows out of what is heard instead of having times of its own
+
+LATENT_DIM = 64
+MODES = 4
+FAMILIES = 6
+BACKGROUNDS = 24
+
+
+def generate(
+    sizes: Mapping[str, int],
+    streams: Mapping[str, int],
+    modalities: Mapping[str, Sequence[str]],
+    seed: int,
+    segments: int = LLP_SECONDS,
+    noise: float = 0.55,
+    splits: Sequence[str] = ("train", "val", "test"),
+    truth_required: bool = True,
+) -> ParsingSet:
+    """Make ``sizes[split]`` videos a split, with streams of the given dimensions.
+
+    ``modalities`` must be ``audio`` and ``visual``, each with its streams. ``noise`` is the noise's strength in
+    every stream. The same arguments give the same bits; a split does not depend on the sizes of the others.
+    ``truth_required`` is there for the sake of one signature with real data: the truth is always known.
+    """
+    if list(modalities) != ["audio", "visual"]:
+        raise InputError(f"data.modalities: synthetic data has audio and visual, in this order, not {list(modalities)}")
+    world = _World(np.random.default_rng([seed, 0]), streams, modalities, noise)
+    made = {
+        split: world.videos(np.random.default_rng([seed, 1 + number]), split, sizes[split], segments)
+        for number, split in enumerate(("train", "val", "test"))
+        if split in splits
+    }
+    return ParsingSet(
+        events=LLP_EVENTS,
+        modalities={name: tuple(names) for name, names in modalities.items()},
+        train=made.get("train"),
+        val=made.get("val"),
+        test=made.get("test"),
+    )
+
+
+class _World:
+    """What is the same for all videos: how events and backgrounds look, and how streams see them."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        streams: Mapping[str, int],
+        modalities: Mapping[str, Sequence[str]],
+        noise: float,
+    ) -> None:
+        self.modalities, self.noise = modalities, noise
+        events = len(LLP_EVENTS)
+        family = _unit(rng.standard_normal((2, FAMILIES, MODES, LATENT_DIM)))[:, np.arange(events) % FAMILIES]
+        own = _unit(rng.standard_normal((2, events, MODES, LATENT_DIM)))
+        self.modes = _unit(own + 0.8 * family)  # [M, C, modes, latent]
+        self.backgrounds = _unit(rng.standard_normal((2, BACKGROUNDS, LATENT_DIM)))
+        self.projections = {
+            name: (rng.standard_normal((LATENT_DIM, dim)) / np.sqrt(LATENT_DIM)).astype(np.float32)
+            for name, dim in streams.items()
+        }
+
+    def videos(self, rng: np.random.Generator, split: str, count: int, segments: int) -> VideoSet:
+        """Draw labels, then what each segment looks like."""
+        labels = [_draw_events(rng) for _ in range(count)]
+        weak_labels = np.zeros((count, len(LLP_EVENTS)), dtype=np.float32)
+        truth = np.zeros((count, segments, 2, len(LLP_EVENTS)), dtype=bool)
+        latent = self._background(rng, count, segments)  # [N, T, M, latent]
+        for video, events in enumerate(labels):
+            weak_labels[video, events] = 1
+            for event in events:
+                timeline = _draw_timeline(rng, event, segments)  # [T, M]
+                truth[video, :, :, event] = timeline
+                mode = rng.integers(MODES, size=2)
+                strength = rng.lognormal(0.0, 0.25, size=(segments, 2)) * rng.choice((1.0, 0.4), (segments, 2), p=(0.75, 0.25))
+                looks = self.modes[[0, 1], event, mode]  # [M, latent]
+                latent[video] += (timeline * strength)[..., None] * looks
+        features_in = {}
+        for modality, names in enumerate(self.modalities.values()):
+            for name in names:
+                projection = self.projections[name]
+                stream = rng.standard_normal((count, segments, projection.shape[1]), dtype=np.float32)
+                stream *= self.noise
+                for start in range(0, count, 512):  # in pieces: a paper-size stream is 800 MB once, not twice
+                    part = slice(start, start + 512)
+                    stream[part] += latent[part, :, modality].astype(np.float32) @ projection
+                features_in[name] = torch.from_numpy(stream)
+        return VideoSet(
+            names=tuple(f"synthetic_{split}_{video:06d}" for video in range(count)),
+            features_in=features_in,
+            mask=torch.ones(count, segments, dtype=torch.bool),
+            weak_labels=torch.from_numpy(weak_labels),
+            truth=torch.from_numpy(truth),
+        )
+
+    def _background(self, rng: np.random.Generator, count: int, segments: int) -> npt.NDArray[np.float64]:
+        """Two backgrounds a video and modality, blending into each other over its time."""
+        picks = rng.integers(BACKGROUNDS, size=(2, count, 2))
+        first, second = (self.backgrounds[[0, 1], pick] for pick in picks)  # each [N, M, latent]
+        blend = np.linspace(0, 1, segments)[:, None, None]
+        return 0.6 * ((1 - blend) * first[:, None] + blend * second[:, None])
+
+
+def _draw_events(rng: np.random.Generator) -> list[int]:
+    """The events of one video. LLP's two-event videos nearly all pair an event with Speech."""
+    count = 1 + int(rng.choice(3, p=LABELS_A_VIDEO))
+    weights = np.array(EVENT_COUNTS, dtype=float)
+    if count == 1:
+        weights[0] *= 0.06
+        return [int(rng.choice(len(weights), p=weights / weights.sum()))]
+    with_speech = rng.random() < 0.83
+    weights[0] = 0
+    others = rng.choice(len(weights), count - with_speech, replace=False, p=weights / weights.sum())
+    return [0] * with_speech + [int(event) for event in others]
+
+
+def _draw_timeline(rng: np.random.Generator, event: int, segments: int) -> npt.NDArray[np.bool_]:
+    """When an event is heard and when it is seen, [T, 2]; at least one of the two, somewhere."""
+    heard, seen = HEARD_ONLY[event] / 100, SEEN_ONLY[event] / 100
+    kind = rng.choice(3, p=(heard, seen, 1 - heard - seen))
+    timeline = np.zeros((segments, 2), dtype=bool)
+    quantile = rng.random()  # an event that is heard for long is seen for long
+    if kind != 1:
+        timeline[:, 0] = _draw_runs(rng, _length(SECONDS_HEARD, quantile, segments), RUNS_HEARD, segments)
+    if kind != 0:
+        length = _length(SECONDS_SEEN, quantile, segments)
+        if kind == 2 and rng.random() < SEEN_WHILE_HEARD:
+            timeline[:, 1] = _grow(rng, timeline[:, 0], length)
+        else:
+            timeline[:, 1] = _draw_runs(rng, length, RUNS_SEEN, segments)
+    return timeline
+
+
+def _grow(rng: np.random.Generator, active: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.bool_]:
+    """Widen runs at random edges until ``length`` segments are active."""
+    grown = active.copy()
+    while grown.sum() < length:
+        before, after = np.append(False, grown[:-1]), np.append(grown[1:], False)
+        grown[rng.choice(np.flatnonzero(~grown & (before | after)))] = True
+    return grown
+
+
+def _length(seconds: Sequence[int], quantile: float, segments: int) -> int:
+    """A quantile of LLP's seconds, scaled to the length of the video: for how many segments an event is active."""
+    drawn = 1 + int(np.searchsorted(np.cumsum(seconds) / sum(seconds), quantile))
+    return max(1, round(min(drawn, len(seconds)) * segments / LLP_SECONDS))
+
+
+def _draw_runs(
+    rng: np.random.Generator, total: int, run_counts: Sequence[int], segments: int
+) -> npt.NDArray[np.bool_]:
+    """One modality's activity, [T]: ``total`` segments, in LLP's number of runs as far as they fit."""
+    free = segments - total
+    wanted = 1 + int(rng.choice(len(run_counts), p=np.array(run_counts) / sum(run_counts)))
+    number = min(wanted, total, free + 1)
+    cuts = np.sort(rng.choice(total - 1, number - 1, replace=False)) + 1 if number > 1 else np.array([], dtype=int)
+    lengths = np.diff(np.concatenate([[0], cuts, [total]]))
+    # gaps: at least one segment between runs, the rest spread at random before, between and after
+    spare = np.bincount(rng.integers(number + 1, size=free - (number - 1)), minlength=number + 1)
+    gaps = spare + np.array([0] + [1] * (number - 1) + [0])
+    timeline = np.zeros(segments, dtype=bool)
+    position = 0
+    for gap, length in zip(gaps[:-1], lengths, strict=True):
+        position += gap
+        timeline[position : position + length] = True
+        position += length
+    return timeline
+
+
+def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    normalized: npt.NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return normalized

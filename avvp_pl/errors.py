@@ -1,0 +1,20 @@
+"""The one error of bad input: a message a user can act on, and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given by the user is wrong; the message names the file, row or key, and the mend."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the closest of ``names``, or nothing if none is close.
+
+    >>> nearest("Speach", ["Speech", "Dog"])
+    " Did you mean 'Speech'?"
+    """
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

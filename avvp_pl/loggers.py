@@ -1,0 +1,47 @@
+"""``metrics.csv``: one row an epoch, everything that was logged in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from avvp_pl.files import append_rows
+
+
+class EpochCSVLogger(Logger):
+    """Rows of metrics by epoch, on disk after every epoch; a resumed run goes on below the rows it had.
+
+    Lightning's own CSV logger writes training and validation into different rows and deletes the file of an
+    interrupted run.
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self.path = Path(directory) / "metrics.csv"
+        self.row: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Part of no path: checkpoints have a folder of their own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Part of no path."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Complete the row of the epoch."""
+        epoch = int(metrics["epoch"])
+        if epoch != self.row.get("epoch"):
+            self.row = {"epoch": epoch}
+        self.row |= {name: value for name, value in metrics.items() if name != "epoch"}
+        self.row["step"] = step
+        append_rows(self.path, [self.row], replacing="epoch")
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """``config.yaml`` has them."""

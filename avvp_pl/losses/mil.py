@@ -1,0 +1,57 @@
+"""L_MIL, learning from the events of whole videos (Eq. 4), and HAN's guided losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3); the field clamps before the logarithm
+
+
+def mil_loss(
+    video_probs: Float[Tensor, "B C"],
+    weak_labels: Float[Tensor, "B C"],
+    event_weights: Float[Tensor, " C"] | None = None,
+) -> Float[Tensor, ""]:
+    """Eq. (4): binary cross-entropy of video_probs against weak_labels, each event weighted, mean over [B, C].
+
+    >>> mil_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))  # log 2
+    tensor(0.6931)
+    """
+    clamped = video_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return F.binary_cross_entropy(clamped, weak_labels, weight=event_weights)
+
+
+def guided_loss(
+    modality_probs: Float[Tensor, "B M C"],
+    weak_labels: Float[Tensor, "B C"],
+    weights: Sequence[float],
+    smoothing: Sequence[float],
+) -> Float[Tensor, ""]:
+    """Sum over modalities m of weights[m] * BCE(modality_probs[m], s w + (1 - s) / 2), with s = smoothing[m].
+
+    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video; the smoothing of
+    0.9 on the visual side, w -> 0.9 w + 0.05, allows for events that are only heard.
+    """
+    clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    total = modality_probs.new_zeros(())
+    for probs, weight, keep in zip(clamped.unbind(1), weights, smoothing, strict=True):
+        if weight:
+            total = total + weight * F.binary_cross_entropy(probs, keep * weak_labels + (1 - keep) / 2)
+    return total
+
+
+def inverse_frequency_weights(weak_labels: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:
+    """Weights inversely proportional to how many training videos have each event, mean 1.
+
+    An event of no video gets the weight of an event of one.
+
+    >>> inverse_frequency_weights(torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
+    tensor([0.5000, 1.5000])
+    """
+    inverse = 1 / weak_labels.sum(0).clamp(min=1)
+    return inverse / inverse.mean()

@@ -1,0 +1,21 @@
+"""L_PL, learning from pseudo labels of segments (Eq. 11)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def pseudo_label_loss(
+    segment_probs: Float[Tensor, "B T M C"],
+    pseudo_labels: Float[Tensor, "B T M C"],
+    mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, ""]:
+    """Eq. (11): binary cross-entropy of segment_probs against pseudo_labels, mean over the real segments.
+
+    A batch that is all padding costs 0.
+    """
+    entropy = F.binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
+    valid = mask[:, :, None, None]
+    return (entropy * valid).sum() / (valid.sum() * entropy[0, 0].numel()).clamp(min=1)

@@ -1,0 +1,96 @@
+"""What all methods share: evaluation, since a fair comparison requires it, and the optimizer. No training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from avvp_pl.metrics import AVVPMetric, ParsingScores
+from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+THRESHOLD = 0.5  # of videos and of segments, in every published method and so here
+
+
+class Parsed(NamedTuple):
+    """A parsed batch: which events occur in which segments, and how likely that is."""
+
+    timelines: Bool[Tensor, "B T M C"]
+    probs: Float[Tensor, "B T M C"]
+
+
+class ParsingModule(pl.LightningModule):
+    """A network, how it parses and is scored, and its optimizer (Adam).
+
+    Subclasses implement ``training_step``. ``val/segment/type_av`` selects the model.
+    """
+
+    def __init__(
+        self,
+        network: ParsingNetwork,
+        modalities: Sequence[str],
+        events: Sequence[str],
+        learning_rate: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.modalities, self.events = tuple(modalities), tuple(events)
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.val_metric = AVVPMetric(self.modalities, len(self.events))
+        self.test_metric = AVVPMetric(self.modalities, len(self.events))
+        self.test_scores: ParsingScores | None = None
+
+    def forward(self, batch: Batch) -> ParsingOutput:
+        """Run the network."""
+        output: ParsingOutput = self.network(batch)
+        return output
+
+    def parse(self, batch: Batch) -> Parsed:
+        """[segment_probs >= 0.5] * [video_probs >= 0.5]: the inference that all methods of the field use."""
+        output = self(batch)
+        return gate(output.segment_probs, output.video_probs, batch.mask)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of validation videos."""
+        assert batch.truth is not None
+        self.val_metric.update(self.parse(batch).timelines, batch.truth, batch.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation videos."""
+        self._log_scores("val", self.val_metric)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Score a batch of test videos and return its timelines."""
+        assert batch.truth is not None
+        timelines = self.parse(batch).timelines
+        self.test_metric.update(timelines, batch.truth, batch.mask)
+        return timelines
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test videos and keep them as ``test_scores``."""
+        self.test_scores = self._log_scores("test", self.test_metric)
+
+    def _log_scores(self, split: str, metric: AVVPMetric) -> ParsingScores:
+        scores: ParsingScores = metric.compute()
+        metric.reset()
+        # the metric has summed over processes already, so each of them logs the same numbers
+        self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()}, rank_zero_only=True)
+        return scores
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over what is trained (the momentum network is not)."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+
+
+def gate(
+    segment_probs: Float[Tensor, "B T M C"], video_probs: Float[Tensor, "B C"], mask: Bool[Tensor, "B T"]
+) -> Parsed:
+    """Keep segment probabilities of events that occur in the video, of real segments."""
+    occurs = (video_probs >= THRESHOLD)[:, None, None, :] & mask[:, :, None, None]
+    return Parsed((segment_probs >= THRESHOLD) & occurs, segment_probs * occurs)

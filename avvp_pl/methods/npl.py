@@ -1,0 +1,127 @@
+"""NPL: naive pseudo labels, the momentum network's own probabilities (the paper's baseline for labelling)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.losses import pseudo_label_loss
+from avvp_pl.methods.mil import MIL
+from avvp_pl.models import momentum_at, momentum_copy, momentum_update
+from avvp_pl.pseudo_labels import naive_hard_labels, naive_soft_labels
+from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+LABELLING_BATCH = 128  # videos a forward pass: large enough for full speed, 30 MB
+
+
+@dataclass
+class Refresh:
+    """What one labelling of all training videos found, and what each part of it took, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    segment_probs: Tensor | None = None  # [N, T, M, C], of the network that labelled
+    segments: dict[str, Tensor] = field(default_factory=dict)  # "positive", "negative": [C] counts
+    prototypes: dict[str, Tensor] = field(default_factory=dict)  # the same, over all groups
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, part: str, device: torch.device) -> None:
+        """Note the time since the last lap as that of ``part``."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.perf_counter()
+        self.seconds[part], self.started = now - self.started, now
+
+
+class NPL(MIL):
+    """L = L_MIL + guided losses + weight_pseudo_label * L_PL, with y = w * p (soft) or w * [p >= 0.5] (hard).
+
+    p comes from ``source``: the momentum network, or (``best``) that network as it was at the best validation
+    epoch so far. Pseudo labels are made from epoch ``start_epoch`` (counted from 0) on.
+    """
+
+    def __init__(
+        self,
+        labels: Literal["soft", "hard"],
+        weight_pseudo_label: float,
+        start_epoch: int,
+        momentum: float,
+        momentum_warmup: bool,
+        source: Literal["momentum", "best"],
+        **weak: Any,
+    ) -> None:
+        super().__init__(**weak)
+        self.labels, self.weight_pseudo_label, self.start_epoch = labels, weight_pseudo_label, start_epoch
+        self.momentum, self.momentum_warmup = momentum, momentum_warmup
+        self.momentum_net = momentum_copy(self.network)
+        self.best_net = momentum_copy(self.network) if source == "best" else None
+        self.pseudo_labels: Tensor | None = None  # [N, T, M, C]
+
+    def train(self, mode: bool = True) -> NPL:
+        """Train, all but the frozen networks, whose dropout stays off."""
+        super().train(mode)
+        for frozen in (self.momentum_net, self.best_net):
+            if frozen is not None:
+                frozen.eval()
+        return self
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """L_MIL + guided losses, and once there are labels what these teach."""
+        output = self(batch)
+        loss = self.weak_loss(output, batch)
+        if self.pseudo_labels is not None:
+            loss = loss + self.strong_loss(output, self.pseudo_labels[batch.index], batch)
+        self.log_losses(batch, loss=loss)
+        return loss
+
+    def strong_loss(self, output: ParsingOutput, pseudo_labels: Tensor, batch: Batch) -> Tensor:
+        """What pseudo labels teach: Eq. (11)."""
+        labelled = pseudo_label_loss(output.segment_probs, pseudo_labels, batch.mask)
+        self.log_losses(batch, pseudo_label=labelled)
+        return self.weight_pseudo_label * labelled
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the momentum network follow."""
+        step = self.global_step - 1  # the optimizer has just made this one
+        momentum_update(self.momentum_net, self.network, momentum_at(step, self.momentum, self.momentum_warmup))
+
+    @property
+    def labelling_net(self) -> ParsingNetwork:
+        """The network whose probabilities and features make pseudo labels."""
+        return self.best_net if self.best_net is not None else self.momentum_net
+
+    def keep_best(self) -> None:
+        """The validation score has just been the best: remember the momentum network for ``source: best``."""
+        if self.best_net is not None:
+            self.best_net.load_state_dict(self.momentum_net.state_dict())
+
+    @torch.no_grad()
+    def refresh(self, videos: VideoSet) -> Refresh:
+        """Label all training videos."""
+        report = Refresh()
+        outputs = [self.labelling_net(batch).segment_probs for batch in videos.batches(LABELLING_BATCH)]
+        report.segment_probs = torch.cat(outputs)
+        report.lap("encode", self.device)
+        label = naive_soft_labels if self.labels == "soft" else naive_hard_labels
+        self.pseudo_labels = label(report.segment_probs, videos.weak_labels)
+        report.lap("label", self.device)
+        return report
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run that goes on in the middle of an epoch needs the labels of its start."""
+        checkpoint["pseudo_labels"] = self.pseudo_labels
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue with the labels of the interrupted epoch."""
+        labels: Tensor | None = checkpoint["pseudo_labels"]
+        self.pseudo_labels = None if labels is None else labels.to(self.device)
+
+    def label(self, batch: Batch) -> Tensor:
+        """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
+        label = naive_soft_labels if self.labels == "soft" else naive_hard_labels
+        output = self.labelling_net(batch)
+        return label(output.segment_probs, batch.weak_labels)

@@ -1,0 +1,7 @@
+"""The network HAN, attentive MIL pooling and the momentum encoder."""
+
+from avvp_pl.models.han import HAN
+from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling
+from avvp_pl.models.momentum import momentum_at, momentum_copy, momentum_update
+
+__all__ = ["HAN", "PooledProbs", "attentive_mil_pooling", "momentum_at", "momentum_copy", "momentum_update"]

@@ -1,0 +1,147 @@
+"""HAN, the hybrid attention network (Eqs. 1-3; Tian, Li, Xu, ECCV 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from avvp_pl.models.mil_pooling import attentive_mil_pooling
+from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+
+class HAN(ParsingNetwork):
+    """Project the streams of each modality, let segments attend to each other, score and pool them.
+
+    ``modalities`` maps each modality to its streams, in the order of the modality axis; ``stream_dims`` maps
+    each stream to its dimension. Weights of the layers and heads are shared by all modalities.
+    With ``cross_attention=False`` no modality sees another before pooling.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Sequence[str]],
+        stream_dims: Mapping[str, int],
+        num_events: int,
+        dim: int = 512,
+        feedforward_dim: int = 512,
+        num_heads: int = 1,
+        num_layers: int = 1,
+        dropout: float = 0.1,
+        cross_attention: bool = True,
+    ) -> None:
+        super().__init__()
+        self.feature_dim = dim
+        self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
+        self.fusions = nn.ModuleDict(
+            {name: StreamFusion([stream_dims[s] for s in streams], dim) for name, streams in modalities.items()}
+        )
+        cross = cross_attention and len(self.modalities) > 1
+        self.layers = nn.ModuleList(
+            HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross) for _ in range(num_layers)
+        )
+        self.event_head = nn.Linear(dim, num_events)
+        self.temporal_head = nn.Linear(dim, num_events)
+        self.modality_head = nn.Linear(dim, num_events)
+
+    def forward(self, batch: Batch) -> ParsingOutput:
+        """Parse a batch; see :class:`~avvp_pl.types.ParsingOutput` for the shapes."""
+        x = torch.stack(
+            [
+                self.fusions[name]([batch.features_in[stream] for stream in streams])
+                for name, streams in self.modalities.items()
+            ],
+            dim=1,
+        )  # [B, M, T, D]
+        for layer in self.layers:
+            x = layer(x, batch.mask)
+        heads = (self.event_head(x), self.temporal_head(x), self.modality_head(x))
+        event_logits, temporal_logits, modality_logits = (head.transpose(1, 2) for head in heads)  # [B, T, M, C]
+        segment_probs = event_logits.sigmoid()
+        video_probs, modality_probs = attentive_mil_pooling(
+            segment_probs, temporal_logits, modality_logits, batch.mask
+        )
+        features = x.transpose(1, 2)  # [B, T, M, D]
+        return ParsingOutput(features, segment_probs, video_probs, modality_probs)
+
+
+class StreamFusion(nn.Module):
+    """One modality's streams to one vector a segment: a Linear each and, for several, a Linear of them joined."""
+
+    def __init__(self, stream_dims: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(stream_dim, dim) for stream_dim in stream_dims)
+        self.fuse = nn.Linear(len(stream_dims) * dim, dim) if len(stream_dims) > 1 else nn.Identity()
+
+    def forward(self, streams: Sequence[Float[Tensor, "B T _"]]) -> Float[Tensor, "B T D"]:
+        """Project and fuse."""
+        projected = [project(stream) for project, stream in zip(self.projections, streams, strict=True)]
+        fused: Tensor = self.fuse(torch.cat(projected, dim=-1))
+        return fused
+
+
+class HybridAttentionLayer(nn.Module):
+    """Eqs. (1)-(2): x + self-attention(x) + cross-attention(x, the other modalities), then feed-forward.
+
+    Post-norm. All modalities read the same input. The query of the cross-attention is a segment of one
+    modality, its keys are all segments of the others.
+    """
+
+    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, cross: bool) -> None:
+        super().__init__()
+        self.self_attention = SegmentAttention(dim, num_heads, dropout, to_others=False)
+        self.cross_attention = SegmentAttention(dim, num_heads, dropout, to_others=True) if cross else None
+        self.dropout = nn.Dropout(dropout)
+        self.norm_attention = nn.LayerNorm(dim)
+        self.feedforward = nn.Sequential(
+            nn.Linear(dim, feedforward_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(feedforward_dim, dim)
+        )
+        self.norm_feedforward = nn.LayerNorm(dim)
+
+    def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
+        """Attend within and across modalities."""
+        attended = x + self.dropout(self.self_attention(x, mask))
+        if self.cross_attention is not None:
+            attended = attended + self.dropout(self.cross_attention(x, mask))
+        x = self.norm_attention(attended)
+        x = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
+        return x
+
+
+class SegmentAttention(nn.Module):
+    """Multi-head attention of segments to those of their own modality, or (``to_others``) of all the others.
+
+    Initialized like torch's ``MultiheadAttention``, which would have to be given, and would project, every
+    modality's keys once more for each of the others.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float, to_others: bool) -> None:
+        super().__init__()
+        self.num_heads, self.dropout, self.to_others = num_heads, dropout, to_others
+        self.in_projection = nn.Linear(dim, 3 * dim)
+        self.out_projection = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_projection.weight)
+        nn.init.zeros_(self.in_projection.bias)
+        nn.init.zeros_(self.out_projection.bias)
+
+    def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
+        """Attend to the segments that ``mask`` says are real."""
+        # a video that is all padding attends to everything: a softmax over nothing would be NaN
+        visible = mask | ~mask.any(dim=1, keepdim=True)
+        query, key, value = self.in_projection(x).chunk(3, dim=-1)
+        modalities = x.shape[1]
+        if self.to_others:
+            others = [[m for m in range(modalities) if m != own] for own in range(modalities)]
+            key, value = key[:, others].flatten(2, 3), value[:, others].flatten(2, 3)  # [B, M, (M-1)*T, D]
+            visible = visible.repeat(1, modalities - 1)
+        split = [part.flatten(0, 1).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query, key, value)]
+        attended = F.scaled_dot_product_attention(
+            *split,  # each [B*M, heads, segments, D/heads]
+            attn_mask=visible.repeat_interleave(modalities, dim=0)[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        joined: Tensor = self.out_projection(attended.transpose(1, 2).reshape(x.shape))
+        return joined

@@ -1,0 +1,39 @@
+"""Attentive multiple-instance pooling: from segments to the video (Eq. 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class PooledProbs(NamedTuple):
+    """Event probabilities of whole videos, from all modalities and from each alone."""
+
+    video_probs: Float[Tensor, "B C"]
+    modality_probs: Float[Tensor, "B M C"]
+
+
+def attentive_mil_pooling(
+    segment_probs: Float[Tensor, "B T M C"],
+    temporal_logits: Float[Tensor, "B T M C"],
+    modality_logits: Float[Tensor, "B T M C"],
+    mask: Bool[Tensor, "B T"],
+) -> PooledProbs:
+    """Eq. (3): video_probs = sum over t, m of softmax_t(temporal) * softmax_m(modality) * segment_probs.
+
+    Padding gets no temporal attention; a video that is all padding pools to 0. The products of the two
+    attentions sum to something in (0, M), not to 1, so ``video_probs`` can exceed 1: clamp before a logarithm.
+    ``modality_probs`` leave the modality attention out and stay in [0, 1].
+
+    >>> half, even = torch.full((1, 4, 2, 1), 0.5), torch.zeros(1, 4, 2, 1)
+    >>> attentive_mil_pooling(half, even, even, torch.ones(1, 4, dtype=torch.bool)).video_probs
+    tensor([[0.5000]])
+    """
+    valid = mask[:, :, None, None]
+    temporal = temporal_logits.masked_fill(~valid, torch.finfo(temporal_logits.dtype).min).softmax(dim=1)
+    weighted = temporal * valid * segment_probs  # [B, T, M, C]
+    video_probs = (weighted * modality_logits.softmax(dim=2)).sum(dim=(1, 2))
+    return PooledProbs(video_probs, weighted.sum(dim=1))

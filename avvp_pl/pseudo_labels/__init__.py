@@ -1,0 +1,22 @@
+"""From segment probabilities to pseudo labels: select, cluster, label (Eqs. 5-10), and why it is EM (14-18)."""
+
+from avvp_pl.pseudo_labels.labeling import (
+    hard_labels,
+    naive_hard_labels,
+    naive_soft_labels,
+    prototype_evidence,
+    soft_labels,
+)
+from avvp_pl.pseudo_labels.prototypes import build_prototypes, kmeans_device
+from avvp_pl.pseudo_labels.selection import select_segments
+
+__all__ = [
+    "build_prototypes",
+    "hard_labels",
+    "kmeans_device",
+    "naive_hard_labels",
+    "naive_soft_labels",
+    "prototype_evidence",
+    "select_segments",
+    "soft_labels",
+]

@@ -1,0 +1,141 @@
+"""What settings may be: checked before any work, for a single run and for every job of a sweep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avvp_pl.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Number:
+    """An interval; its ends belong to it unless they are ``open``."""
+
+    low: float
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    whole: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        if not math.isfinite(value):  # NaN fails here, and an infinite weight is no weight
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        return above and (value < self.high if self.high_open else value <= self.high)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if self.high == math.inf:
+            return f"{kind} {'above' if self.low_open else 'of at least'} {self.low:g}"
+        return f"{kind} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+
+POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
+SHARE = Number(0, 1)
+
+LIMITS: dict[str, Number | Choice] = {
+    "method.gamma": Number(0, 1, low_open=True),
+    "method.beta": Number(0, 1, low_open=True, high_open=True),
+    "method.k": COUNT,
+    "method.tau": POSITIVE,
+    "method.tau_contrastive": POSITIVE,
+    "method.momentum": Number(0, 1, high_open=True),
+    "method.min_modality": SHARE,
+    "method.weight_pseudo_label": WEIGHT,
+    "method.weight_contrastive": WEIGHT,
+    "method.guided_weights.*": WEIGHT,
+    "method.guided_smoothing.*": SHARE,
+    "method.start_epoch": Number(0, whole=True),
+    "method.max_segments_per_event": COUNT,
+    "method.learning_rate": POSITIVE,
+    "method.weight_decay": WEIGHT,
+    "method.labels": Choice(("soft", "hard")),
+    "method.source": Choice(("momentum", "best")),
+    "method.prototypes": Choice(("shared", "per_modality")),
+    "method.class_weighting": Choice(("inverse_frequency", "none")),
+    "method.inference": Choice(("classifier", "prototype")),
+    "network.dim": COUNT,
+    "network.feedforward_dim": COUNT,
+    "network.num_heads": COUNT,
+    "network.num_layers": COUNT,
+    "network.dropout": Number(0, 1, high_open=True),
+    "data.segments": COUNT,
+    "data.segment_seconds": POSITIVE,
+    "data.batch_size": COUNT,
+    "data.eval_batch_size": COUNT,
+    "data.seed": Number(0, whole=True),
+    "data.noise": WEIGHT,
+    "data.sizes.*": COUNT,
+    "data.streams.*": COUNT,
+    "trainer.max_epochs": COUNT,
+    "seed": Number(0, whole=True),
+    "threads": COUNT,
+    "inference": Choice(("classifier", "prototype")),
+}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise :class:`InputError` for the first setting that is out of its limits; null means unset."""
+    for key, limit in LIMITS.items():
+        if key.endswith(".*"):
+            group = OmegaConf.select(cfg, key[:-2])
+            found = dict(group) if isinstance(group, DictConfig) else {}
+            values = {f"{key[:-1]}{name}": value for name, value in found.items()}
+        else:
+            values = {key: OmegaConf.select(cfg, key)}
+        for name, value in values.items():
+            if value is not None:
+                _check(name, value, limit)
+
+
+def check_sweep(overrides: list[str]) -> None:
+    """Check every value that a sweep will take, so that its last job does not fail on a typing error."""
+    for override in OverridesParser.create().parse_overrides(overrides):
+        limit = LIMITS.get(override.key_or_group)
+        if limit is not None and override.is_sweep_override() and override.is_discrete_sweep():
+            for value in override.sweep_iterator():
+                _check(override.key_or_group, value, limit)
+
+
+def unknown_key(cfg: DictConfig, key: str) -> str:
+    """What to say of a key that the configuration does not have."""
+    return f"there is no setting {key!r}.{nearest(key, _keys(cfg))} `--cfg job` prints all settings."
+
+
+def _check(key: str, value: Any, limit: Number | Choice) -> None:
+    if value not in limit:
+        raise InputError(f"{key}={value}: it must be {limit}")
+
+
+def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in cfg:
+        keys.append(f"{prefix}{name}")
+        try:
+            value = cfg[name]
+        except OmegaConfBaseException:  # missing, or an interpolation that only a run can resolve
+            continue
+        if isinstance(value, DictConfig):
+            keys += _keys(value, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,47 @@
+"""``python -m avvp_pl.train``: train a method, then test its best epoch."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from avvp_pl.cli import command
+
+
+def train(cfg: DictConfig) -> float:
+    """Train, test, and return the selected validation score, so that a sweeper can maximize it."""
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+
+    from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+    from avvp_pl.callbacks.interruption import resumable
+    from avvp_pl.files import atomic_write
+    from avvp_pl.scores import print_scores
+
+    prepare_process(cfg)
+    run_dir = Path(cfg.paths.run_dir)
+    with atomic_write(run_dir / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True))
+    videos = build_videos(cfg)
+    data = build_data(cfg, videos)
+    method = build_method(cfg, videos)
+    trainer = build_trainer(cfg)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    resume = (last if last.exists() else None) if cfg.resume == "auto" else cfg.resume
+    try:
+        with resumable(trainer):
+            trainer.fit(method, data, ckpt_path=resume)
+        best = trainer.checkpoint_callback
+        trainer.test(method, data, ckpt_path=best.best_model_path, verbose=False)
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("success" if trainer.state.finished else "failed")
+    print_scores(method.test_scores, f"{cfg.name} on {cfg.data.name}, test split, best epoch by validation")
+    print(f"run folder: {run_dir}")
+    return float(best.best_model_score)
+
+
+main = command("train", train)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The vocabulary: one symbol of the paper, one name in the code.
+
+Axes: B videos, T segments, M modalities, C events, D feature dimensions, K prototypes, N training videos.
+
+=============  ==========================================  ======================
+paper          code                                        shape
+=============  ==========================================  ======================
+x              ``features_in``, one entry a stream         [B, T, D_stream]
+f              ``features`` (encoder output)               [B, T, M, D]
+p              ``segment_probs``                           [B, T, M, C]
+w-hat          ``video_probs``                             [B, C]
+w              ``weak_labels``                             [B, C] in {0, 1}
+y              ``pseudo_labels``                           [B, T, M, C] in [0, 1]
+C_P, C_N       ``prototypes.positive``, ``.negative``      [C, K, D], masks [C, K]
+gamma, beta    ``gamma``, ``beta``
+k, tau, tau_c  ``k``, ``tau``, ``tau_contrastive``
+eta            ``momentum``
+lambda_PL/CL   ``weight_pseudo_label``, ``weight_contrastive``
+=============  ==========================================  ======================
+
+A *segment* is one step of time, an *event* one of the C labels; *weak* labels are video-level.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some videos: what goes into a network, and what is known of them.
+
+    ``mask`` is true where a segment exists and false where it is padding. ``index`` is the row of each
+    video in its data set. ``truth`` is the second-by-second annotation; it is None where there is none.
+    """
+
+    features_in: dict[str, Float[Tensor, "B T _"]]
+    mask: Bool[Tensor, "B T"]
+    weak_labels: Float[Tensor, "B C"]
+    index: Int[Tensor, " B"]
+    truth: Bool[Tensor, "B T M C"] | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on ``device``; free where it is there already."""
+        move: dict[str, Any] = {"device": device, "non_blocking": non_blocking}
+        return replace(
+            self,
+            features_in={name: stream.to(**move) for name, stream in self.features_in.items()},
+            mask=self.mask.to(**move),
+            weak_labels=self.weak_labels.to(**move),
+            index=self.index.to(**move),
+            truth=None if self.truth is None else self.truth.to(**move),
+        )
+
+
+@dataclass(frozen=True)
+class ParsingOutput:
+    """What every network returns. ``modality_probs`` are the poolings of one modality alone."""
+
+    features: Float[Tensor, "B T M D"]
+    segment_probs: Float[Tensor, "B T M C"]
+    video_probs: Float[Tensor, "B C"]
+    modality_probs: Float[Tensor, "B M C"]
+
+
+class ParsingNetwork(nn.Module, ABC):
+    """The contract of a network: a batch in, a :class:`ParsingOutput` out, with features of ``feature_dim``."""
+
+    feature_dim: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> ParsingOutput:
+        """Parse a batch."""
+
+    if TYPE_CHECKING:  # nn.Module's own call is untyped
+
+        def __call__(self, batch: Batch) -> ParsingOutput: ...
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The key segments of every event (Eqs. 5-7): masks over the segments of a batch."""
+
+    positive: Bool[Tensor, "B T M C"]
+    negative: Bool[Tensor, "B T M C"]
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Cluster centres of the key segments of every event (Eq. 8); rows whose mask is false are unused."""
+
+    positive: Float[Tensor, "C K D"]
+    positive_mask: Bool[Tensor, "C K"]
+    negative: Float[Tensor, "C K D"]
+    negative_mask: Bool[Tensor, "C K"]
