@@ -30,9 +30,9 @@ def prepare_process(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    for message in ("does not have many workers", "LeafSpec", "log_every_n_steps"):
+    for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode"):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
-    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "faiss.loader"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -68,14 +68,14 @@ def build_method(cfg: DictConfig, videos: ParsingSet) -> ParsingModule:
     return method
 
 
-def build_trainer(cfg: DictConfig, **more: Any) -> pl.Trainer:
+def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     """The trainer with the configured callbacks and loggers; a progress bar where someone can see it."""
-    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None] + [*more]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
     trainer: pl.Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers, enable_progress_bar=sys.stdout.isatty(), **more
+        cfg.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
     )
     return trainer
 

@@ -7,21 +7,29 @@ SIGINT and SIGTERM; 1 anything else. Nothing heavy is imported here, so that ``-
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, nearest
 from avvp_pl.settings import check_settings, check_sweep, unknown_key
+
+# Hydra wraps what fails while it builds an object, so its exceptions may hold an InputError
+USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
 
 Task = Callable[[DictConfig], Any]
 
@@ -39,9 +47,15 @@ def command(name: str, task: Task) -> Callable[[], None]:
     """The ``main`` of ``python -m avvp_pl.NAME``: Hydra with ``conf/NAME.yaml`` around ``task``."""
 
     def checked(cfg: DictConfig) -> Any:
-        _check_additions(HydraConfig.get().overrides.task)
-        check_settings(cfg)
-        return task(cfg)
+        try:
+            _check_additions(HydraConfig.get().overrides.task)
+            _require_all(cfg)
+            check_settings(cfg)
+            return task(cfg)
+        except USER_ERRORS as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # one job of many: the others go on, and Hydra reports it
+            _leave(name, error, cfg.debug)
 
     def main() -> None:
         # Hydra would print errors in its own words and exit with 1; this hands them to the lines below
@@ -51,15 +65,20 @@ def command(name: str, task: Task) -> Callable[[], None]:
             if {"-m", "--multirun"} & set(arguments):
                 check_sweep([argument for argument in arguments if not argument.startswith("-")])
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
-        except (InputError, HydraException, OmegaConfBaseException) as error:
-            if "debug=true" in arguments:
-                traceback.print_exc()
-            print(f"avvp_pl.{name}: {_explain(error, name)}", file=sys.stderr)
-            sys.exit(2)
+        except USER_ERRORS as error:
+            _leave(name, error, "debug=true" in arguments)
         except KeyboardInterrupt:
             sys.exit(130)
 
     return main
+
+
+def _leave(name: str, error: Exception, debug: bool) -> NoReturn:
+    """Exit with 2 and one message."""
+    if debug:
+        traceback.print_exception(error)
+    print(f"avvp_pl.{name}: {_explain(error, name)}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _explain(error: Exception, name: str) -> str:
@@ -69,12 +88,15 @@ def _explain(error: Exception, name: str) -> str:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         return f"there is no {group or 'config'} {choice!r}.{nearest(choice, options)} There are: {', '.join(options)}"
+    if isinstance(root, InputError):
+        return str(root)
+    missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {root}")
+    if missing:
+        return f"{missing[1]} must be given: {missing[1]}=..."
     key = getattr(root, "full_key", None)
     if isinstance(root, OmegaConfBaseException) and key and "not in struct" in str(root):
         return unknown_key(_plain_config(name), str(key))
     if isinstance(root, OmegaConfBaseException):
-        if "Missing mandatory value" in str(root):
-            return f"{key} must be given: {key}=..."
         return f"{error} {root}".strip() if root is not error else str(root)
     return str(error)
 
@@ -88,11 +110,16 @@ def _check_additions(overrides: list[str]) -> None:
             raise InputError(f"there is no group or setting {key!r} to add.{nearest(key, groups)}")
 
 
-def _plain_config(name: str) -> DictConfig:
-    """The configuration without overrides, to look for keys in."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+def _require_all(cfg: DictConfig) -> None:
+    """Fail on ``???`` now, and not where the value is first used."""
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose(name)
+
+def _plain_config(name: str) -> DictConfig:
+    """The configuration with the groups of the command line but no single settings, to look for keys in."""
+    groups = [argument for argument in sys.argv[1:] if "." not in argument and argument.lstrip("+")[0] != "-"]
+    for overrides in (groups, []):  # the groups may themselves be what is wrong
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"), suppress(HydraException):
+            return compose(name, overrides)
+    raise AssertionError("the configuration without overrides must compose")

@@ -36,18 +36,18 @@ def write_scores(path: Path, scores: ParsingScores, events: Sequence[str]) -> No
 
 def print_scores(scores: ParsingScores, title: str) -> None:
     """Print the scores of both levels, their mean and the coverage."""
-    table = Table("", *map(_heading, scores.segment), title=title, title_justify="left")
+    print(title)
+    table = Table("", *map(_heading, scores.segment))
     levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
     for level, values in levels.items():
         table.add_row(level, *(f"{value:.1f}" for value in values.values()))
-    table.caption = (
-        f"F1 in percent, average {scores.average:.1f}; "
-        f"{scores.with_predictions} of {scores.listed} videos have predictions"
-    )
-    table.caption_justify = "left"
     console = Console()
     # at a pipe there is no width to fit into; rich would assume 80 columns and fold
     console.print(table, width=None if console.is_terminal else 100)
+    print(
+        f"F1 in percent, average {scores.average:.1f}; "
+        f"{scores.with_predictions} of {scores.listed} videos have predictions"
+    )
 
 
 def _heading(name: str) -> str:

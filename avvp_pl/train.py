@@ -14,6 +14,7 @@ def train(cfg: DictConfig) -> float:
     from omegaconf import OmegaConf
 
     from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+    from avvp_pl.callbacks.checkpoint_contents import CheckpointContents
     from avvp_pl.callbacks.interruption import resumable
     from avvp_pl.files import atomic_write
     from avvp_pl.scores import print_scores
@@ -25,7 +26,7 @@ def train(cfg: DictConfig) -> float:
     videos = build_videos(cfg)
     data = build_data(cfg, videos)
     method = build_method(cfg, videos)
-    trainer = build_trainer(cfg)
+    trainer = build_trainer(cfg, CheckpointContents(cfg, videos))
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = (last if last.exists() else None) if cfg.resume == "auto" else cfg.resume
     try:

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from avvp_pl.data.annotations import write_timelines
 from avvp_pl.data.module import ParsingData
 from avvp_pl.methods.base import ParsingModule
 from avvp_pl.scores import write_scores
+from avvp_pl.timelines import write_tables
 from avvp_pl.types import Batch
 
 
@@ -30,7 +30,7 @@ class RunFiles(pl.Callback):
         """Collect the timelines."""
         self.parsed.append((batch.index.cpu(), outputs.cpu()))
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put them in the order of the split, from all processes, and write."""
         gathered = [self.parsed]
         if trainer.world_size > 1:
@@ -40,17 +40,9 @@ class RunFiles(pl.Callback):
         if not trainer.is_global_zero:
             return
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
-        names, events = data.splits["test"].names, data.videos.events
         index, timelines = (torch.cat(column) for column in zip(*parsed, strict=True))
         ordered = timelines[index.argsort()].numpy()
-        for m, modality in enumerate(data.videos.modalities):
-            write_timelines(
-                self.directory / "predictions" / f"{modality}.csv",
-                names,
-                ordered[:, :, m],
-                events,
-                data.videos.segment_seconds,
-            )
+        write_tables(self.directory / "predictions", data.splits["test"].names, ordered, data.videos)
         assert isinstance(pl_module, ParsingModule)
         assert pl_module.test_scores is not None
-        write_scores(self.directory / "scores.json", pl_module.test_scores, events)
+        write_scores(self.directory / "scores.json", pl_module.test_scores, data.videos.events)

@@ -8,6 +8,7 @@ what is merely odd is counted in an :class:`Oddities` and mended as the public s
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,16 @@ from avvp_pl.errors import InputError, nearest
 from avvp_pl.files import atomic_write
 
 Timelines: TypeAlias = dict[str, npt.NDArray[np.bool_]]
-Oddities: TypeAlias = Counter[str]
+
+
+class Oddities(Counter[str]):
+    """How often each kind of oddity was met and how it was taken."""
+
+    def report(self, log: logging.Logger) -> None:
+        """Say each kind once."""
+        for oddity, count in sorted(self.items()):
+            if count:
+                log.warning("%d x %s", count, oddity)
 
 
 def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> dict[str, list[int]]:
@@ -53,9 +63,9 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def read_events(path: Path, column: str = "event_labels") -> set[str]:
-    """All events that a table names."""
-    return {event for _, row in _rows(path, (column,)) for event in row[column].split(",") if event}
+def read_events(path: Path) -> set[str]:
+    """All events that a table of either kind names."""
+    return {event for _, row in _rows(path, ("event_labels",)) for event in row["event_labels"].split(",") if event}
 
 
 def read_timelines(
@@ -153,7 +163,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
         if len(cells) != len(header):
             raise InputError(f"{path}, line {line}: {len(cells)} tab-separated cells, the header has {len(header)}")
         row = dict(zip(header, cells, strict=True))
-        if not row["filename"] and "filename" in columns:
+        if "filename" in columns and not row["filename"]:
             raise InputError(f"{path}, line {line}: the filename is empty")
         yield line, row
 

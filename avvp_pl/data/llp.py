@@ -20,6 +20,7 @@ from avvp_pl.data.annotations import (
     Oddities,
     Timelines,
     read_classes,
+    read_events,
     read_timelines,
     read_weak_labels,
     stack_timelines,
@@ -64,9 +65,7 @@ def load_llp(
     for split, labels in listed.items():
         known = folder.hidden_truth(oddities) if split == "train" else truth
         videos[split] = folder.load(labels, known, dims)
-    for oddity, count in sorted(oddities.items()):
-        if count:
-            log.warning("%d x %s", count, oddity)
+    oddities.report(log)
     sizes = ", ".join(f"{len(split)} {name}" for name, split in videos.items())
     log.info("%s: %s videos, %d events, streams %s", folder.root, sizes, len(folder.events), dims)
     return ParsingSet(
@@ -170,18 +169,11 @@ class LLPFolder:
 
     def _stream(self, stream: str, names: Sequence[str], dims: dict[str, int]) -> Tensor:
         """One stream of all videos, [N, T, D], read in parallel into one array."""
-        if stream not in dims:
-            dims[stream] = self.read_feature(stream, names[0]).shape[1]
-        features = np.empty((len(names), self.segments, dims[stream]), dtype=np.float32)
+        dim = dims.setdefault(stream, self.read_feature(stream, names[0]).shape[1])
+        features = np.empty((len(names), self.segments, dim), dtype=np.float32)
 
         def fill(row: int) -> None:
-            feature = self.read_feature(stream, names[row])
-            if feature.shape[1] != dims[stream]:
-                raise InputError(
-                    f"{self.feature_path(stream, names[row])}: {feature.shape[1]} columns; "
-                    f"other files of this stream have {dims[stream]}"
-                )
-            features[row] = feature
+            features[row] = self.read_feature(stream, names[row], dim)
 
         with ThreadPoolExecutor(max_workers=4) as pool:
             for _ in pool.map(fill, range(len(names))):
@@ -192,8 +184,8 @@ class LLPFolder:
         """Where a video's stream is."""
         return self.root / "feats" / stream / f"{feature_key(name)}.npy"
 
-    def read_feature(self, stream: str, name: str) -> npt.NDArray[np.float32]:
-        """One video's stream, [T, D], checked and averaged over the rows of each segment.
+    def read_feature(self, stream: str, name: str, dim: int | None = None) -> npt.NDArray[np.float32]:
+        """One video's stream, [T, D], checked (also against ``dim``) and averaged over the rows of each segment.
 
         The average comes before the network's first layer, which is linear, so the two commute, and it is
         that many times cheaper.
@@ -211,10 +203,21 @@ class LLPFolder:
             raise InputError(
                 f"{path}: has shape {list(rows.shape)}; needed is [n x {self.segments} rows, dimension], n >= 1"
             )
+        if dim is not None and rows.shape[1] != dim:
+            raise InputError(f"{path}: {rows.shape[1]} columns; other files of this stream have {dim}")
         pooled = rows.reshape(self.segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
         if not np.isfinite(pooled).all():
             raise InputError(f"{path}: holds NaN or infinite values; extract it again")
         return pooled
+
+
+def vocabulary(classes: str | None, videos: Path, truth: Sequence[Path]) -> tuple[str, ...]:
+    """The events to score: of ``classes`` or classes.txt beside ``videos``, else LLP's, else those of the truth."""
+    beside = videos.parent / "classes.txt"
+    if classes is not None or beside.exists():
+        return read_classes(Path(classes) if classes is not None else beside)
+    named = set().union(*(read_events(path) for path in truth))
+    return LLP_EVENTS if named <= set(LLP_EVENTS) else tuple(sorted(named))
 
 
 def feature_key(name: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from avvp_pl.data.videos import VideoSet
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -54,6 +55,14 @@ class ParsingModule(pl.LightningModule):
         """[segment_probs >= 0.5] * [video_probs >= 0.5]: the inference that all methods of the field use."""
         output = self(batch)
         return gate(output.segment_probs, output.video_probs, batch.mask)
+
+    @torch.inference_mode()
+    def parse_all(self, videos: VideoSet, batch_size: int = 128) -> Parsed:
+        """Parse all videos, on this module's device, into timelines in main memory."""
+        self.eval()
+        parsed = [self.parse(batch.to(self.device)) for batch in videos.batches(batch_size)]
+        timelines, probs = (torch.cat(column).cpu() for column in zip(*parsed, strict=True))
+        return Parsed(timelines, probs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos."""

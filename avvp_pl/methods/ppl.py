@@ -17,6 +17,9 @@ from avvp_pl.pseudo_labels import build_prototypes, hard_labels, prototype_evide
 from avvp_pl.types import Batch, ParsingOutput, Prototypes
 
 
+LABELLING_PIECE = 1024  # videos
+
+
 class PPL(NPL):
     """L = L_MIL + guided losses + weight_pseudo_label * L_PL + weight_contrastive * L_CL (Eq. 13).
 
@@ -105,8 +108,8 @@ class PPL(NPL):
             self.negative[group], self.negative_mask[group] = found.negative, found.negative_mask
         report.prototypes = {"positive": self.positive_mask.sum((0, 2)), "negative": self.negative_mask.sum((0, 2))}
         report.lap("cluster", self.device)
-        # in pieces: the similarities of all segments to all prototypes would be larger than the data
-        pieces = zip(features.split(LABELLING_BATCH), videos.weak_labels.split(LABELLING_BATCH), strict=True)
+        # in pieces, for the memory: the features of the videos of an event are copied together
+        pieces = zip(features.split(LABELLING_PIECE), videos.weak_labels.split(LABELLING_PIECE), strict=True)
         self.pseudo_labels = torch.cat([self._label_features(*piece) for piece in pieces])
         report.lap("label", self.device)
         return report

@@ -31,7 +31,7 @@ def hard_labels(
 
     y = w for an event without negative prototypes, 0 for one without positive ones.
     """
-    return weak_labels[:, None, None, :] * (prototype_evidence(features, prototypes, tau=1.0) > 0)
+    return weak_labels[:, None, None, :] * (_evidence_of_weak(features, prototypes, weak_labels, tau=1.0) > 0)
 
 
 def soft_labels(
@@ -41,7 +41,7 @@ def soft_labels(
 
     y = w for an event without negative prototypes, 0 for one without positive ones.
     """
-    return weak_labels[:, None, None, :] * prototype_evidence(features, prototypes, tau).sigmoid()
+    return weak_labels[:, None, None, :] * _evidence_of_weak(features, prototypes, weak_labels, tau).sigmoid()
 
 
 def naive_soft_labels(
@@ -56,6 +56,21 @@ def naive_hard_labels(
 ) -> Float[Tensor, "B T M C"]:
     """NPL_H: y = w * [p >= 0.5]."""
     return weak_labels[:, None, None, :] * (segment_probs >= 0.5)
+
+
+def _evidence_of_weak(
+    features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"], tau: float
+) -> Float[Tensor, "B T M C"]:
+    """:func:`prototype_evidence` where w = 1, 0 elsewhere: a video has one or two of all the events."""
+    evidence = features.new_zeros(*features.shape[:3], weak_labels.shape[1])
+    for event, occurs in enumerate((weak_labels > 0).unbind(1)):
+        videos = occurs.nonzero().squeeze(1)
+        one = slice(event, event + 1)
+        own = Prototypes(
+            prototypes.positive[one], prototypes.positive_mask[one], prototypes.negative[one], prototypes.negative_mask[one]
+        )
+        evidence[videos, :, :, event] = prototype_evidence(features[videos], own, tau)[..., 0]
+    return evidence
 
 
 def _log_mean_exp(

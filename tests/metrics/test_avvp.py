@@ -3,6 +3,7 @@
 import csv
 import random
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -356,12 +357,19 @@ def scores_of_own_share(
     return computed
 
 
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_compute_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.syspath_prepend(pytestconfig.rootpath)  # where the processes import this module from
     prediction, truth = random_videos(random.Random(0), videos=13, segments=10, events=3)
     expected = score_timelines(torch.tensor(prediction), torch.tensor(truth))
-    tasks = [(rank, tmp_path / "rendezvous", prediction, truth) for rank in range(2)]
-    with get_context("spawn").Pool(2) as pool:
-        for computed in pool.starmap(scores_of_own_share, tasks):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        futures = [
+            pool.submit(scores_of_own_share, rank, tmp_path / "rendezvous", prediction, truth)
+            for rank in range(2)
+        ]
+        for future in futures:
+            computed = future.result()
             assert len(computed) == len(SPLITS)
             for scores in computed:
                 assert_same(scores, expected)

@@ -1,0 +1,29 @@
+"""``python -m avvp_pl.predict``: parse videos with a checkpoint and write the timelines."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from avvp_pl.cli import command
+
+
+def predict(cfg: DictConfig) -> None:
+    """Write one LLP-format table a modality, and all of it as ``timelines.json``, into ``cfg.output``."""
+    from pathlib import Path
+
+    from avvp_pl.assemble import prepare_process, restore
+    from avvp_pl.timelines import write_parsed
+
+    prepare_process(cfg)
+    _, videos, method = restore(cfg, splits=(cfg.split,), truth_required=False)
+    split = videos.splits[cfg.split]
+    parsed = method.parse_all(split)
+    write_parsed(Path(cfg.output), split.names, parsed, videos)
+    found = int(parsed.timelines.flatten(1).any(1).sum())
+    print(f"{len(split)} videos parsed, events found in {found} of them: {cfg.output}")
+
+
+main = command("predict", predict)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Parsed timelines as files: LLP-format tables and one JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from avvp_pl.data.annotations import runs, write_timelines
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.files import atomic_write
+from avvp_pl.methods.base import Parsed
+
+
+def write_tables(
+    folder: Path, names: Sequence[str], timelines: npt.NDArray[np.bool_], videos: ParsingSet
+) -> None:
+    """``MODALITY.csv`` for each modality of [N, T, M, C] timelines."""
+    for m, modality in enumerate(videos.modalities):
+        path = folder / f"{modality}.csv"
+        write_timelines(path, names, timelines[:, :, m], videos.events, videos.segment_seconds)
+
+
+def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """The tables, and ``timelines.json`` with the mean probability of every found event."""
+    timelines, probs = parsed.timelines.numpy(), parsed.probs.numpy()
+    write_tables(folder, names, timelines, videos)
+    entries: Mapping[str, Any] = {
+        name: {
+            modality: [
+                {
+                    "event": videos.events[event],
+                    "onset": onset * videos.segment_seconds,
+                    "offset": offset * videos.segment_seconds,
+                    "probability": round(float(prob[onset:offset, m, event].mean()), 4),
+                }
+                for event, onset, offset in runs(timeline[:, m])
+            ]
+            for m, modality in enumerate(videos.modalities)
+        }
+        for name, timeline, prob in zip(names, timelines, probs, strict=True)
+    }
+    content = {
+        "events": videos.events,
+        "segments": timelines.shape[1],
+        "segment_seconds": videos.segment_seconds,
+        "videos": entries,
+    }
+    with atomic_write(folder / "timelines.json") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
