@@ -32,7 +32,11 @@ def prepare_process(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
     for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode"):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
-    for noisy in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "faiss.loader"):
+    for noisy in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+        "faiss.loader",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -95,7 +99,9 @@ def load_checkpoint(file: str) -> tuple[dict[str, Any], DictConfig]:
     return checkpoint, trained
 
 
-def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> tuple[DictConfig, ParsingSet, ParsingModule]:
+def restore(
+    cfg: DictConfig, splits: Collection[str], truth_required: bool
+) -> tuple[DictConfig, ParsingSet, ParsingModule]:
     """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training."""
     checkpoint, trained = load_checkpoint(cfg.checkpoint)
     if cfg.data is not None:

@@ -1,12 +1,15 @@
-"""``metrics.csv``: one row an epoch, everything that was logged in it."""
+"""``metrics.csv``, and the life of a run's loggers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import append_rows
 
@@ -45,3 +48,23 @@ class EpochCSVLogger(Logger):
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """``config.yaml`` has them."""
+
+
+@contextmanager
+def logging_to(loggers: Sequence[Logger], cfg: DictConfig) -> Iterator[None]:
+    """Tell the loggers the configuration, and close them whatever happens.
+
+    A W&B run that is not finished would go on collecting in the next job of a sweep in this process.
+    """
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams(settings)  # type: ignore[arg-type]
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for logger in loggers:
+            logger.finalize("failed" if failed else "success")
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=int(failed))

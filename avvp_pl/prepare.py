@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from omegaconf import DictConfig
 
@@ -14,13 +14,13 @@ from avvp_pl.errors import InputError
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 SHOWN = 10  # problems; a missing stream alone would print thousands
 
 
 def prepare(cfg: DictConfig) -> None:
     """Check the tables and every feature file; print what is there, or fail with all that is wrong."""
-    from rich.progress import Console, track
+    from rich.console import Console
+    from rich.progress import track
 
     from avvp_pl.data.annotations import Oddities
     from avvp_pl.data.llp import TABLES, LLPFolder
@@ -31,24 +31,31 @@ def prepare(cfg: DictConfig) -> None:
     problems: list[str] = []
     oddities = Oddities()
 
-    def attempt(work: Callable[[], T], default: T) -> T:
+    @contextmanager
+    def noting_problems() -> Iterator[None]:
         try:
-            return work()
+            yield
         except InputError as error:
             problems.append(str(error))
-            return default
 
-    listed = {split: attempt(lambda s=split: folder.weak_labels(s, oddities), {}) for split in TABLES}
-    attempt(lambda: folder.check_keys(listed), None)
-    attempt(lambda: folder.evaluation_truth(listed, True, oddities), None)
-    attempt(lambda: folder.hidden_truth(oddities), None)
+    listed: dict[str, dict[str, list[int]]] = {}
+    for split in TABLES:
+        with noting_problems():
+            listed[split] = folder.weak_labels(split, oddities)
+    with noting_problems():
+        folder.check_keys(listed)
+    with noting_problems():
+        folder.evaluation_truth(listed, True, oddities)
+    with noting_problems():
+        folder.hidden_truth(oddities)
     oddities.report(log)
     names = [name for labels in listed.values() for name in labels]
     dims: dict[str, int] = {}
     console = Console()
     for stream in folder.streams:
         for name in track(names, stream, console=console, disable=not console.is_terminal):
-            attempt(lambda s=stream, n=name: dims.setdefault(s, folder.read_feature(s, n, dims.get(s)).shape[1]), 0)
+            with noting_problems():
+                dims[stream] = folder.read_feature(stream, name, dims.get(stream)).shape[1]
     sizes = ", ".join(f"{len(labels)} {split}" for split, labels in listed.items())
     print(f"{folder.root.absolute()}: {sizes} videos, {len(folder.events)} events, dimensions {dims}")
     if problems:

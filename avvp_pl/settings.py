@@ -100,8 +100,8 @@ def check_settings(cfg: DictConfig) -> None:
     for key, limit in LIMITS.items():
         if key.endswith(".*"):
             group = OmegaConf.select(cfg, key[:-2])
-            found = dict(group) if isinstance(group, DictConfig) else {}
-            values = {f"{key[:-1]}{name}": value for name, value in found.items()}
+            found = group if isinstance(group, DictConfig) else {}
+            values = {f"{key[:-1]}{name!s}": value for name, value in found.items()}
         else:
             values = {key: OmegaConf.select(cfg, key)}
         for name, value in values.items():
@@ -131,11 +131,11 @@ def _check(key: str, value: Any, limit: Number | Choice) -> None:
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     keys = []
     for name in cfg:
-        keys.append(f"{prefix}{name}")
+        keys.append(f"{prefix}{name!s}")
         try:
             value = cfg[name]
         except OmegaConfBaseException:  # missing, or an interpolation that only a run can resolve
             continue
         if isinstance(value, DictConfig):
-            keys += _keys(value, f"{prefix}{name}.")
+            keys += _keys(value, f"{prefix}{name!s}.")
     return keys

@@ -49,7 +49,8 @@ class SweepSummary(Callback):
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     """The runs of a sweep's folder in the order of their jobs, and the jobs that left no scores."""
     jobs = sorted(
-        (path.parent for path in folder.glob("*/.hydra")), key=lambda job: (not job.name.isdigit(), job.name.zfill(9))
+        (path.parent for path in folder.glob("*/.hydra")),
+        key=lambda job: (not job.name.isdigit(), job.name.zfill(9)),
     )
     runs, unfinished = [], []
     for job in jobs:
@@ -84,7 +85,9 @@ def _setting(overrides: Sequence[str]) -> str:
     """What sets a job apart from the others, but for its seed: ``ppl_soft, method.k=10``."""
     kept = [override.lstrip("+") for override in overrides if not override.startswith("seed=")]
     named = [override.removeprefix("experiment=") for override in kept]
-    apart = [o for o in named if not o.startswith(("data", "trainer", "threads", "logger", "paths", "sweep=", "callbacks"))]
+    apart = [
+        o for o in named if not o.startswith(("data", "trainer", "threads", "logger", "paths", "sweep=", "callbacks"))
+    ]
     return ", ".join(apart) or "defaults"
 
 

@@ -16,9 +16,7 @@ from avvp_pl.files import atomic_write
 from avvp_pl.methods.base import Parsed
 
 
-def write_tables(
-    folder: Path, names: Sequence[str], timelines: npt.NDArray[np.bool_], videos: ParsingSet
-) -> None:
+def write_tables(folder: Path, names: Sequence[str], timelines: npt.NDArray[np.bool_], videos: ParsingSet) -> None:
     """``MODALITY.csv`` for each modality of [N, T, M, C] timelines."""
     for m, modality in enumerate(videos.modalities):
         path = folder / f"{modality}.csv"

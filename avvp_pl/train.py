@@ -11,12 +11,14 @@ def train(cfg: DictConfig) -> float:
     """Train, test, and return the selected validation score, so that a sweeper can maximize it."""
     from pathlib import Path
 
+    from lightning.pytorch.callbacks import ModelCheckpoint
     from omegaconf import OmegaConf
 
     from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
     from avvp_pl.callbacks.checkpoint_contents import CheckpointContents
     from avvp_pl.callbacks.interruption import resumable
     from avvp_pl.files import atomic_write
+    from avvp_pl.loggers import logging_to
     from avvp_pl.scores import print_scores
 
     prepare_process(cfg)
@@ -29,14 +31,13 @@ def train(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg, CheckpointContents(cfg, videos))
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = (last if last.exists() else None) if cfg.resume == "auto" else cfg.resume
-    try:
-        with resumable(trainer):
-            trainer.fit(method, data, ckpt_path=resume)
+    with logging_to(trainer.loggers, cfg), resumable(trainer):
+        trainer.fit(method, data, ckpt_path=resume)
         best = trainer.checkpoint_callback
+        assert isinstance(best, ModelCheckpoint)
         trainer.test(method, data, ckpt_path=best.best_model_path, verbose=False)
-    finally:
-        for logger in trainer.loggers:
-            logger.finalize("success" if trainer.state.finished else "failed")
+    assert method.test_scores is not None
+    assert best.best_model_score is not None
     print_scores(method.test_scores, f"{cfg.name} on {cfg.data.name}, test split, best epoch by validation")
     print(f"run folder: {run_dir}")
     return float(best.best_model_score)

@@ -80,7 +80,9 @@ class ParsingNetwork(nn.Module, ABC):
 
     if TYPE_CHECKING:  # nn.Module's own call is untyped
 
-        def __call__(self, batch: Batch) -> ParsingOutput: ...
+        def __call__(self, batch: Batch) -> ParsingOutput:
+            """Run :meth:`forward`."""
+            ...
 
 
 @dataclass(frozen=True)

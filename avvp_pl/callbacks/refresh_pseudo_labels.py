@@ -117,9 +117,7 @@ class RefreshPseudoLabels(pl.Callback):
                 log.warning("%s has no positive segments, so its pseudo labels are 0", event)
 
 
-def label_quality(
-    pseudo_labels: Tensor, truth: Tensor, modalities: tuple[str, ...]
-) -> dict[str, float]:
+def label_quality(pseudo_labels: Tensor, truth: Tensor, modalities: tuple[str, ...]) -> dict[str, float]:
     """Precision, recall and F1 of [pseudo_labels >= 0.5] per modality, over all segments and events, in percent."""
     found = pseudo_labels >= 0.5
     quality = {}
@@ -136,7 +134,7 @@ def _mean_bound(segment_probs: Tensor, pseudo_labels: Tensor, videos: VideoSet) 
     modalities = segment_probs.shape[2]
     total = torch.zeros((), dtype=torch.float64)
     columns = (segment_probs, pseudo_labels, videos.weak_labels, videos.mask)
-    for probs, labels, weak, mask in zip(*(column.split(1024) for column in columns), strict=True):
+    for probs, labels, weak, mask in zip(*(torch.split(column, 1024) for column in columns), strict=True):
         real = mask.repeat_interleave(modalities, dim=1)
         total += bound(probs.flatten(1, 2), labels.flatten(1, 2), weak, real).double().sum().cpu()
     return float(total) / videos.weak_labels.numel()

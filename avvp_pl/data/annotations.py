@@ -107,9 +107,7 @@ def write_timelines(
         writer.writerow(("filename", "onset", "offset", "event_labels"))
         for name, timeline in zip(names, timelines, strict=True):
             for event, onset, offset in runs(timeline):
-                writer.writerow(
-                    (name, f"{onset * segment_seconds:g}", f"{offset * segment_seconds:g}", events[event])
-                )
+                writer.writerow((name, f"{onset * segment_seconds:g}", f"{offset * segment_seconds:g}", events[event]))
 
 
 def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:

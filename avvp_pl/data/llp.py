@@ -116,7 +116,9 @@ class LLPFolder:
         self, listed: Mapping[str, Mapping[str, list[int]]], required: bool, oddities: Oddities
     ) -> dict[str, Timelines] | None:
         """The dense annotation of validation and test videos; None if it is not there and not required."""
-        evaluated = {name: labels for split, table in listed.items() if split != "train" for name, labels in table.items()}
+        evaluated = {
+            name: labels for split, table in listed.items() if split != "train" for name, labels in table.items()
+        }
         tables = [f"AVVP_eval_{modality}.csv" for modality in self.modalities]
         if not evaluated or not (required or all((self.root / "data" / table).exists() for table in tables)):
             return None
@@ -127,7 +129,9 @@ class LLPFolder:
         for name, labels in evaluated.items():
             annotated = [t[name].any(axis=0) for t in truth.values() if name in t]
             dense = set(np.flatnonzero(np.any(annotated, axis=0)).tolist()) if annotated else set()
-            oddities["evaluated videos whose weak labels differ from their annotation (both kept)"] += dense != set(labels)
+            oddities["evaluated videos whose weak labels differ from their annotation (both kept)"] += dense != set(
+                labels
+            )
         return truth
 
     def hidden_truth(self, oddities: Oddities) -> dict[str, Timelines] | None:
@@ -198,14 +202,16 @@ class LLPFolder:
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path}: not a whole .npy file of numbers ({error}); extract it again") from None
         if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
-            raise InputError(f"{path}: holds {getattr(rows, 'dtype', 'several arrays')}; floating-point rows are needed")
+            raise InputError(
+                f"{path}: holds {getattr(rows, 'dtype', 'several arrays')}; floating-point rows are needed"
+            )
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[0] % self.segments or rows.shape[1] == 0:
             raise InputError(
                 f"{path}: has shape {list(rows.shape)}; needed is [n x {self.segments} rows, dimension], n >= 1"
             )
         if dim is not None and rows.shape[1] != dim:
             raise InputError(f"{path}: {rows.shape[1]} columns; other files of this stream have {dim}")
-        pooled = rows.reshape(self.segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
+        pooled: npt.NDArray[np.float32] = rows.reshape(self.segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
         if not np.isfinite(pooled).all():
             raise InputError(f"{path}: holds NaN or infinite values; extract it again")
         return pooled
@@ -230,4 +236,3 @@ def feature_key(name: str) -> str:
         raise InputError(f"{name!r} is no name of a video: it must not contain a path")
     llp_style = re.fullmatch(r"(.{11})_[\d.]+_[\d.]+", name)
     return llp_style.group(1) if llp_style else name
-

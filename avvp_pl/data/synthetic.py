@@ -109,7 +109,9 @@ class _World:
                 timeline = _draw_timeline(rng, event, segments)  # [T, M]
                 truth[video, :, :, event] = timeline
                 mode = rng.integers(MODES, size=2)
-                strength = rng.lognormal(0.0, 0.25, size=(segments, 2)) * rng.choice((1.0, 0.4), (segments, 2), p=(0.75, 0.25))
+                strength = rng.lognormal(0.0, 0.25, size=(segments, 2)) * rng.choice(
+                    (1.0, 0.4), (segments, 2), p=(0.75, 0.25)
+                )
                 looks = self.modes[[0, 1], event, mode]  # [M, latent]
                 latent[video] += (timeline * strength)[..., None] * looks
         features_in = {}
@@ -183,9 +185,7 @@ def _length(seconds: Sequence[int], quantile: float, segments: int) -> int:
     return max(1, round(min(drawn, len(seconds)) * segments / LLP_SECONDS))
 
 
-def _draw_runs(
-    rng: np.random.Generator, total: int, run_counts: Sequence[int], segments: int
-) -> npt.NDArray[np.bool_]:
+def _draw_runs(rng: np.random.Generator, total: int, run_counts: Sequence[int], segments: int) -> npt.NDArray[np.bool_]:
     """One modality's activity, [T]: ``total`` segments, in LLP's number of runs as far as they fit."""
     free = segments - total
     wanted = 1 + int(rng.choice(len(run_counts), p=np.array(run_counts) / sum(run_counts)))

@@ -41,7 +41,7 @@ class VideoSet(Dataset[Batch]):
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All videos in order."""
-        for rows in torch.arange(len(self)).split(batch_size):
+        for rows in torch.split(torch.arange(len(self)), batch_size):
             yield self[rows]
 
     def to(self, device: torch.device) -> VideoSet:
@@ -108,7 +108,7 @@ class VideoBatches(Sampler[Tensor]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_videos, generator=generator)
-        yield from order[self._share()].split(self.batch_size)
+        yield from torch.split(order[self._share()], self.batch_size)
 
     def _share(self) -> Tensor:
         """Positions in the order that this process visits."""

@@ -55,9 +55,7 @@ class MIL(ParsingModule):
     def weak_loss(self, output: ParsingOutput, batch: Batch) -> Tensor:
         """What weak labels teach: Eq. (4) and the guided losses."""
         supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
-        guided = guided_loss(
-            output.modality_probs, batch.weak_labels, self.guided_weights, self.guided_smoothing
-        )
+        guided = guided_loss(output.modality_probs, batch.weak_labels, self.guided_weights, self.guided_smoothing)
         self.log_losses(batch, mil=supervised, guided=guided)
         return supervised + guided
 

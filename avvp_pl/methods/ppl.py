@@ -13,9 +13,14 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import contrastive_loss
 from avvp_pl.methods.base import Parsed, gate
 from avvp_pl.methods.npl import LABELLING_BATCH, NPL, Refresh
-from avvp_pl.pseudo_labels import build_prototypes, hard_labels, prototype_evidence, select_segments, soft_labels
+from avvp_pl.pseudo_labels import (
+    build_prototypes,
+    hard_labels,
+    prototype_evidence,
+    select_segments,
+    soft_labels,
+)
 from avvp_pl.types import Batch, ParsingOutput, Prototypes
-
 
 LABELLING_PIECE = 1024  # videos
 
@@ -106,10 +111,13 @@ class PPL(NPL):
             )
             self.positive[group], self.positive_mask[group] = found.positive, found.positive_mask
             self.negative[group], self.negative_mask[group] = found.negative, found.negative_mask
-        report.prototypes = {"positive": self.positive_mask.sum((0, 2)), "negative": self.negative_mask.sum((0, 2))}
+        report.prototypes = {
+            "positive": self.positive_mask.sum((0, 2)),
+            "negative": self.negative_mask.sum((0, 2)),
+        }
         report.lap("cluster", self.device)
         # in pieces, for the memory: the features of the videos of an event are copied together
-        pieces = zip(features.split(LABELLING_PIECE), videos.weak_labels.split(LABELLING_PIECE), strict=True)
+        pieces = zip(*(torch.split(x, LABELLING_PIECE) for x in (features, videos.weak_labels)), strict=True)
         self.pseudo_labels = torch.cat([self._label_features(*piece) for piece in pieces])
         report.lap("label", self.device)
         return report
@@ -125,7 +133,8 @@ class PPL(NPL):
             return super().parse(batch)
         output = self(batch)
         evidence = self._by_prototypes(
-            self._comparable(output.features), lambda features, own: prototype_evidence(features, own, self.tau)
+            self._comparable(output.features),
+            lambda features, own: prototype_evidence(features, own, self.tau),
         )
         return gate(evidence.sigmoid(), output.video_probs, batch.mask)
 
@@ -136,7 +145,10 @@ class PPL(NPL):
         probs = torch.empty(*shape, len(self.events), device=self.device)
         for batch in videos.batches(LABELLING_BATCH):
             output = self.labelling_net(batch)
-            features[batch.index], probs[batch.index] = self._comparable(output.features), output.segment_probs
+            features[batch.index], probs[batch.index] = (
+                self._comparable(output.features),
+                output.segment_probs,
+            )
         return features, probs
 
     def _comparable(self, features: Tensor) -> Tensor:

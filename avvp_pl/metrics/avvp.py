@@ -111,11 +111,13 @@ class AVVPMetric(Metric):
         truth: Bool[Tensor, "N T M C"],
         mask: Bool[Tensor, "N T"] | None = None,
     ) -> None:
-        """Add videos."""
-        if prediction.shape != truth.shape or prediction.shape[2] != len(self.modalities):
+        """Add videos; ValueError, and nothing added, where the shapes do not fit."""
+        axes = (len(self.modalities), self.event_counts.shape[-1])
+        fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
+        if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
             raise ValueError(
-                f"prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} must be [N, T, M, C] "
-                f"with M = {len(self.modalities)}"
+                f"prediction {list(prediction.shape)} and truth {list(truth.shape)} must be [N, T, M, C] with M, C = "
+                f"{axes}, and the mask {None if mask is None else list(mask.shape)} must be [N, T] or None"
             )
         if mask is not None:
             prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
@@ -139,7 +141,7 @@ class AVVPMetric(Metric):
             level: dict(zip(self.tracks, _event_f1(counts), strict=True))
             for level, counts in zip(LEVELS, self.event_counts, strict=True)
         }
-        return ParsingScores(*levels, per_event, listed, int(self.with_predictions))
+        return ParsingScores(levels[0], levels[1], per_event, listed, int(self.with_predictions))
 
 
 def _tracks(timeline: Bool[Tensor, "N T M C"]) -> Bool[Tensor, "N T K C"]:
@@ -186,8 +188,7 @@ def _run_so_far(timeline: Bool[Tensor, "N T K C"]) -> Int[Tensor, "N T K C"]:
 
 def _video_f1(counts: _Counts, modalities: int) -> Float[Tensor, "N K1"]:
     """F1 of each video: one column a track, then event_av, which pools the counts of the modalities."""
-    pooled = (torch.cat([c, c[:, :modalities].sum(1, keepdim=True)], dim=1).double() for c in counts)
-    tp, fp, fn = pooled
+    tp, fp, fn = (torch.cat([c, c[:, :modalities].sum(1, keepdim=True)], dim=1).double() for c in counts)
     size = 2 * tp + fp + fn  # [N, K + 1, C]
     f1 = torch.where(size > 0, 2 * tp / size.clamp(min=1), 0).sum(-1)
     events = (size > 0).sum(-1)

@@ -61,9 +61,7 @@ class HAN(ParsingNetwork):
         heads = (self.event_head(x), self.temporal_head(x), self.modality_head(x))
         event_logits, temporal_logits, modality_logits = (head.transpose(1, 2) for head in heads)  # [B, T, M, C]
         segment_probs = event_logits.sigmoid()
-        video_probs, modality_probs = attentive_mil_pooling(
-            segment_probs, temporal_logits, modality_logits, batch.mask
-        )
+        video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
         features = x.transpose(1, 2)  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs)
 
@@ -107,8 +105,8 @@ class HybridAttentionLayer(nn.Module):
         if self.cross_attention is not None:
             attended = attended + self.dropout(self.cross_attention(x, mask))
         x = self.norm_attention(attended)
-        x = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
-        return x
+        output: Tensor = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
+        return output
 
 
 class SegmentAttention(nn.Module):
@@ -137,11 +135,17 @@ class SegmentAttention(nn.Module):
             others = [[m for m in range(modalities) if m != own] for own in range(modalities)]
             key, value = key[:, others].flatten(2, 3), value[:, others].flatten(2, 3)  # [B, M, (M-1)*T, D]
             visible = visible.repeat(1, modalities - 1)
-        split = [part.flatten(0, 1).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query, key, value)]
+        query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M, heads, segments, D/heads]
         attended = F.scaled_dot_product_attention(
-            *split,  # each [B*M, heads, segments, D/heads]
+            query,
+            key,
+            value,
             attn_mask=visible.repeat_interleave(modalities, dim=0)[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
         )
         joined: Tensor = self.out_projection(attended.transpose(1, 2).reshape(x.shape))
         return joined
+
+    def _heads(self, part: Float[Tensor, "B M T D"]) -> Float[Tensor, "B*M H T D/H"]:
+        batch, modalities, segments, dim = part.shape
+        return part.reshape(batch * modalities, segments, self.num_heads, dim // self.num_heads).transpose(1, 2)

@@ -43,9 +43,7 @@ def bound(
     return torch.where(weak_labels > 0.5, occurs, absent)
 
 
-def e_step(
-    segment_probs: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"]
-) -> Float[Tensor, "B S C"]:
+def e_step(segment_probs: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B S C"]:
     """Eq. (15): the pseudo labels that maximize the bound for the current model, r = w p."""
     return weak_labels[:, None, :] * segment_probs
 

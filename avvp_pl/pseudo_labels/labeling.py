@@ -67,7 +67,10 @@ def _evidence_of_weak(
         videos = occurs.nonzero().squeeze(1)
         one = slice(event, event + 1)
         own = Prototypes(
-            prototypes.positive[one], prototypes.positive_mask[one], prototypes.negative[one], prototypes.negative_mask[one]
+            prototypes.positive[one],
+            prototypes.positive_mask[one],
+            prototypes.negative[one],
+            prototypes.negative_mask[one],
         )
         evidence[videos, :, :, event] = prototype_evidence(features[videos], own, tau)[..., 0]
     return evidence
@@ -78,6 +81,8 @@ def _log_mean_exp(
 ) -> Float[Tensor, "B T M C"]:
     """Log mean_k exp(f . C_k / tau) over the used prototypes; a finite number, of no meaning, where none is."""
     events, k, dim = centres.shape
-    similarity = (features @ centres.reshape(events * k, dim).T / tau).unflatten(-1, (events, k))
+    similarity = features @ centres.reshape(events * k, dim).T / tau
+    similarity = similarity.reshape(*features.shape[:-1], events, k)
     lowest = torch.finfo(similarity.dtype).min
-    return similarity.masked_fill(~mask, lowest).logsumexp(-1) - mask.sum(1).clamp(min=1).log()
+    total: Tensor = similarity.masked_fill(~mask, lowest).logsumexp(-1)
+    return total - mask.sum(1).clamp(min=1).log()

@@ -94,10 +94,7 @@ def counts_of(prediction: Timelines, truth: Timelines, level: str, track: str) -
     count = segment_counts if level == "segment" else event_counts
     events = range(len(truth[0][0][0]))
     return [
-        [
-            count(line_of(prediction, video, track, event), line_of(truth, video, track, event))
-            for event in events
-        ]
+        [count(line_of(prediction, video, track, event), line_of(truth, video, track, event)) for event in events]
         for video in range(len(truth))
     ]
 

@@ -82,8 +82,7 @@ def random_videos(rng: random.Random, videos: int, segments: int, events: int) -
     """Prediction and truth; those of each video are somewhere between empty and full."""
     densities = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
     prediction, truth = (
-        [[[[False] * events for _ in MODALITIES] for _ in range(segments)] for _ in range(videos)]
-        for _ in range(2)
+        [[[[False] * events for _ in MODALITIES] for _ in range(segments)] for _ in range(videos)] for _ in range(2)
     )
     for video in range(videos):
         density_predicted, density_true = rng.choice(densities), rng.choice(densities)
@@ -109,9 +108,7 @@ def test_random_videos_agree_with_the_reference(segments: int) -> None:
 @pytest.mark.parametrize(("videos", "segments"), [(1, 1), (1, 10), (3, 1), (3, 10)])
 @pytest.mark.parametrize("predicted", ["nothing", "everything", "something"])
 @pytest.mark.parametrize("true", ["nothing", "everything", "something"])
-def test_degenerate_videos_agree_with_the_reference(
-    videos: int, segments: int, predicted: str, true: str
-) -> None:
+def test_degenerate_videos_agree_with_the_reference(videos: int, segments: int, predicted: str, true: str) -> None:
     some, others = random_videos(random.Random(0), videos, segments, events=4)
     nothing = empty(videos, segments, 2, 4)
     prediction = {"nothing": nothing, "everything": ~nothing, "something": torch.tensor(some)}[predicted]
@@ -296,9 +293,7 @@ def test_masked_padding_does_not_count(videos: tuple[Tensor, Tensor], data: st.D
     for row in mask:
         start = data.draw(st.integers(0, 4))
         row[start : start + segments] = True
-    garbage = (
-        torch.rand(2, *mask.shape, modalities, events, generator=torch.Generator().manual_seed(seed)) > 0.5
-    )
+    garbage = torch.rand(2, *mask.shape, modalities, events, generator=torch.Generator().manual_seed(seed)) > 0.5
     padded_prediction, padded_truth = garbage
     padded_prediction[mask], padded_truth[mask] = prediction.flatten(0, 1), truth.flatten(0, 1)
     assert_same(score_timelines(padded_prediction, padded_truth, mask), score_timelines(prediction, truth))
@@ -306,9 +301,7 @@ def test_masked_padding_does_not_count(videos: tuple[Tensor, Tensor], data: st.D
 
 @law
 @given(videos_to_score(), st.data())
-def test_videos_of_unequal_length_agree_with_the_reference(
-    videos: tuple[Tensor, Tensor], data: st.DataObject
-) -> None:
+def test_videos_of_unequal_length_agree_with_the_reference(videos: tuple[Tensor, Tensor], data: st.DataObject) -> None:
     prediction, truth = videos
     number, segments = truth.shape[:2]
     lengths = data.draw(st.lists(st.integers(1, segments), min_size=number, max_size=number))
@@ -337,9 +330,7 @@ SPLITS = (5, 13)
 """How many of the 13 videos the first process has; the second one has 8, or none and so no update."""
 
 
-def scores_of_own_share(
-    rank: int, rendezvous: Path, prediction: Timelines, truth: Timelines
-) -> list[ParsingScores]:
+def scores_of_own_share(rank: int, rendezvous: Path, prediction: Timelines, truth: Timelines) -> list[ParsingScores]:
     """What each process runs: add its videos and compute with the other one, for every split."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -365,8 +356,7 @@ def test_two_processes_compute_what_one_does(
     expected = score_timelines(torch.tensor(prediction), torch.tensor(truth))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         futures = [
-            pool.submit(scores_of_own_share, rank, tmp_path / "rendezvous", prediction, truth)
-            for rank in range(2)
+            pool.submit(scores_of_own_share, rank, tmp_path / "rendezvous", prediction, truth) for rank in range(2)
         ]
         for future in futures:
             computed = future.result()
@@ -455,9 +445,7 @@ def _unchecked_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param((2, 5, 2, 3), (2, 5, 2, 3), (5,), id="mask-one-axis"),
     ],
 )
-def test_wrong_shapes_raise(
-    prediction: Sequence[int], truth: Sequence[int], mask: Sequence[int] | None
-) -> None:
+def test_wrong_shapes_raise(prediction: Sequence[int], truth: Sequence[int], mask: Sequence[int] | None) -> None:
     with pytest.raises(ValueError):
         score_timelines(empty(*prediction), empty(*truth), None if mask is None else empty(*mask))
 
