@@ -90,10 +90,11 @@ def _explain(error: Exception, name: str) -> str:
         return f"there is no {group or 'config'} {choice!r}.{nearest(choice, options)} There are: {', '.join(options)}"
     if isinstance(root, InputError):
         return str(root)
-    missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {root}")
-    if missing:
-        return f"{missing[1]} must be given: {missing[1]}=..."
     key = getattr(root, "full_key", None)
+    missing = re.search(r"Missing mandatory value: (\S+)", f"{error} {root}")
+    if missing:  # reached through an interpolation, the message has the full name; else the exception has it
+        name = missing[1] if "interpolation" in f"{error} {root}" else str(key)
+        return f"{name} must be given: {name}=..."
     if isinstance(root, OmegaConfBaseException) and key and "not in struct" in str(root):
         return unknown_key(_plain_config(name), str(key))
     if isinstance(root, OmegaConfBaseException):

@@ -146,6 +146,6 @@ class SegmentAttention(nn.Module):
         joined: Tensor = self.out_projection(attended.transpose(1, 2).reshape(x.shape))
         return joined
 
-    def _heads(self, part: Float[Tensor, "B M T D"]) -> Float[Tensor, "B*M H T D/H"]:
+    def _heads(self, part: Float[Tensor, "B M T D"]) -> Float[Tensor, "BM H T D_head"]:
         batch, modalities, segments, dim = part.shape
         return part.reshape(batch * modalities, segments, self.num_heads, dim // self.num_heads).transpose(1, 2)

@@ -1,0 +1,36 @@
+# `make train` and `make test` are all that is needed on a fresh machine; both set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup train test lint types bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: $(STAMP) ## train PPL on the embedded data and print its scores
+	$(BIN)/python -m avvp_pl.train +experiment=ppl_soft
+
+test: $(STAMP) ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## check types, strictly
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure speed and memory (minutes; see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.scoring
+	$(BIN)/python -m benchmarks.paper_size
+
+clean: ## remove .venv and caches, keep outputs
+	rm -rf .venv *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# before torch is imported: two libraries' threads on two cores are many times slower than one
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+import pytest
+import torch
+
+from avvp_pl.data.synthetic import generate
+from avvp_pl.data.videos import ParsingSet
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the development data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ParsingSet:
+    return generate(
+        sizes={"train": 40, "val": 12, "test": 12},
+        streams={"vggish": 8, "res152": 12, "r2plus1d_18": 6},
+        modalities={"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"]},
+        seed=0,
+    )

@@ -1,0 +1,186 @@
+"""L_CL against a double loop over anchors and others."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from avvp_pl.losses import contrastive_loss
+
+SHAPES = [(1, 2, 1, 1, 2), (2, 3, 2, 3, 4), (3, 4, 1, 2, 5), (2, 2, 3, 4, 3)]
+
+
+def random_case(shape: tuple[int, int, int, int, int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Features [B, T, M, D], pseudo labels [B, T, M, C] and a mask for ``shape`` B, T, M, C, D."""
+    generator = torch.Generator().manual_seed(seed)
+    videos, segments, modalities, events, dim = shape
+    features = torch.randn(videos, segments, modalities, dim, generator=generator, dtype=torch.float64)
+    labels = torch.rand(videos, segments, modalities, events, generator=generator, dtype=torch.float64) ** 2
+    mask = torch.rand(videos, segments, generator=generator) < 0.7
+    mask[0] = True
+    return features, labels, mask
+
+
+def gradient(loss: Tensor, of: Tensor) -> Tensor:
+    (found,) = torch.autograd.grad(loss, of)
+    return found
+
+
+def all_real(features: Tensor) -> Tensor:
+    return torch.ones(features.shape[:2], dtype=torch.bool)
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+def slow_loss(features: Tensor, labels: Tensor, mask: Tensor, tau: float, include_self: bool, normalize: bool) -> float:
+    videos, segments, modalities = features.shape[:3]
+    vectors: list[list[float]] = []
+    events: list[set[int]] = []
+    for b in range(videos):
+        for t in range(segments):
+            if not mask[b, t]:
+                continue
+            for m in range(modalities):
+                vector = [float(x) for x in features[b, t, m]]
+                norm = math.sqrt(dot(vector, vector)) if normalize else 1.0
+                vectors.append([x / norm for x in vector])
+                events.append({c for c, y in enumerate(labels[b, t, m]) if float(y) >= 0.5})
+    losses = []
+    for i, anchor in enumerate(vectors):
+        similar, everything = 0.0, 0.0
+        for j, other in enumerate(vectors):
+            if i == j and not include_self:
+                continue
+            closeness = math.exp(dot(anchor, other) / tau)
+            everything += closeness
+            if events[i] & events[j]:
+                similar += closeness
+        if similar:
+            losses.append(-math.log(similar / everything))
+    return math.fsum(losses) / len(losses) if losses else 0.0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_it_equals_the_double_loop(
+    shape: tuple[int, int, int, int, int], include_self: bool, normalize: bool, masked: bool
+) -> None:
+    for seed in range(3):
+        features, labels, mask = random_case(shape, seed)
+        mask = mask if masked else all_real(features)
+        for tau in (0.2, 1.0):
+            loss = contrastive_loss(features, labels, mask, tau, include_self, normalize)
+            expected = slow_loss(features, labels, mask, tau, include_self, normalize)
+            assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def three_segments() -> tuple[Tensor, Tensor]:
+    """Two equal segments of one event and a third, at a right angle, of another."""
+    features = torch.tensor([[3.0, 0.0], [5.0, 0.0], [0.0, 7.0]], dtype=torch.float64).reshape(1, 3, 1, 2)
+    labels = torch.tensor([[0.5, 0.0], [0.9, 0.1], [0.49, 1.0]], dtype=torch.float64).reshape(1, 3, 1, 2)
+    return features, labels
+
+
+def test_three_segments_by_hand() -> None:
+    """Tau 1: for the first two -log(e / (e + 1)); the third has nobody and does not count."""
+    features, labels = three_segments()
+    loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_three_segments_by_hand_with_the_anchor_itself() -> None:
+    """Tau 1: for the first two -log(2e / (2e + 1)), for the third -log(e / (e + 2))."""
+    features, labels = three_segments()
+    loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0, include_self=True)
+    expected = (2 * math.log(1 + math.exp(-1) / 2) + math.log(1 + 2 * math.exp(-1))) / 3
+    assert loss.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+def test_without_a_similar_segment_anywhere_it_is_zero_with_a_zero_gradient(include_self: bool) -> None:
+    features, labels, mask = random_case((2, 3, 2, 3, 4))
+    features.requires_grad_()
+    loss = contrastive_loss(features, torch.zeros_like(labels), mask, include_self=include_self)
+    assert loss.item() == 0
+    assert (gradient(loss, features) == 0).all()
+
+
+def test_an_event_of_each_segment_alone_is_no_similarity() -> None:
+    features = torch.randn(1, 4, 1, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = contrastive_loss(features, torch.eye(4).reshape(1, 4, 1, 4), all_real(features))
+    assert loss.item() == 0
+    assert (gradient(loss, features) == 0).all()
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize("real", [0, 1])
+def test_a_batch_of_at_most_one_segment_costs_nothing(include_self: bool, real: int) -> None:
+    features = torch.ones(1, 2, 1, 3, requires_grad=True)
+    mask = torch.arange(2)[None] < real
+    loss = contrastive_loss(features, torch.ones(1, 2, 1, 2), mask, include_self=include_self)
+    assert loss.item() == 0
+    assert (gradient(loss, features) == 0).all()
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+def test_large_unnormalized_features_stay_finite_in_float32(include_self: bool) -> None:
+    """A hundred times what HAN's last LayerNorm gives; labels with and without similar segments."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.layer_norm(torch.randn(3, 4, 2, 512, generator=generator), (512,)) * 100
+    labels = (torch.rand(3, 4, 2, 9, generator=generator) < 0.1).float()
+    features.requires_grad_()
+    loss = contrastive_loss(features, labels, all_real(features), 0.2, include_self, normalize_features=False)
+    assert loss.isfinite()
+    assert gradient(loss, features).isfinite().all()
+
+
+def test_what_is_in_the_padding_changes_nothing() -> None:
+    features, labels, mask = random_case((3, 4, 1, 2, 5))
+    assert not mask.all()
+    expected = contrastive_loss(features, labels, mask).item()
+    features[~mask], labels[~mask] = 1e3, 1.0
+    features.requires_grad_()
+    loss = contrastive_loss(features, labels, mask)
+    assert loss.item() == expected
+    assert (gradient(loss, features)[~mask] == 0).all()
+
+
+def test_the_order_of_videos_and_segments_does_not_matter() -> None:
+    features, labels, mask = random_case((4, 3, 2, 3, 4))
+    expected = contrastive_loss(features, labels, mask).item()
+    videos, segments = torch.tensor([2, 0, 3, 1]), torch.tensor([1, 2, 0])
+    of_videos = contrastive_loss(features[videos], labels[videos], mask[videos])
+    of_segments = contrastive_loss(features[:, segments], labels[:, segments], mask[:, segments])
+    assert of_videos.item() == pytest.approx(expected, rel=1e-12)
+    assert of_segments.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_only_directions_matter_when_normalized() -> None:
+    features, labels, mask = random_case((2, 3, 2, 3, 4))
+    lengths = torch.rand(2, 3, 2, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    expected = contrastive_loss(features, labels, mask).item()
+    assert contrastive_loss(features * lengths, labels, mask).item() == pytest.approx(expected, rel=1e-12)
+    raw = contrastive_loss(features, labels, mask, normalize_features=False).item()
+    assert raw != pytest.approx(expected, rel=1e-3)
+
+
+def test_descent_brings_segments_of_an_event_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 6, 2, 8, generator=generator).requires_grad_()
+    events = torch.randint(3, (2, 6, 2), generator=generator)
+    labels = torch.nn.functional.one_hot(events, 3).float()
+    losses = []
+    for _ in range(21):
+        loss = contrastive_loss(features, labels, all_real(features))
+        features = (features - 2 * gradient(loss, features)).detach().requires_grad_()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    directions = torch.nn.functional.normalize(features.detach(), dim=-1).flatten(0, 2)
+    same = events.flatten()[:, None] == events.flatten()
+    closeness = directions @ directions.T
+    assert closeness[same].mean() > closeness[~same].mean() + 0.3

@@ -1,0 +1,138 @@
+"""L_MIL, the guided losses and the class weights against loops and numbers worked by hand."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
+
+SHAPES = [(1, 1), (3, 4), (7, 2)]
+
+
+def random_case(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Probabilities of any shape, and 0/1 labels of its first and last dimension."""
+    generator = torch.Generator().manual_seed(seed)
+    probs = torch.rand(shape, generator=generator, dtype=torch.float64)
+    labels = torch.rand(shape[0], shape[-1], generator=generator, dtype=torch.float64) < 0.4
+    return probs, labels.double()
+
+
+def gradient(loss: Tensor, of: Tensor) -> Tensor:
+    (found,) = torch.autograd.grad(loss, of)
+    return found
+
+
+def slow_entropy(prob: float, label: float) -> float:
+    prob = min(max(prob, 1e-7), 1 - 1e-7)
+    return -(label * math.log(prob) + (1 - label) * math.log(1 - prob))
+
+
+def slow_mil_loss(video_probs: Tensor, weak_labels: Tensor, weights: Sequence[float]) -> float:
+    terms = [
+        weights[c] * slow_entropy(float(video_probs[b, c]), float(weak_labels[b, c]))
+        for b in range(video_probs.shape[0])
+        for c in range(video_probs.shape[1])
+    ]
+    return math.fsum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mil_loss_is_the_mean_cross_entropy(shape: tuple[int, int], weighted: bool) -> None:
+    probs, labels = random_case(*shape)
+    weights = [0.3 + 0.7 * c for c in range(shape[1])]
+    given = torch.tensor(weights, dtype=torch.float64) if weighted else None
+    expected = slow_mil_loss(probs, labels, weights if weighted else [1.0] * shape[1])
+    assert mil_loss(probs, labels, given).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_event_weight_scales_only_its_event() -> None:
+    probs = torch.tensor([[0.5, 0.25]])
+    labels = torch.tensor([[1.0, 1.0]])
+    loss = mil_loss(probs, labels, torch.tensor([4.0, 0.5]))
+    assert loss.item() == pytest.approx((4 * math.log(2) + 0.5 * math.log(4)) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_at_and_beyond_the_limits_stay_finite(dtype: torch.dtype) -> None:
+    probs = torch.tensor([[0.0, 1.0, 1.7, 0.0, 1.0, 1.7]], dtype=dtype, requires_grad=True)
+    loss = mil_loss(probs, torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]], dtype=dtype))
+    assert gradient(loss, probs).isfinite().all()
+    # three of six are certain and wrong, at -log 1e-7 each; float32 has 1 - 2^-23 instead of 1 - 1e-7
+    assert loss.item() == pytest.approx(-math.log(1e-7) / 2, rel=2e-2 if dtype == torch.float32 else 1e-6)
+
+
+def test_the_gradient_pulls_towards_the_label() -> None:
+    probs = torch.tensor([[0.3, 0.3]], requires_grad=True)
+    loss = mil_loss(probs, torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(gradient(loss, probs), torch.tensor([[-0.5 / 0.3, 0.5 / 0.7]]))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (1.0, 0.0)])
+@pytest.mark.parametrize("smoothing", [(1.0, 0.9), (0.8, 1.0)])
+def test_guided_loss_is_the_weighted_sum_over_modalities(
+    weights: tuple[float, float], smoothing: tuple[float, float]
+) -> None:
+    probs, labels = random_case(4, 2, 3)
+    expected = 0.0
+    for m in range(2):
+        targets = smoothing[m] * labels + (1 - smoothing[m]) / 2
+        expected += weights[m] * slow_mil_loss(probs[:, m], targets, [1.0] * 3)
+    assert guided_loss(probs, labels, weights, smoothing).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_smoothing_of_nine_tenths_is_that_of_han() -> None:
+    """DESIGN section 4: BCE(p_v, 0.9w + 0.05), least at p_v = 0.95 and 0.05."""
+    probs = torch.tensor([[[0.95, 0.05]]], dtype=torch.float64, requires_grad=True)
+    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]], dtype=torch.float64), [1.0], [0.9])
+    torch.testing.assert_close(gradient(loss, probs), torch.zeros_like(probs), atol=1e-12, rtol=0)
+
+
+def test_guided_loss_ignores_a_modality_of_weight_zero() -> None:
+    probs, labels = random_case(4, 2, 3)
+    other = probs.clone()
+    other[:, 1] = 1 - other[:, 1]
+    probs.requires_grad_()
+    loss = guided_loss(probs, labels, [0.7, 0.0], [1.0, 0.9])
+    assert loss.item() == guided_loss(other, labels, [0.7, 0.0], [1.0, 0.9]).item()
+    slope = gradient(loss, probs)
+    assert (slope[:, 0] != 0).all()
+    assert (slope[:, 1] == 0).all()
+
+
+def test_guided_loss_without_any_weight_is_zero() -> None:
+    probs, labels = random_case(4, 2, 3)
+    assert guided_loss(probs, labels, [0.0, 0.0], [1.0, 0.9]).item() == 0
+
+
+def test_guided_loss_wants_a_weight_for_every_modality() -> None:
+    probs, labels = random_case(4, 2, 3)
+    with pytest.raises(ValueError):
+        guided_loss(probs, labels, [1.0], [1.0])
+
+
+def test_guided_loss_of_certain_mistakes_stays_finite() -> None:
+    probs = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]], requires_grad=True)
+    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]]), [1.0, 1.0], [1.0, 0.9])
+    assert loss.isfinite()
+    assert gradient(loss, probs).isfinite().all()
+
+
+def test_inverse_frequency_weights_by_hand() -> None:
+    """Events of 4, 2, 1 and 0 videos: 1/4, 1/2, 1 and, as if of one video, 1, over their mean 11/16."""
+    labels = torch.tensor([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([4 / 11, 8 / 11, 16 / 11, 16 / 11])
+    torch.testing.assert_close(inverse_frequency_weights(labels), expected)
+
+
+@pytest.mark.parametrize("shape", [(20, 5), (3, 8)])
+def test_inverse_frequency_weights_have_mean_one_and_even_out_the_events(shape: tuple[int, int]) -> None:
+    labels = random_case(*shape)[1]
+    labels[0] = 1
+    weights = inverse_frequency_weights(labels)
+    assert weights.mean().item() == pytest.approx(1)
+    shares = weights * labels.sum(0)
+    torch.testing.assert_close(shares, shares[:1].expand_as(shares))

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from avvp_pl.assemble import build_data, build_method
+from avvp_pl.cli import config_dir
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.methods.base import ParsingModule, gate
+from avvp_pl.methods.mil import MIL
+from avvp_pl.methods.npl import NPL
+from avvp_pl.methods.ppl import PPL
+from avvp_pl.pseudo_labels import soft_labels
+from avvp_pl.types import Prototypes
+
+Build = Callable[..., Any]
+
+
+@pytest.fixture
+def build(tiny: ParsingSet, tmp_path: Path) -> Build:
+    """A method of an experiment, with a small network, and its data."""
+
+    def make(experiment: str, *overrides: str) -> Any:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            cfg = compose(
+                "train",
+                [f"+experiment={experiment}", "network.dim=16", "network.feedforward_dim=16", *overrides],
+            )
+        OmegaConf.set_struct(cfg, False)
+        return build_method(cfg, tiny), build_data(cfg, tiny)
+
+    return make
+
+
+def fit(method: ParsingModule, data: pl.LightningDataModule, epochs: int = 1, **more: Any) -> pl.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, enable_progress_bar=False, use_distributed_sampler=False, **quiet, **more
+    )
+    trainer.fit(method, data)
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode")
+class TestTraining:
+    @pytest.mark.parametrize("experiment", ["mil", "npl_soft", "npl_hard", "ppl_soft", "ppl_hard", "ppl_per_modality"])
+    def test_loss_falls(self, build: Build, experiment: str) -> None:
+        method, data = build(experiment, "network.dropout=0.0", "method.learning_rate=0.003")
+        if isinstance(method, NPL):
+            method.refresh(data.splits["train"])
+        batch = data.splits["train"][torch.arange(16)]
+        method.log_dict = lambda *_, **__: None
+        optimizer = method.configure_optimizers()
+        losses = []
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = method.training_step(batch, 0)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.9 * losses[0]
+
+    def test_momentum_network_follows_by_the_formula(self, build: Build) -> None:
+        method, data = build("npl_soft", "method.momentum_warmup=false", "method.momentum=0.75")
+        expected = [p.clone() for p in method.momentum_net.parameters()]
+
+        class Follow(pl.Callback):
+            def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+                for average, current in zip(expected, module.network.parameters(), strict=True):
+                    average.mul_(0.75).add_(0.25 * current.detach())
+
+        fit(method, data, callbacks=[Follow()])
+        for average, reference in zip(method.momentum_net.parameters(), expected, strict=True):
+            torch.testing.assert_close(average, reference)
+            assert not average.requires_grad
+
+    def test_momentum_network_has_no_dropout_while_training(self, build: Build) -> None:
+        method, _ = build("ppl_soft")
+        method.train()
+        assert method.network.training
+        assert not any(module.training for module in method.momentum_net.modules())
+
+    def test_unguided_has_no_guided_loss(self, build: Build) -> None:
+        method, data = build("mil_unguided")
+        logged: dict[str, float] = {}
+        method.log_dict = lambda losses, **_: logged.update(losses)
+        method.training_step(data.splits["train"][torch.arange(8)], 0)
+        assert logged["train/guided"] == 0
+        assert logged["train/loss"] == logged["train/mil"]
+
+    def test_class_weights_come_from_the_training_videos(self, build: Build, tiny: ParsingSet) -> None:
+        method, data = build("mil")
+        plain, _ = build("han")
+        method.meet(data.splits["train"])
+        plain.meet(data.splits["train"])
+        assert tiny.train is not None
+        counts = tiny.train.weak_labels.sum(0).clamp(min=1)
+        assert method.event_weights.mean().item() == pytest.approx(1)
+        ratio = method.event_weights * counts
+        torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+        assert (plain.event_weights == 1).all()
+
+
+class TestLabels:
+    def test_naive_labels_are_the_momentum_networks_probabilities(self, build: Build) -> None:
+        method, data = build("npl_soft")
+        train = data.splits["train"]
+        method.refresh(train)
+        output = method.momentum_net(train[torch.arange(len(train))])
+        expected = output.segment_probs * train.weak_labels[:, None, None]
+        torch.testing.assert_close(method.pseudo_labels, expected)
+
+    def test_labels_of_the_best_network(self, build: Build) -> None:
+        method, data = build("npl_soft", "method.source=best")
+        with torch.no_grad():
+            for parameter in method.momentum_net.parameters():
+                parameter.add_(1)
+        assert method.labelling_net is method.best_net
+        method.keep_best()
+        for best, now in zip(method.best_net.parameters(), method.momentum_net.parameters(), strict=True):
+            torch.testing.assert_close(best, now)
+
+    @pytest.mark.parametrize("experiment", ["ppl_soft", "ppl_per_modality"])
+    def test_prototype_labels_equal_those_made_step_by_step(self, build: Build, experiment: str) -> None:
+        method, data = build(experiment)
+        train = data.splits["train"]
+        report = method.refresh(train)
+        output = method.momentum_net(train[torch.arange(len(train))])
+        features = torch.nn.functional.normalize(output.features, dim=-1)
+        for m in range(2):
+            g = m if experiment == "ppl_per_modality" else 0
+            own = Prototypes(method.positive[g], method.positive_mask[g], method.negative[g], method.negative_mask[g])
+            expected = soft_labels(features[:, :, m : m + 1], own, train.weak_labels, method.tau)
+            torch.testing.assert_close(method.pseudo_labels[:, :, m : m + 1], expected)
+        assert report.prototypes["positive"].sum() == method.positive_mask.sum()
+        assert (method.pseudo_labels[train.weak_labels[:, None, None].expand_as(method.pseudo_labels) == 0] == 0).all()
+
+    def test_labels_of_a_batch_are_those_of_the_refresh(self, build: Build) -> None:
+        method, data = build("ppl_hard")
+        train = data.splits["train"]
+        method.refresh(train)
+        rows = torch.tensor([3, 30, 7])
+        torch.testing.assert_close(method.label(train[rows]), method.pseudo_labels[rows])
+
+    def test_refresh_is_the_same_twice(self, build: Build) -> None:
+        (one, data), (two, _) = build("ppl_soft"), build("ppl_soft")
+        for method in (one, two):
+            method.refresh(data.splits["train"])
+        assert torch.equal(one.pseudo_labels, two.pseudo_labels)
+        assert torch.equal(one.positive, two.positive)
+
+
+class TestParsing:
+    def test_gate_keeps_events_of_the_video_only(self) -> None:
+        segment_probs = torch.tensor([0.9, 0.5, 0.4]).reshape(1, 3, 1, 1).repeat(1, 1, 1, 2)
+        mask = torch.tensor([[True, True, True]])
+        parsed = gate(segment_probs, torch.tensor([[0.5, 0.49]]), mask)
+        assert parsed.timelines[0, :, 0].tolist() == [[True, False], [True, False], [False, False]]
+        masked = gate(segment_probs, torch.tensor([[0.5, 0.49]]), torch.tensor([[False, True, True]]))
+        assert masked.timelines[0, :, 0, 0].tolist() == [False, True, False]
+
+    def test_prototype_inference_is_soft_labels_of_the_predicted_events(self, build: Build) -> None:
+        method, data = build("ppl_soft", "method.inference=prototype")
+        method.refresh(data.splits["train"])
+        method.eval()
+        batch = data.splits["test"][torch.arange(12)]
+        with torch.no_grad():
+            method.network.event_head.bias[::2] += 3  # so that half of the events are predicted
+            method.network.event_head.bias[1::2] -= 3
+            output = method.network(batch)
+            predicted = (output.video_probs >= 0.5).float()
+            assert 0 < predicted.mean() < 1
+            features = torch.nn.functional.normalize(output.features, dim=-1)
+            own = Prototypes(method.positive[0], method.positive_mask[0], method.negative[0], method.negative_mask[0])
+            expected = soft_labels(features, own, predicted, method.tau) >= 0.5
+            assert torch.equal(method.parse(batch).timelines, expected)
+
+    def test_parse_all_is_parse_in_order(self, build: Build) -> None:
+        method, data = build("mil")
+        test = data.splits["test"]
+        everything = method.parse_all(test, batch_size=5)
+        with torch.no_grad():
+            together = method.parse(test[torch.arange(len(test))])
+        assert torch.equal(everything.timelines, together.timelines)
+
+
+def test_inheritance_follows_the_paper() -> None:
+    assert issubclass(PPL, NPL)
+    assert issubclass(NPL, MIL)

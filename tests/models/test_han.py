@@ -1,0 +1,361 @@
+"""HAN against an independent forward pass on videos without padding, and its symmetries."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avvp_pl.models import HAN
+from avvp_pl.models.han import HybridAttentionLayer, SegmentAttention
+from avvp_pl.types import Batch, ParsingOutput
+
+EVENTS = 3
+DIM = 8
+ONE_STREAM_EACH = {"audio": ["vggish"], "visual": ["res152"]}
+THREE = {"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"], "text": ["words"]}
+STREAM_DIMS = {"vggish": 5, "res152": 5, "r2plus1d_18": 4, "words": 6}
+
+
+def modalities_of(count: int) -> dict[str, list[str]]:
+    return dict(list(THREE.items())[:count])
+
+
+def make_net(
+    modalities: Mapping[str, Sequence[str]] = ONE_STREAM_EACH,
+    num_layers: int = 1,
+    num_heads: int = 1,
+    dropout: float = 0.1,
+    cross_attention: bool = True,
+    seed: int = 0,
+) -> HAN:
+    """A small net in evaluation mode, all of whose weights, also biases and norms, are random."""
+    net = HAN(
+        modalities,
+        STREAM_DIMS,
+        EVENTS,
+        dim=DIM,
+        feedforward_dim=10,
+        num_heads=num_heads,
+        num_layers=num_layers,
+        dropout=dropout,
+        cross_attention=cross_attention,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=generator)
+    return net.eval()
+
+
+def make_batch(lengths: Sequence[int] = (4, 4, 4), longest: int | None = None, seed: int = 0) -> Batch:
+    """Random streams; videos of these ``lengths``, padded with zeros to the ``longest``."""
+    segments = max(lengths) if longest is None else longest
+    mask = torch.arange(segments) < torch.tensor(lengths)[:, None]
+    generator = torch.Generator().manual_seed(seed)
+    streams = {}
+    for name, dim in STREAM_DIMS.items():
+        full = torch.randn(len(lengths), max(lengths), dim, generator=generator)
+        streams[name] = F.pad(full, (0, 0, 0, segments - max(lengths))) * mask[:, :, None]
+    return Batch(streams, mask, torch.zeros(len(lengths), EVENTS), torch.arange(len(lengths)))
+
+
+def with_streams(batch: Batch, streams: Mapping[str, Tensor]) -> Batch:
+    return Batch({**batch.features_in, **streams}, batch.mask, batch.weak_labels, batch.index)
+
+
+def rows(batch: Batch, videos: list[int]) -> Batch:
+    streams = {name: stream[videos] for name, stream in batch.features_in.items()}
+    return Batch(streams, batch.mask[videos], batch.weak_labels[videos], batch.index[videos])
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def assert_same_outputs(actual: ParsingOutput, expected: ParsingOutput) -> None:
+    assert_close(actual.features, expected.features)
+    assert_close(actual.segment_probs, expected.segment_probs)
+    assert_close(actual.video_probs, expected.video_probs)
+    assert_close(actual.modality_probs, expected.modality_probs)
+
+
+# The reference: one video at a time, without padding, with torch's own attention
+
+
+def reference_attention(attention: SegmentAttention, query: Tensor, keys: Tensor) -> Tensor:
+    """Of the segments ``query`` [T, D] to the segments ``keys`` [S, D]."""
+    theirs = nn.MultiheadAttention(query.shape[1], attention.num_heads, batch_first=True)
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": attention.in_projection.weight,
+            "in_proj_bias": attention.in_projection.bias,
+            "out_proj.weight": attention.out_projection.weight,
+            "out_proj.bias": attention.out_projection.bias,
+        }
+    )
+    attended: Tensor = theirs.eval()(query[None], keys[None], keys[None], need_weights=True)[0]
+    return attended[0]
+
+
+def reference_layer(layer: nn.Module, x: list[Tensor]) -> list[Tensor]:
+    """Eqs. (1)-(2), then feed-forward, both post-norm; ``x`` has [T, D] of each modality."""
+    assert isinstance(layer, HybridAttentionLayer)
+    outputs = []
+    for m, own in enumerate(x):
+        attended = own + reference_attention(layer.self_attention, own, own)
+        others = [other for n, other in enumerate(x) if n != m]
+        if others and layer.cross_attention is not None:
+            attended = attended + reference_attention(layer.cross_attention, own, torch.cat(others))
+        attended = F.layer_norm(attended, own.shape[1:], layer.norm_attention.weight, layer.norm_attention.bias)
+        first, last = layer.feedforward[0], layer.feedforward[-1]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        hidden = (attended @ first.weight.T + first.bias).clamp(min=0)
+        joined = attended + hidden @ last.weight.T + last.bias
+        outputs.append(F.layer_norm(joined, own.shape[1:], layer.norm_feedforward.weight, layer.norm_feedforward.bias))
+    return outputs
+
+
+def reference_streams(net: HAN, batch: Batch, video: int) -> list[Tensor]:
+    """The projected streams of each modality, [T, D], of the real segments of one video."""
+    x = []
+    for name, streams in net.modalities.items():
+        weights = net.fusions[name].state_dict()
+        projected = [
+            batch.features_in[stream][video, batch.mask[video]] @ weights[f"projections.{i}.weight"].T
+            + weights[f"projections.{i}.bias"]
+            for i, stream in enumerate(streams)
+        ]
+        fused = torch.cat(projected, dim=1)
+        if len(streams) > 1:
+            fused = fused @ weights["fuse.weight"].T + weights["fuse.bias"]
+        x.append(fused)
+    return x
+
+
+@torch.no_grad()
+def assert_equals_reference(net: HAN, batch: Batch) -> None:
+    output = net(batch)
+    for b in range(len(batch.mask)):
+        x = reference_streams(net, batch, b)
+        for layer in net.layers:
+            x = reference_layer(layer, x)
+        real = batch.mask[b]
+        video_probs = torch.zeros(EVENTS)
+        scores = torch.stack([net.modality_head(own).exp() for own in x])
+        for m, own in enumerate(x):
+            probs = 1 / (1 + (-net.event_head(own)).exp())
+            temporal = net.temporal_head(own).exp() / net.temporal_head(own).exp().sum(0)
+            assert_close(output.features[b, real, m], own)
+            assert_close(output.segment_probs[b, real, m], probs)
+            assert_close(output.modality_probs[b, m], (temporal * probs).sum(0))
+            video_probs += (temporal * scores[m] / scores.sum(0) * probs).sum(0)
+        assert_close(output.video_probs[b], video_probs)
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+@pytest.mark.parametrize(("num_layers", "num_heads"), [(1, 1), (1, 2), (2, 1), (3, 4)])
+@pytest.mark.parametrize("cross_attention", [False, True])
+def test_it_equals_the_reference(modalities: int, num_layers: int, num_heads: int, cross_attention: bool) -> None:
+    net = make_net(modalities_of(modalities), num_layers, num_heads, cross_attention=cross_attention)
+    assert_equals_reference(net, make_batch())
+    assert_equals_reference(net, make_batch((4, 1, 3)))
+
+
+@pytest.mark.parametrize(("videos", "segments"), [(1, 1), (1, 5), (4, 1)])
+def test_one_video_and_one_segment(videos: int, segments: int) -> None:
+    assert_equals_reference(make_net(modalities_of(2)), make_batch([segments] * videos))
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_shapes_and_ranges(modalities: int) -> None:
+    output = make_net(modalities_of(modalities))(make_batch((4, 2)))
+    assert output.features.shape == (2, 4, modalities, DIM)
+    assert output.segment_probs.shape == (2, 4, modalities, EVENTS)
+    assert output.video_probs.shape == (2, EVENTS)
+    assert output.modality_probs.shape == (2, modalities, EVENTS)
+    for probs in (output.segment_probs, output.modality_probs):
+        assert ((probs > 0) & (probs < 1)).all()
+    assert ((output.video_probs > 0) & (output.video_probs < modalities)).all()
+
+
+# Symmetries
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_the_order_of_segments_does_not_matter(num_layers: int) -> None:
+    net, batch = make_net(modalities_of(3), num_layers), make_batch((5, 5), seed=1)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    output = net(batch)
+    permuted = net(with_streams(batch, {name: x[:, order] for name, x in batch.features_in.items()}))
+    assert_close(permuted.features, output.features[:, order])
+    assert_close(permuted.segment_probs, output.segment_probs[:, order])
+    assert_close(permuted.video_probs, output.video_probs)
+    assert_close(permuted.modality_probs, output.modality_probs)
+    assert not torch.allclose(output.segment_probs, output.segment_probs[:, order], atol=1e-2)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_swapped_modalities_swap_the_outputs(num_layers: int) -> None:
+    net, batch = make_net(num_layers=num_layers), make_batch()
+    net.fusions["visual"].load_state_dict(net.fusions["audio"].state_dict())
+    audio, visual = batch.features_in["vggish"], batch.features_in["res152"]
+    output, swapped = net(batch), net(with_streams(batch, {"vggish": visual, "res152": audio}))
+    assert_close(swapped.features, output.features.flip(2))
+    assert_close(swapped.segment_probs, output.segment_probs.flip(2))
+    assert_close(swapped.modality_probs, output.modality_probs.flip(1))
+    assert_close(swapped.video_probs, output.video_probs)
+    assert not torch.allclose(output.segment_probs, output.segment_probs.flip(2), atol=1e-2)
+
+
+def test_videos_do_not_influence_each_other() -> None:
+    net, batch = make_net(), make_batch((4, 2, 3))
+    together = net(batch)
+    for b in range(3):
+        alone = net(rows(batch, [b]))
+        assert_close(alone.segment_probs[0], together.segment_probs[b])
+        assert_close(alone.video_probs[0], together.video_probs[b])
+
+
+def test_modalities_stand_in_the_given_order() -> None:
+    """The features of ``visual`` change with its stream alone when nothing crosses."""
+    net, batch = make_net({"visual": ["res152"], "audio": ["vggish"]}, cross_attention=False), make_batch()
+    output, changed = net(batch), net(with_streams(batch, {"res152": -batch.features_in["res152"]}))
+    assert torch.equal(changed.features[:, :, 1], output.features[:, :, 1])
+    assert not torch.allclose(changed.features[:, :, 0], output.features[:, :, 0], atol=1e-2)
+
+
+# Padding
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_padding_changes_nothing(num_layers: int, modalities: int) -> None:
+    net, batch = make_net(modalities_of(modalities), num_layers), make_batch((4, 2, 1))
+    output = net(batch)
+    longer = make_batch((4, 2, 1), longest=7)
+    hidden = {name: x.masked_fill(~longer.mask[:, :, None], 50.0) for name, x in longer.features_in.items()}
+    for padded in (longer, with_streams(longer, hidden)):
+        found = net(padded)
+        assert_close(found.features[padded.mask], output.features[batch.mask])
+        assert_close(found.segment_probs[padded.mask], output.segment_probs[batch.mask])
+        assert_close(found.video_probs, output.video_probs)
+        assert_close(found.modality_probs, output.modality_probs)
+
+
+@pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
+def test_a_video_that_is_all_padding_gives_no_nan(lengths: tuple[int, int]) -> None:
+    net, batch = make_net(modalities_of(3), dropout=0.0).train(), make_batch(lengths, longest=4)
+    streams = {name: x.clone().requires_grad_() for name, x in batch.features_in.items()}
+    output = net(with_streams(batch, streams))
+    assert (output.video_probs[1] == 0).all()
+    assert (output.modality_probs[1] == 0).all()
+    total = output.video_probs.sum() + output.features.sum() + output.segment_probs.sum()
+    assert total.isfinite()
+    for slope in torch.autograd.grad(total, [*net.parameters(), *streams.values()]):
+        assert slope.isfinite().all()
+    if lengths[0]:
+        alone = net(rows(batch, [0]))
+        assert_close(output.segment_probs[0], alone.segment_probs[0])
+
+
+# Cross-attention
+
+
+@pytest.mark.parametrize("cross_attention", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_modalities_see_each_other_only_by_cross_attention(cross_attention: bool, num_layers: int) -> None:
+    net, batch = make_net(num_layers=num_layers, cross_attention=cross_attention), make_batch()
+    output, changed = net(batch), net(with_streams(batch, {"vggish": -batch.features_in["vggish"]}))
+    for before, after in ((output.segment_probs, changed.segment_probs), (output.features, changed.features)):
+        assert not torch.allclose(before[:, :, 0], after[:, :, 0], atol=1e-3)
+        assert torch.equal(before[:, :, 1], after[:, :, 1]) is not cross_attention
+    assert not torch.allclose(output.video_probs, changed.video_probs, atol=1e-3)
+
+
+def test_a_single_modality_has_no_cross_attention() -> None:
+    one, without = make_net(modalities_of(1)), make_net(modalities_of(1), cross_attention=False)
+    assert one.state_dict().keys() == without.state_dict().keys()
+    assert_same_outputs(one(make_batch()), without(make_batch()))
+
+
+# Layers
+
+
+def single_layer_of(net: HAN, layer: int) -> HAN:
+    """A net of one of ``net``'s layers and its heads, which reads features instead of streams."""
+    names = {name: [f"{name}_features"] for name in net.modalities}
+    alone = HAN(names, {f"{name}_features": DIM for name in net.modalities}, EVENTS, dim=DIM, feedforward_dim=10)
+    alone.layers.load_state_dict({f"0.{k}": v for k, v in net.layers[layer].state_dict().items()})
+    for fusion in alone.fusions.values():
+        fusion.load_state_dict({"projections.0.weight": torch.eye(DIM), "projections.0.bias": torch.zeros(DIM)})
+    for head in ("event_head", "temporal_head", "modality_head"):
+        alone.get_submodule(head).load_state_dict(net.get_submodule(head).state_dict())
+    return alone.eval()
+
+
+def test_a_second_layer_reads_what_the_first_wrote() -> None:
+    """The second layer by itself, given the features of the same net cut off after its first layer."""
+    deep, shallow, batch = make_net(num_layers=2), make_net(), make_batch()
+    shallow.load_state_dict({name: deep.state_dict()[name] for name in shallow.state_dict()})
+    first = shallow(batch).features
+    given = {"audio_features": first[:, :, 0], "visual_features": first[:, :, 1]}
+    second = single_layer_of(deep, 1)(with_streams(batch, given))
+    assert_same_outputs(deep(batch), second)
+    assert not torch.allclose(deep(batch).features, first, atol=1e-2)
+
+
+def test_layers_have_their_own_weights() -> None:
+    net = make_net(num_layers=2)
+    batch = make_batch()
+    before = net(batch).features
+    with torch.no_grad():
+        net.layers[1].get_parameter("norm_feedforward.bias").add_(1)
+    assert_close(net(batch).features, before + 1)
+
+
+# Training
+
+
+def test_every_parameter_learns() -> None:
+    net = make_net(modalities_of(3), num_layers=2).train()
+    output = net(make_batch((4, 3)))
+    loss = output.video_probs.square().sum() + output.modality_probs.square().sum()
+    names, parameters = zip(*net.named_parameters(), strict=True)
+    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert slope.isfinite().all(), name
+        assert slope.abs().max() > 0, name
+
+
+def test_dropout_acts_only_in_training() -> None:
+    net, batch = make_net(dropout=0.5), make_batch()
+    assert_same_outputs(net(batch), net(batch))
+    torch.manual_seed(0)
+    net.train()
+    assert not torch.allclose(net(batch).features, net(batch).features, atol=1e-2)
+    still = make_net(dropout=0.0)
+    assert_same_outputs(still.train()(batch), still.eval()(batch))
+
+
+def test_attention_starts_like_that_of_torch() -> None:
+    """Xavier-uniform over queries, keys and values together, biases of zero."""
+    attention = SegmentAttention(64, 1, 0.0, to_others=False)
+    limit = math.sqrt(6 / (64 + 3 * 64))
+    largest = attention.in_projection.weight.abs().max().item()
+    assert 0.95 * limit < largest <= limit
+    assert not attention.in_projection.bias.any()
+    assert not attention.out_projection.bias.any()
+
+
+def test_the_number_of_parameters_with_the_streams_of_llp() -> None:
+    """Each Linear(a, b) has (a + 1) b; attention has queries, keys, values and output, a norm 2 x 512."""
+    llp = {"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"]}
+    net = HAN(llp, {"vggish": 128, "res152": 2048, "r2plus1d_18": 512}, 25)
+    audio = 129 * 512
+    visual = 2049 * 512 + 513 * 512 + 1025 * 512
+    attention = 4 * 513 * 512
+    layer = 2 * attention + 2 * 513 * 512 + 2 * 2 * 512
+    heads = 3 * 513 * 25
+    assert sum(parameter.numel() for parameter in net.parameters()) == audio + visual + layer + heads == 4_569_675

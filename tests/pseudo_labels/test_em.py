@@ -1,0 +1,200 @@
+"""The EM view of Eqs. (14)-(18) against the enumeration of all labellings of small videos."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from avvp_pl.pseudo_labels.em import bound, e_step, expected_log_joint, m_step_objective, posterior
+
+Labelling = tuple[int, ...]
+SIZES = range(1, 7)
+
+
+def random_case(segments: int, seed: int, videos: int = 3, events: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities p and r [B, S, C], away from 0 and 1, and weak labels of both kinds."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def probs() -> Tensor:
+        return 0.02 + 0.96 * torch.rand(videos, segments, events, generator=generator, dtype=torch.float64)
+
+    weak = (torch.arange(videos * events).reshape(videos, events) % 3 != seed % 3).double()
+    return probs(), probs(), weak
+
+
+def all_real(probs: Tensor) -> Tensor:
+    return torch.ones(probs.shape[:2], dtype=torch.bool)
+
+
+def line(probs: Tensor, b: int, c: int, mask: Tensor | None = None) -> list[float]:
+    """The real segments of one event in one video."""
+    return [float(p) for s, p in enumerate(probs[b, :, c]) if mask is None or mask[b, s]]
+
+
+def likelihood(labelling: Labelling, probs: Sequence[float]) -> float:
+    return math.prod(p if y else 1 - p for y, p in zip(labelling, probs, strict=True))
+
+
+def agreeing(segments: int, occurs: float) -> list[Labelling]:
+    """The labellings whose disjunction is the weak label."""
+    return [y for y in itertools.product((0, 1), repeat=segments) if any(y) == bool(occurs)]
+
+
+def log_evidence(p: Sequence[float], occurs: float) -> float:
+    return math.log(math.fsum(likelihood(y, p) for y in agreeing(len(p), occurs)))
+
+
+def restricted(r: Sequence[float], occurs: float) -> dict[Labelling, float]:
+    """Independent Bernoulli(r_s), given that the labelling agrees with the weak label."""
+    if not occurs:
+        return {(0,) * len(r): 1.0}
+    weights = {y: likelihood(y, r) for y in agreeing(len(r), occurs)}
+    total = math.fsum(weights.values())
+    return {y: weight / total for y, weight in weights.items()}
+
+
+def slow_bound(p: Sequence[float], r: Sequence[float], occurs: float) -> float:
+    q = restricted(r, occurs)
+    return math.fsum(share * (math.log(likelihood(y, p)) - math.log(share)) for y, share in q.items())
+
+
+def slow_posterior(r: Sequence[float], occurs: float) -> list[float]:
+    q = restricted(r, occurs)
+    return [math.fsum(share for y, share in q.items() if y[s]) for s in range(len(r))]
+
+
+def pairs(weak: Tensor) -> list[tuple[int, int]]:
+    return list(itertools.product(range(weak.shape[0]), range(weak.shape[1])))
+
+
+@pytest.mark.parametrize("segments", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_equals_enumeration(segments: int, seed: int) -> None:
+    p, r, weak = random_case(segments, seed)
+    found = bound(p, r, weak, all_real(p))
+    for b, c in pairs(weak):
+        expected = slow_bound(line(p, b, c), line(r, b, c), float(weak[b, c]))
+        assert found[b, c].item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("segments", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_is_below_the_log_likelihood_and_reaches_it(segments: int, seed: int) -> None:
+    p, r, weak = random_case(segments, seed)
+    tight, loose = bound(p, p, weak, all_real(p)), bound(p, r, weak, all_real(p))
+    for b, c in pairs(weak):
+        exact = log_evidence(line(p, b, c), float(weak[b, c]))
+        assert tight[b, c].item() == pytest.approx(exact, rel=1e-9, abs=1e-12)
+        assert loose[b, c].item() <= exact + 1e-12
+        if weak[b, c] == 1 and segments > 1:
+            assert loose[b, c].item() < exact
+
+
+@pytest.mark.parametrize("segments", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exact_e_step_never_lowers_the_bound(segments: int, seed: int) -> None:
+    p, r, weak = random_case(segments, seed)
+    best = bound(p, e_step(p, weak), weak, all_real(p))
+    for labels in (r, r.round(), (p + 0.01).clamp(max=0.99), torch.zeros_like(p), torch.ones_like(p)):
+        assert (best >= bound(p, labels, weak, all_real(p)) - 1e-12).all()
+
+
+def test_the_e_step_by_hand() -> None:
+    p = torch.tensor([[[0.2, 0.9], [0.7, 0.4]]])
+    assert torch.equal(e_step(p, torch.tensor([[1.0, 0.0]])), torch.tensor([[[0.2, 0.0], [0.7, 0.0]]]))
+
+
+@pytest.mark.parametrize("segments", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_posterior_equals_enumeration(segments: int, seed: int) -> None:
+    _, r, weak = random_case(segments, seed)
+    found = posterior(r, weak, all_real(r))
+    for b, c in pairs(weak):
+        assert line(found, b, c) == pytest.approx(slow_posterior(line(r, b, c), float(weak[b, c])), rel=1e-9)
+
+
+def test_the_posterior_by_hand() -> None:
+    """Two segments of 1/2: of the labellings 01, 10 and 11 two have the first."""
+    half = torch.full((1, 2, 1), 0.5, dtype=torch.float64)
+    found = posterior(half, torch.ones(1, 1, dtype=torch.float64), all_real(half))
+    torch.testing.assert_close(found, torch.full_like(half, 2 / 3))
+
+
+@pytest.mark.parametrize("segments", SIZES)
+@pytest.mark.parametrize("occurs", [0.0, 1.0])
+def test_both_forms_of_the_m_step_are_equal(segments: int, occurs: float) -> None:
+    """Eq. (17), a sum over labellings, and Eq. (18), a sum over segments, for the q of any pseudo labels."""
+    p, r, _ = random_case(segments, 0, videos=1, events=1)
+    q = restricted(line(r, 0, 0), occurs)
+    labellings = torch.tensor(list(q), dtype=torch.float64)
+    over_labellings = expected_log_joint(p[0, :, 0], labellings, torch.tensor(list(q.values()), dtype=torch.float64))
+    means = torch.tensor(slow_posterior(line(r, 0, 0), occurs), dtype=torch.float64)
+    over_segments = m_step_objective(p, means[None, :, None], all_real(p))
+    expected = math.fsum(share * math.log(likelihood(y, line(p, 0, 0))) for y, share in q.items())
+    assert over_labellings.item() == pytest.approx(expected, rel=1e-9)
+    assert over_segments.item() == pytest.approx(expected, rel=1e-9)
+    own_means = posterior(r, torch.full((1, 1), occurs, dtype=torch.float64), all_real(r))
+    assert m_step_objective(p, own_means, all_real(p)).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exact_m_step_raises_the_likelihood(seed: int) -> None:
+    p, _, weak = random_case(5, seed)
+    means = posterior(e_step(p, weak), weak, all_real(p))
+    objective = m_step_objective(means, means, all_real(p))
+    assert (objective > m_step_objective(p, means, all_real(p))).all()
+    for b, c in pairs(weak):
+        occurs = float(weak[b, c])
+        after = [min(max(mean, 1e-9), 1 - 1e-9) for mean in line(means, b, c)]
+        assert log_evidence(after, occurs) > log_evidence(line(p, b, c), occurs)
+
+
+def test_an_event_that_does_not_occur() -> None:
+    """Q is certain of no labels: the bound is the sum of log(1 - p), whatever the pseudo labels."""
+    p, r, weak = random_case(4, 0)
+    absent = torch.zeros_like(weak)
+    expected = [math.fsum(math.log(1 - x) for x in line(p, b, c)) for b, c in pairs(weak)]
+    for labels in (p, r, torch.zeros_like(p), torch.ones_like(p)):
+        assert bound(p, labels, absent, all_real(p)).flatten().tolist() == pytest.approx(expected, rel=1e-9)
+        assert (posterior(labels, absent, all_real(p)) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hard_labels_and_saturated_probabilities_stay_finite(dtype: torch.dtype) -> None:
+    """Every combination of 0 and 1, that of no label at all included."""
+    lines = torch.tensor(list(itertools.product((0.0, 0.5, 1.0), repeat=3)), dtype=dtype)
+    p = lines.repeat_interleave(len(lines), 0)[:, :, None]
+    r = lines.repeat(len(lines), 1)[:, :, None]
+    for weak in (torch.zeros(len(p), 1, dtype=dtype), torch.ones(len(p), 1, dtype=dtype)):
+        assert bound(p, r, weak, all_real(p)).isfinite().all()
+        mean = posterior(r, weak, all_real(p))
+        assert ((mean >= 0) & (mean <= 1)).all()
+        assert m_step_objective(p, r, all_real(p)).isfinite().all()
+
+
+def test_hard_labels_are_nearly_certain() -> None:
+    """With one label, q is sure of one labelling: the bound is nearly that labelling's log P(y, w | x)."""
+    p, _, _ = random_case(4, 0, videos=1, events=1)
+    labels = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 4, 1)
+    found = bound(p, labels, torch.ones(1, 1, dtype=torch.float64), all_real(p))
+    assert found.item() == pytest.approx(math.log(likelihood((0, 1, 0, 0), line(p, 0, 0))), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_padding_never_counts(seed: int) -> None:
+    p, r, weak = random_case(6, seed)
+    mask = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.6
+    mask[:, 0] = True
+    found, means = bound(p, r, weak, mask), posterior(r, weak, mask)
+    objective = m_step_objective(p, means, mask)
+    assert (means[~mask] == 0).all()
+    for b, c in pairs(weak):
+        occurs, own_p, own_r = float(weak[b, c]), line(p, b, c, mask), line(r, b, c, mask)
+        assert found[b, c].item() == pytest.approx(slow_bound(own_p, own_r, occurs), rel=1e-9, abs=1e-12)
+        expected = slow_posterior(own_r, occurs)
+        assert line(means, b, c, mask) == pytest.approx(expected, rel=1e-9)
+        gain = math.fsum(y * math.log(x) + (1 - y) * math.log(1 - x) for y, x in zip(expected, own_p, strict=True))
+        assert objective[b, c].item() == pytest.approx(gain, rel=1e-9)

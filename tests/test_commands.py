@@ -1,0 +1,296 @@
+"""The commands as a user runs them, on a tiny synthetic set."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+import torch
+
+from avvp_pl.cli import config_dir
+
+TINY = (
+    "data.sizes.train=32",
+    "data.sizes.val=16",
+    "data.sizes.test=16",
+    "network.dim=32",
+    "network.feedforward_dim=32",
+    "trainer.accelerator=cpu",
+)
+EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Command(Protocol):
+    def __call__(self, name: str, *arguments: str) -> int: ...
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run ``python -m avvp_pl.NAME ARGUMENTS`` in this process, in an empty folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [f"avvp_pl.{name}", *arguments])
+        try:
+            importlib.import_module(f"avvp_pl.{name}").main()
+        except SystemExit as leave:
+            return int(leave.code or 0)
+        return 0
+
+    return run
+
+
+def train(command: Command, folder: Path, *arguments: str) -> Path:
+    assert command("train", *TINY, "logger=csv", f"hydra.run.dir={folder}", *arguments) == 0
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def trained(command: Command, tmp_path: Path) -> Path:
+    return train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=2")
+
+
+def test_a_run_folder_is_complete(trained: Path) -> None:
+    files = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
+    assert files >= {
+        "config.yaml",
+        "metrics.csv",
+        "scores.json",
+        "pseudo_labels.csv",
+        "predictions/audio.csv",
+        "predictions/visual.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "train.log",
+    }
+    metrics = rows(trained / "metrics.csv")
+    assert [row["epoch"] for row in metrics[:2]] == ["0", "1"]
+    for name in ("train/loss", "val/segment/type_av", "val/average"):
+        assert all(float(row[name]) >= 0 for row in metrics[:2])
+    labelled = metrics[1]  # start_epoch is 1
+    for name in ("labelling/seconds", "labelling/share_of_training", "train/em/bound", "train/contrastive"):
+        assert metrics[0][name] == ""
+        assert labelled[name] != ""
+    assert 0 <= float(labelled["pseudo_labels/visual/f1"]) <= 100
+    events = rows(trained / "pseudo_labels.csv")
+    assert len(events) == 25
+    assert sum(int(row["positive_segments"]) for row in events) == float(labelled["pseudo_labels/positive_segments"])
+
+
+def test_checkpoints_hold_plain_data_only(trained: Path) -> None:
+    for name in ("best", "last"):
+        checkpoint = torch.load(trained / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["config"]["name"] == "ppl_soft"
+        assert len(checkpoint["events"]) == 25
+
+
+def test_evaluate_repeats_the_scores_and_score_those_of_the_predictions(
+    command: Command, trained: Path, tmp_path: Path
+) -> None:
+    scores = json.loads((trained / "scores.json").read_text())
+    assert scores["videos"]["listed"] == 16
+    best = trained / "checkpoints" / "best.ckpt"
+    assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'again'}") == 0
+    assert json.loads((tmp_path / "again" / "scores.json").read_text()) == scores
+    assert command("evaluate", f"checkpoint={best}", "inference=prototype", f"hydra.run.dir={tmp_path / 'by'}") == 0
+    assert (tmp_path / "by" / "scores.json").exists()
+
+    assert command("predict", f"checkpoint={best}", f"output={tmp_path / 'parsed'}") == 0
+    for modality in ("audio", "visual"):
+        table = f"{modality}.csv"
+        assert (tmp_path / "parsed" / table).read_text() == (trained / "predictions" / table).read_text()
+    timelines = json.loads((tmp_path / "parsed" / "timelines.json").read_text())
+    assert len(timelines["videos"]) == 16
+    videos = tmp_path / "videos.csv"
+    videos.write_text("filename\n" + "\n".join(timelines["videos"]) + "\n")
+    predicted = [f"predicted_{m}={trained / 'predictions' / f'{m}.csv'}" for m in ("audio", "visual")]
+    truth = [f"{m}={trained / 'predictions' / f'{m}.csv'}" for m in ("audio", "visual")]
+    assert command("score", f"videos={videos}", *truth, *predicted, f"output={tmp_path / 'self.json'}") == 0
+    perfect = json.loads((tmp_path / "self.json").read_text())
+    assert set(perfect["segment"].values()) | set(perfect["event"].values()) == {100.0}
+    assert perfect["videos"] == scores["videos"]
+
+
+def test_same_seed_same_bits(command: Command, tmp_path: Path) -> None:
+    one, two, other = (
+        train(command, tmp_path / name, "+experiment=ppl_soft", "trainer.max_epochs=2", f"seed={seed}")
+        for name, seed in (("one", 3), ("two", 3), ("other", 4))
+    )
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two, other)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1", "resume=auto")
+    first = rows(run / "metrics.csv")[0]
+    train(command, run, "+experiment=ppl_soft", "trainer.max_epochs=3", "resume=auto")
+    metrics = rows(run / "metrics.csv")
+    assert metrics[0]["train/loss"] == first["train/loss"]
+    assert [row["epoch"] for row in metrics[:3]] == ["0", "1", "2"]
+    assert all(row["train/loss"] for row in metrics[:3])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains(command: Command, tmp_path: Path, experiment: str) -> None:
+    run = train(command, tmp_path / "run", f"+experiment={experiment}", "trainer.max_epochs=2")
+    assert f"name: {experiment}" in (run / "config.yaml").read_text()
+    assert (run / "scores.json").exists()
+
+
+def test_multirun_sweeps_and_sums_up(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "sweep"
+    arguments = ("-m", *TINY, "logger=csv", "trainer.max_epochs=2", f"hydra.sweep.dir={sweep}")
+    assert command("train", *arguments, "+experiment=ppl_soft", "method.k=1,2", "method.gamma=0.5,1", "seed=0,1") == 0
+    assert len(list(sweep.glob("*/scores.json"))) == 8
+    summary = (sweep / "summary.md").read_text()
+    assert len(summary.splitlines()) == 2 + 4
+    assert "| ppl_soft, method.k=2, method.gamma=1 | 2 |" in summary
+    assert summary in capsys.readouterr().out
+
+
+def test_sweep_with_joblib(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = tmp_path / "sweep"
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "threads=1")
+    arguments = ("-m", *TINY, "logger=csv", "trainer.max_epochs=1", f"hydra.sweep.dir={sweep}", *launcher)
+    assert command("train", *arguments, "+experiment=mil,ppl_soft") == 0
+    assert len(list(sweep.glob("*/scores.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+experiment=ppl_sof"], "Did you mean 'ppl_soft'?"),
+        (["+experimet=ppl_soft"], "Did you mean 'experiment'?"),
+        (["+experiment=ppl_soft", "method.gama=1"], "Did you mean 'method.gamma'?"),
+        (["+method.gama=1", "+experiment=ppl_soft"], "no group or setting 'method.gama'"),
+        (["data=lp"], "Did you mean 'llp'?"),
+        (["data=llp"], "data.root must be given"),
+        (["data=llp", "data.root=nowhere"], "nowhere: no LLP folder"),
+        (["+experiment=ppl_soft", "method.gamma=0"], "method.gamma=0: it must be a number in (0, 1]"),
+        (["+experiment=ppl_soft", "method.gamma=1.01"], "it must be a number in (0, 1]"),
+        (["+experiment=ppl_soft", "method.beta=1"], "it must be a number in (0, 1)"),
+        (["+experiment=ppl_soft", "method.k=0"], "it must be a whole number of at least 1"),
+        (["+experiment=ppl_soft", "method.tau=0"], "it must be a number above 0"),
+        (["+experiment=ppl_soft", "method.tau=nan"], "it must be a number above 0"),
+        (["-m", "+experiment=ppl_soft", "method.gamma=0.5,2"], "method.gamma=2: it must be"),
+        (["+experiment=ppl_soft", "method.labels=sft"], "it must be one of soft, hard"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_work(
+    command: Command, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert command("train", *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_bad_checkpoint_is_refused(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.ckpt").write_bytes(b"nothing of the kind")
+    assert command("evaluate", f"checkpoint={tmp_path / 'bad.ckpt'}") == 2
+    assert "bad.ckpt: not a checkpoint" in capfd.readouterr().err
+
+
+def test_wandb_runs_offline_with_panels(command: Command, tmp_path: Path) -> None:
+    arguments = (*TINY, "+experiment=ppl_soft", "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'run'}")
+    assert command("train", *arguments) == 0
+    (run,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*")
+    images = list((run / "files" / "media" / "images" / "timelines").glob("*.png"))
+    assert len(images) == 4 * 2
+    (table,) = (run / "files" / "media" / "table" / "test").glob("per_event_f1*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"][:3] == ["event", "segment/audio", "segment/visual"]
+    assert len(content["data"]) == 25
+
+
+def test_prepare_accepts_a_good_folder_and_lists_every_problem(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "llp"
+    (root / "data").mkdir(parents=True)
+    videos = [f"{name:_<11}_0_10" for name in ("one", "two", "three")]
+    for table, video in zip(("train", "val_pd", "test_pd"), videos, strict=True):
+        (root / "data" / f"AVVP_{table}.csv").write_text(f"filename\tevent_labels\n{video}\tSpeech\n")
+    for modality in ("audio", "visual"):
+        (root / "data" / f"AVVP_eval_{modality}.csv").write_text("filename\tonset\toffset\tevent_labels\n")
+    for stream, shape in (("vggish", (10, 4)), ("res152", (80, 6)), ("r2plus1d_18", (10, 5))):
+        (root / "feats" / stream).mkdir(parents=True)
+        for video in videos:
+            np.save(root / "feats" / stream / f"{video[:11]}.npy", np.ones(shape, dtype=np.float32))
+    assert command("prepare", f"data.root={root}") == 0
+    assert "everything is in order" in capfd.readouterr().out
+
+    (root / "feats" / "vggish" / f"{videos[0][:11]}.npy").unlink()
+    np.save(root / "feats" / "res152" / f"{videos[1][:11]}.npy", np.full((80, 6), np.nan))
+    assert command("prepare", f"data.root={root}") == 2
+    error = capfd.readouterr().err
+    assert "2 problems" in error
+    assert f"vggish/{videos[0][:11]}.npy: no such file" in error
+    assert f"res152/{videos[1][:11]}.npy: holds NaN" in error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on(
+    command: Command, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    run = tmp_path / "run"
+    arguments = (*TINY, "logger=csv", "+experiment=ppl_soft", f"hydra.run.dir={run}", "resume=auto")
+    long = [*arguments, "trainer.max_epochs=10000"]
+    process = subprocess.Popen([sys.executable, "-m", "avvp_pl.train", *long], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run / "pseudo_labels.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+    train(command, run, "+experiment=ppl_soft", f"trainer.max_epochs={epoch + 2}", "resume=auto")
+    assert [int(row["epoch"]) for row in rows(run / "metrics.csv")][: epoch + 2] == list(range(epoch + 2))
+
+
+def test_help_is_fast(tmp_path: Path) -> None:
+    """Nothing heavy is imported for it (the time itself is a benchmark's business)."""
+    code = (
+        "import sys, avvp_pl.train; print({'torch', 'lightning', 'wandb', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "set()"
+
+
+def test_an_installed_wheel_finds_its_configuration(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    copy = tmp_path / "source"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(copy)], check=True)
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(copy)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-m", "avvp_pl.train", "--cfg", "job", "+experiment=ppl_soft"]
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "name: ppl_soft" in printed.stdout
+    where = [sys.executable, "-c", "import avvp_pl.methods.ppl as m; print(m.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(tmp_path / "site"))
