@@ -39,17 +39,17 @@ def visits(num_videos: int, batch_size: int, shuffle: bool, world_size: int, epo
         batches = [batch.tolist() for batch in order]
         assert len(batches) == len(order)
         assert all(len(batch) == batch_size for batch in batches[:-1])
-        assert 0 < len(batches[-1]) <= batch_size if batches else True
+        assert all(0 < len(batch) <= batch_size for batch in batches)
         shares.append([row for batch in batches for row in batch])
     return shares
 
 
-SIZES = {"num_videos": st.integers(1, 40), "batch_size": st.integers(1, 12), "world_size": st.integers(1, 6)}
+SIZES = {"num_videos": st.integers(6, 40), "batch_size": st.integers(1, 12), "world_size": st.integers(1, 6)}
 
 
 @settings(max_examples=60, deadline=None)
 @given(**SIZES)
-def test_in_order_every_process_together_visits_every_video_once(
+def test_in_order_all_processes_together_visit_every_video_once(
     num_videos: int, batch_size: int, world_size: int
 ) -> None:
     shares = visits(num_videos, batch_size, False, world_size)
@@ -63,6 +63,12 @@ def test_shuffled_shares_are_equally_long_and_cover_all(num_videos: int, batch_s
     shares = visits(num_videos, batch_size, True, world_size, epoch=2)
     assert {len(share) for share in shares} == {-(-num_videos // world_size)}
     assert {row for share in shares for row in share} == set(range(num_videos))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_fewer_videos_than_processes(shuffle: bool, world_size: int) -> None:
+    assert visits(1, 4, shuffle, world_size) == [[0]] * world_size if shuffle else [[0]] + [[]] * (world_size - 1)
 
 
 def test_one_process_visits_every_video_once_in_shuffled_order() -> None:

@@ -118,7 +118,7 @@ class TestLabels:
         torch.testing.assert_close(method.pseudo_labels, expected)
 
     def test_labels_of_the_best_network(self, build: Build) -> None:
-        method, data = build("npl_soft", "method.source=best")
+        method, _ = build("npl_soft", "method.source=best")
         with torch.no_grad():
             for parameter in method.momentum_net.parameters():
                 parameter.add_(1)

@@ -1,0 +1,503 @@
+"""Folders in LLP layout: what is loaded, and every way in which a folder can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import pickle
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from avvp_pl.data.llp import LLP_EVENTS, feature_key, load_llp, vocabulary
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+
+REAL_TABLES = Path(__file__).resolve().parents[3] / "shared" / "llp"
+MODALITIES = {"audio": ["sound"], "visual": ["frames", "motion"]}
+SHAPES = {"sound": (10, 5), "frames": (80, 4), "motion": (10, 3)}
+WEAK, DENSE = "filename\tevent_labels", "filename\tonset\toffset\tevent_labels"
+KEYS = {
+    "AAAAAAAAAAA_0_10": "AAAAAAAAAAA",
+    "holiday_video_1": "holiday_video_1",
+    "BBBBBBBBBBB_101.8_111.8": "BBBBBBBBBBB",
+    "CCCCCCCCCCC_5_15": "CCCCCCCCCCC",
+}
+
+
+class Folder:
+    """A small LLP folder, to be damaged."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "data").mkdir(parents=True)
+
+    def table(self, name: str, *lines: str) -> Path:
+        path = self.root / "data" / name
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    def feature(self, stream: str, key: str) -> Path:
+        return self.root / "feats" / stream / f"{key}.npy"
+
+    def save(self, stream: str, key: str, rows: npt.NDArray[Any]) -> None:
+        path = self.feature(stream, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, rows)
+
+    def load(self, **options: Any) -> ParsingSet:
+        return load_llp(**{"root": self.root, "modalities": MODALITIES} | options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "llp")
+    made.table("AVVP_train.csv", WEAK, "AAAAAAAAAAA_0_10\tSpeech,Dog", "holiday_video_1\tCat")
+    made.table("AVVP_val_pd.csv", WEAK, "BBBBBBBBBBB_101.8_111.8\tDog")
+    made.table("AVVP_test_pd.csv", WEAK, "CCCCCCCCCCC_5_15\tSpeech,Clapping")
+    made.table("AVVP_eval_audio.csv", DENSE, "CCCCCCCCCCC_5_15\t2\t4\tClapping", "BBBBBBBBBBB_101.8_111.8\t0\t1\tDog")
+    made.table("AVVP_eval_visual.csv", DENSE, "CCCCCCCCCCC_5_15\t3\t10\tSpeech")
+    rng = np.random.default_rng(0)
+    for stream, shape in SHAPES.items():
+        for key in KEYS.values():
+            made.save(stream, key, rng.standard_normal(shape).astype(np.float32))
+    return made
+
+
+def active(truth: torch.Tensor | None, video: int) -> set[tuple[int, int, str]]:
+    assert truth is not None
+    return {(t, m, LLP_EVENTS[c]) for t, m, c in truth[video].nonzero().tolist()}
+
+
+def test_a_whole_folder(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        parsing = folder.load()
+    assert not caplog.messages
+    assert parsing.events == LLP_EVENTS
+    assert parsing.modalities == {"audio": ("sound",), "visual": ("frames", "motion")}
+    assert parsing.stream_dims == {"sound": 5, "frames": 4, "motion": 3}
+    assert {name: videos.names for name, videos in parsing.splits.items()} == {
+        "train": ("AAAAAAAAAAA_0_10", "holiday_video_1"),
+        "val": ("BBBBBBBBBBB_101.8_111.8",),
+        "test": ("CCCCCCCCCCC_5_15",),
+    }
+    assert parsing.train is not None
+    assert parsing.val is not None
+    assert parsing.test is not None
+    weak = parsing.train.weak_labels
+    assert weak.dtype == torch.float32
+    assert [[LLP_EVENTS[c] for c in row.nonzero().flatten().tolist()] for row in weak] == [["Speech", "Dog"], ["Cat"]]
+    assert torch.equal(weak, weak.bool().float())
+    assert parsing.train.truth is None
+    assert active(parsing.val.truth, 0) == {(0, 0, "Dog")}
+    assert active(parsing.test.truth, 0) == {(2, 0, "Clapping"), (3, 0, "Clapping")} | {
+        (t, 1, "Speech") for t in range(3, 10)
+    }
+    assert all(videos.mask.all() and videos.mask.shape[1] == 10 for videos in parsing.splits.values())
+
+
+def test_features_are_those_of_the_files_averaged_over_the_rows_of_a_segment(folder: Folder) -> None:
+    for videos in folder.load().splits.values():
+        for stream, loaded in videos.features_in.items():
+            assert loaded.dtype == torch.float32
+            for name, features in zip(videos.names, loaded.numpy(), strict=True):
+                rows = np.load(folder.feature(stream, KEYS[name]))
+                n = len(rows) // 10
+                expected = [sum(rows[n * t + i].astype(float) for i in range(n)) / n for t in range(10)]
+                np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+                if n == 1:
+                    np.testing.assert_array_equal(features, rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_any_floating_point_layout_is_read(folder: Folder, dtype: npt.DTypeLike, order: Any) -> None:
+    before = folder.load()
+    path = folder.feature("frames", "AAAAAAAAAAA")
+    np.save(path, np.asarray(np.load(path), dtype=dtype, order=order))
+    after = folder.load()
+    assert before.train is not None
+    assert after.train is not None
+    torch.testing.assert_close(
+        after.train.features_in["frames"], before.train.features_in["frames"], atol=2e-3, rtol=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("modalities", "dims"),
+    [
+        ({"audio": ["sound"]}, {"sound": 5}),
+        ({"audio": ["sound"], "visual": ["frames"], "touch": ["motion"]}, {"sound": 5, "frames": 4, "motion": 3}),
+    ],
+)
+def test_one_or_three_modalities(folder: Folder, modalities: dict[str, list[str]], dims: dict[str, int]) -> None:
+    folder.table("AVVP_eval_touch.csv", DENSE, "CCCCCCCCCCC_5_15\t9\t10\tSpeech")
+    parsing = folder.load(modalities=modalities)
+    assert parsing.stream_dims == dims
+    assert parsing.test is not None
+    assert parsing.test.truth is not None
+    assert parsing.test.truth.shape == (1, 10, len(modalities), 25)
+    assert parsing.test.truth.sum(dim=(0, 1, 3)).tolist() == [2, 7, 1][: len(modalities)]
+
+
+def test_other_numbers_and_lengths_of_segments(folder: Folder) -> None:
+    parsing = folder.load(segments=5, segment_seconds=2.0, splits=["test"])
+    assert parsing.segment_seconds == 2.0
+    assert parsing.test is not None
+    assert parsing.test.mask.shape == (1, 5)
+    # 3-10 s of speech are cut to whole segments: 1.5 and 5 become 1 and 5
+    assert active(parsing.test.truth, 0) == {(1, 0, "Clapping")} | {(t, 1, "Speech") for t in range(1, 5)}
+    rows = np.load(folder.feature("frames", "CCCCCCCCCCC"))
+    np.testing.assert_allclose(parsing.test.features_in["frames"][0, 1], rows[16:32].mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_own_classes(folder: Folder) -> None:
+    folder.table("classes.txt", "Dog", "Clapping", "Speech", "Owl", "Cat")
+    parsing = folder.load()
+    assert parsing.events == ("Dog", "Clapping", "Speech", "Owl", "Cat")
+    assert parsing.train is not None
+    assert parsing.train.weak_labels.tolist() == [[1, 0, 1, 0, 0], [0, 0, 0, 0, 1]]
+    assert parsing.test is not None
+    assert parsing.test.truth is not None
+    assert parsing.test.truth[0].sum(dim=(0, 1)).tolist() == [0, 2, 7, 0, 0]
+
+    folder.table("classes.txt", "Dog", "Clapping", "Owl", "Cat")
+    with pytest.raises(InputError, match=r"AVVP_train\.csv, line 2: 'Speech' is not among the 4 events"):
+        folder.load()
+
+
+def test_hidden_truth_of_training_videos(folder: Folder) -> None:
+    folder.table("AVVP_train_hidden_audio.csv", DENSE, "holiday_video_1\t7\t9\tCat")
+    parsing = folder.load()
+    assert parsing.train is not None
+    assert parsing.train.truth is None  # the visual table is not there
+    folder.table("AVVP_train_hidden_visual.csv", DENSE, "AAAAAAAAAAA_0_10\t0\t1\tSpeech")
+    train = folder.load(splits=["train"]).train
+    assert train is not None
+    assert active(train.truth, 0) == {(0, 1, "Speech")}
+    assert active(train.truth, 1) == {(7, 0, "Cat"), (8, 0, "Cat")}
+
+
+def test_truth_may_be_missing_only_where_it_is_not_required(folder: Folder) -> None:
+    (folder.root / "data" / "AVVP_eval_visual.csv").unlink()
+    with pytest.raises(InputError, match=r"AVVP_eval_visual\.csv: no such file"):
+        folder.load()
+    parsing = folder.load(truth_required=False)
+    assert parsing.val is not None
+    assert parsing.val.truth is None
+    assert folder.load(splits=["train"]).train is not None
+
+
+def test_truth_that_is_there_is_read_though_not_required(folder: Folder) -> None:
+    parsing = folder.load(truth_required=False)
+    assert parsing.val is not None
+    assert active(parsing.val.truth, 0) == {(0, 0, "Dog")}
+
+
+def test_only_the_wanted_splits_are_needed(folder: Folder) -> None:
+    for split in ("train", "val_pd"):
+        (folder.root / "data" / f"AVVP_{split}.csv").unlink()
+    folder.feature("sound", "AAAAAAAAAAA").unlink()
+    parsing = folder.load(splits=("test",))
+    assert list(parsing.splits) == ["test"]
+    assert active(parsing.splits["test"].truth, 0)
+    with pytest.raises(InputError, match=r"AVVP_val_pd\.csv: no such file"):
+        folder.load(splits=("val", "test"))
+
+
+def test_oddities_of_all_tables_are_logged_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    folder.table("AVVP_train.csv", WEAK, "AAAAAAAAAAA_0_10\tSpeech,Speech", "holiday_video_1")
+    folder.table(
+        "AVVP_eval_visual.csv",
+        DENSE,
+        "CCCCCCCCCCC_5_15\t3\t12\tSpeech",
+        "BBBBBBBBBBB_101.8_111.8\t5\t6\tCar",
+        "elsewhere\t1\t1\tSpeech",
+    )
+    with caplog.at_level(logging.WARNING):
+        folder.load()
+    assert sorted(caplog.messages) == [
+        "1 x AVVP_eval_visual.csv: rows that reach past the end (cut off)",
+        "1 x AVVP_eval_visual.csv: rows that start where they end (ignored)",
+        "1 x AVVP_train.csv: rows with an event named twice (counted once)",
+        "1 x AVVP_train.csv: videos without any event",
+        "1 x annotated videos that are in no split (ignored)",
+        "1 x evaluated videos whose weak labels differ from their annotation (both kept)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("BjCEufrlXm4_20_30", "BjCEufrlXm4"),
+        ("AP0061o0Nvk_101.8_111.8", "AP0061o0Nvk"),
+        ("-_a_b_c_d__-_0_10", "-_a_b_c_d__"),
+        ("holiday_video_1", "holiday_video_1"),
+        ("twelve_chars_20_30", "twelve_chars_20_30"),
+        ("ten_chars__20_30", "ten_chars__20_30"),
+        ("BjCEufrlXm4", "BjCEufrlXm4"),
+        ("BjCEufrlXm4_20", "BjCEufrlXm4_20"),
+        ("BjCEufrlXm4_20_30_40", "BjCEufrlXm4_20_30_40"),
+        ("BjCEufrlXm4_20_30.mp4", "BjCEufrlXm4_20_30.mp4"),
+        ("...", "..."),
+        ("ein Föhn", "ein Föhn"),
+    ],
+)
+def test_feature_keys(name: str, key: str) -> None:
+    assert feature_key(name) == key
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "/etc/passwd", "a\\b", ".", "..", "a\0b", "../aaaaaaaa_20_30"])
+def test_names_must_not_lead_out_of_the_folder(folder: Folder, name: str) -> None:
+    with pytest.raises(InputError, match="must not contain a path"):
+        feature_key(name)
+    folder.table("AVVP_val_pd.csv", WEAK, f"{name}\tDog")
+    with pytest.raises(InputError, match="must not contain a path"):
+        folder.load()
+
+
+def test_two_names_of_one_key_in_one_split(folder: Folder) -> None:
+    folder.table("AVVP_val_pd.csv", WEAK, "BBBBBBBBBBB_0_10\tDog", "BBBBBBBBBBB_10_20\tDog")
+    with pytest.raises(InputError, match=r"AVVP_val_pd\.csv: 'BBBBBBBBBBB_10_20' and 'BBBBBBBBBBB_0_10' .*BBBB\.npy"):
+        folder.load()
+
+
+@pytest.mark.parametrize("name", ["AAAAAAAAAAA_30_40", "AAAAAAAAAAA_0_10", "AAAAAAAAAAA"])
+def test_two_names_of_one_key_in_two_splits(folder: Folder, name: str) -> None:
+    folder.table("AVVP_test_pd.csv", WEAK, f"{name}\tDog")
+    with pytest.raises(InputError, match=rf"AVVP_test_pd\.csv: '{name}' and 'AAAAAAAAAAA_0_10' are both"):
+        folder.load()
+    folder.load(splits=("val", "test"))
+
+
+@pytest.mark.parametrize("root", ["nowhere", "llp/data"])
+def test_no_folder(folder: Folder, root: str) -> None:
+    path = folder.root.parent / root
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*set data.root"):
+        folder.load(root=path)
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("in_array", [True, False])
+def test_features_are_never_unpickled(folder: Folder, in_array: bool) -> None:
+    path, harm = folder.feature("sound", "BBBBBBBBBBB"), folder.root / "harm"
+    if in_array:
+        np.save(path, np.array([Bomb(harm)], dtype=object), allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(harm)))
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        folder.load()
+    assert not harm.exists()
+    np.load(path, allow_pickle=True)
+    assert harm.exists()  # so the bomb is live
+
+
+def npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, rows=np.ones((10, 5), dtype=np.float32))
+
+
+def truncated(keep: int, write: Callable[[Path], None] | None = None) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        if write is not None:
+            write(path)
+        path.write_bytes(path.read_bytes()[:keep])
+
+    return damage
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+
+    return damage
+
+
+def spoiled(value: float) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        rows = np.load(path)
+        rows[6, 3] = value
+        np.save(path, rows)
+
+    return damage
+
+
+def holding(rows: npt.NDArray[Any]) -> Callable[[Path], None]:
+    return lambda path: np.save(path, rows)
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("key", ["AAAAAAAAAAA", "holiday_video_1", "CCCCCCCCCCC"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (Path.unlink, "no such file, but '.*' is listed"),
+        (folder_instead, "not a whole .npy file"),
+        (lambda path: path.write_bytes(b""), "not a whole .npy file"),
+        (lambda path: path.write_text("filename\n"), "not a whole .npy file"),
+        (truncated(3), "not a whole .npy file"),
+        (truncated(40), "not a whole .npy file"),
+        (truncated(-1), "not a whole .npy file"),
+        (replaced(b"}", b" "), "not a whole .npy file"),
+        (replaced(b"(10, 5)" + 11 * b" ", b"(10000000000000, 5)"[:18]), "not a whole .npy file"),
+        (npz, "several arrays"),
+        (truncated(60, npz), "not a whole .npy file"),
+        (holding(np.ones(10)), r"shape \[10\]"),
+        (holding(np.array(1.0)), r"shape \[\]"),
+        (holding(np.ones((1, 10, 5))), r"shape \[1, 10, 5\]"),
+        (holding(np.ones((11, 5))), r"shape \[11, 5\]"),
+        (holding(np.ones((5, 10))), r"shape \[5, 10\]"),
+        (holding(np.ones((0, 5))), r"shape \[0, 5\]"),
+        (holding(np.ones((10, 0))), r"shape \[10, 0\]"),
+        (holding(np.ones((10, 5), dtype=np.int64)), "holds int64"),
+        (holding(np.ones((10, 5), dtype=np.uint8)), "holds uint8"),
+        (holding(np.ones((10, 5), dtype=np.bool_)), "holds bool"),
+        (holding(np.ones((10, 5), dtype=np.complex64)), "holds complex64"),
+        (holding(np.full((10, 5), "1.0")), "holds <U3"),
+        (spoiled(np.nan), "NaN or infinite"),
+        (spoiled(np.inf), "NaN or infinite"),
+        (spoiled(-np.inf), "NaN or infinite"),
+    ],
+)
+def test_a_damaged_feature_file_is_named(folder: Folder, key: str, damage: Callable[[Path], Any], said: str) -> None:
+    path = folder.feature("sound", key)
+    damage(path)
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*" + said):
+        folder.load()
+
+
+def test_one_nan_among_the_rows_of_a_segment_is_found(folder: Folder) -> None:
+    spoiled(np.nan)(folder.feature("frames", "holiday_video_1"))
+    with pytest.raises(InputError, match=r"frames/holiday_video_1\.npy: holds NaN"):
+        folder.load()
+
+
+@pytest.mark.parametrize("key", ["holiday_video_1", "BBBBBBBBBBB", "CCCCCCCCCCC"])
+@pytest.mark.parametrize("dim", [1, 4, 6])
+def test_a_stream_has_one_dimension_in_all_splits(folder: Folder, key: str, dim: int) -> None:
+    folder.save("sound", key, np.ones((10, dim)))
+    with pytest.raises(InputError, match=rf"sound/{key}\.npy: {dim} columns; other files of this stream have 5"):
+        folder.load()
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_vocabulary_of_a_scoring(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    videos = write_lines(tmp_path / "data" / "videos.csv", WEAK)
+    known = write_lines(tmp_path / "known.csv", DENSE, "v\t0\t1\tDog")
+    more = write_lines(tmp_path / "more.csv", DENSE, "v\t0\t1\tOwl", "v\t0\t1\tDog", "w\t0\t1\tBee")
+    classes = write_lines(tmp_path / "mine.txt", "Zebra", "Dog")
+
+    assert vocabulary(None, videos, [known, known]) == LLP_EVENTS
+    assert vocabulary(None, videos, [write_lines(tmp_path / "empty.csv", DENSE)]) == LLP_EVENTS
+    assert vocabulary(None, videos, [known, more]) == ("Bee", "Dog", "Owl")
+    assert vocabulary(str(classes), videos, [more]) == ("Zebra", "Dog")
+    write_lines(videos.parent / "classes.txt", "Owl", "Bee", "Dog")
+    assert vocabulary(None, videos, [more]) == ("Owl", "Bee", "Dog")
+    assert vocabulary(str(classes), videos, [more]) == ("Zebra", "Dog")
+    with pytest.raises(InputError, match="no such file"):
+        vocabulary(str(tmp_path / "none.txt"), videos, [more])
+
+
+def rows_of(table: str) -> list[dict[str, str]]:
+    with (REAL_TABLES / table).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def paint(table: str, names: Sequence[str], odd: Counter[tuple[str, str]]) -> npt.NDArray[np.bool_]:
+    """[N, C, 10] by the loop of the public code, counting what is odd on the way."""
+    painted: dict[str, npt.NDArray[np.bool_]] = {}
+    for row in rows_of(table):
+        truth = painted.setdefault(row["filename"], np.zeros((25, 10), dtype=bool))
+        onset, offset = int(float(row["onset"])), int(float(row["offset"]))
+        here = truth[LLP_EVENTS.index(row["event_labels"]), onset:offset]
+        odd[table, "start where they end"] += onset == offset
+        odd[table, "end before they start"] += onset > offset
+        odd[table, "overlap another"] += any(here)
+        odd[table, "past the end"] += offset > 10
+        odd[table, "truncated"] += float(row["onset"]) != onset or float(row["offset"]) != offset
+        here[:] = True
+    odd["", "in no split"] = max(odd["", "in no split"], len(painted.keys() - set(names)))
+    return np.stack([painted.get(name, np.zeros((25, 10), dtype=bool)) for name in names])
+
+
+@pytest.mark.skipif(not REAL_TABLES.is_dir(), reason=f"needs the tables of LLP in {REAL_TABLES}")
+def test_the_real_tables(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+    listed = {split: rows_of(table) for split, table in tables.items()}
+    odd: Counter[tuple[str, str]] = Counter()
+    weak = {split: np.zeros((len(rows), 25)) for split, rows in listed.items()}
+    for split, rows in listed.items():
+        for number, row in enumerate(rows):
+            named = row["event_labels"].split(",")
+            odd[tables[split], "named twice"] += len(set(named)) < len(named)
+            for event in named:
+                weak[split][number, LLP_EVENTS.index(event)] = 1
+    evaluated = [row["filename"] for split in ("val", "test") for row in listed[split]]
+    truth = np.stack([paint(f"AVVP_eval_{m}.csv", evaluated, odd) for m in ("audio", "visual")], axis=1)  # [N, M, C, T]
+    dense = truth.any(axis=(1, 3))
+    odd["", "weak labels differ"] = int((dense != np.concatenate([weak["val"], weak["test"]])).any(axis=1).sum())
+
+    root = tmp_path / "llp"
+    (root / "data").mkdir(parents=True)
+    for table in REAL_TABLES.iterdir():
+        (root / "data" / table.name).symlink_to(table)
+    for stream, shape in (("vggish", (10, 2)), ("res152", (80, 3))):
+        (root / "feats" / stream).mkdir(parents=True)
+        np.save(tmp_path / f"{stream}.npy", np.ones(shape, dtype=np.float32))
+        for rows in listed.values():
+            for row in rows:
+                key = row["filename"][:11]
+                os.link(tmp_path / f"{stream}.npy", root / "feats" / stream / f"{key}.npy")
+    with caplog.at_level(logging.WARNING):
+        parsing = load_llp(root, {"audio": ["vggish"], "visual": ["res152"]})
+
+    assert {split: len(videos) for split, videos in parsing.splits.items()} == {
+        "train": 10000,
+        "val": 649,
+        "test": 1200,
+    }
+    assert len(parsing.events) == 25
+    assert parsing.stream_dims == {"vggish": 2, "res152": 3}
+    for split, videos in parsing.splits.items():
+        assert videos.names == tuple(row["filename"] for row in listed[split])
+        np.testing.assert_array_equal(videos.weak_labels, weak[split])
+        assert all((stream == 1).all() for stream in videos.features_in.values())
+    assert parsing.train is not None
+    assert parsing.train.truth is None
+    loaded = torch.cat([videos.truth for videos in (parsing.val, parsing.test) if videos and videos.truth is not None])
+    np.testing.assert_array_equal(loaded, truth.transpose(0, 3, 1, 2))
+
+    expected = {kind: count for kind, count in odd.items() if count}
+    assert expected
+    assert len(caplog.messages) == len(expected)
+    for (table, words), count in expected.items():
+        [message] = [message for message in caplog.messages if table in message and words in message]
+        assert message.startswith(f"{count} x ")
