@@ -84,6 +84,16 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     return trainer
 
 
+def resume_from(cfg: DictConfig) -> Path | None:
+    """The checkpoint to go on from: that of ``cfg.resume``, the run folder's last (``auto``), or none."""
+    if cfg.resume is None:
+        return None
+    path = Path(cfg.paths.run_dir) / "checkpoints" / "last.ckpt" if cfg.resume == "auto" else Path(cfg.resume)
+    if not path.exists() and cfg.resume != "auto":
+        raise InputError(f"resume={cfg.resume}: no such file; give a checkpoint, auto or null")
+    return path if path.exists() else None
+
+
 def load_checkpoint(file: str) -> tuple[dict[str, Any], DictConfig]:
     """A checkpoint of a run and the configuration that it was trained with."""
     path = Path(file)
@@ -111,8 +121,7 @@ def restore(
             raise InputError(f"inference={cfg.inference}: {trained.name} has no prototypes; only ppl methods have")
         if "inference" in trained.method:
             trained.method.inference = cfg.inference
-    trained.trainer = OmegaConf.merge(trained.trainer, cfg.trainer)
-    trained.callbacks, trained.logger, trained.paths = cfg.callbacks, {}, cfg.paths
+    trained.trainer, trained.callbacks, trained.logger, trained.paths = cfg.trainer, cfg.callbacks, {}, cfg.paths
     videos = build_videos(trained, splits, truth_required)
     if list(videos.events) != checkpoint["events"]:
         raise InputError(

@@ -8,17 +8,18 @@ from avvp_pl.cli import command
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write one LLP-format table a modality, and all of it as ``timelines.json``, into ``cfg.output``."""
+    """Write one LLP-format table a modality, ``timelines.json`` and some pictures into ``cfg.output``."""
     from pathlib import Path
 
     from avvp_pl.assemble import prepare_process, restore
-    from avvp_pl.timelines import write_parsed
+    from avvp_pl.timelines import write_parsed, write_pictures
 
     prepare_process(cfg)
     _, videos, method = restore(cfg, splits=(cfg.split,), truth_required=False)
     split = videos.splits[cfg.split]
     parsed = method.parse_all(split)
     write_parsed(Path(cfg.output), split.names, parsed, videos)
+    write_pictures(Path(cfg.output), split, parsed, videos, cfg.pictures)
     found = int(parsed.timelines.flatten(1).any(1).sum())
     print(f"{len(split)} videos parsed, events found in {found} of them: {cfg.output}")
 

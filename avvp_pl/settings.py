@@ -91,6 +91,10 @@ LIMITS: dict[str, Number | Choice] = {
     "trainer.max_epochs": COUNT,
     "seed": Number(0, whole=True),
     "threads": COUNT,
+    "segments": COUNT,
+    "segment_seconds": POSITIVE,
+    "split": Choice(("train", "val", "test")),
+    "pictures": Number(0, whole=True),
     "inference": Choice(("classifier", "prototype")),
 }
 

@@ -1,4 +1,4 @@
-"""Parsed timelines as files: LLP-format tables and one JSON."""
+"""Parsed timelines as files: LLP-format tables, one JSON, and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from avvp_pl.data.annotations import runs, write_timelines
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.figures import draw_timelines
 from avvp_pl.files import atomic_write
 from avvp_pl.methods.base import Parsed
 
@@ -51,3 +52,16 @@ def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: Par
     with atomic_write(folder / "timelines.json") as file:
         json.dump(content, file, indent=1)
         file.write("\n")
+
+
+def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: ParsingSet, count: int) -> None:
+    """``pictures/VIDEO.png`` of the first ``count`` videos: what was found, below the truth where it is known."""
+    for row in range(min(count, len(split))):
+        name = split.names[row]
+        sources = {"prediction": parsed.timelines[row].numpy()}
+        if split.truth is not None:
+            sources = {"truth": split.truth[row].cpu().numpy(), **sources}
+        figure = draw_timelines(name, sources, list(videos.modalities), videos.events, videos.segment_seconds)
+        path = folder / "pictures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120)

@@ -14,7 +14,14 @@ def train(cfg: DictConfig) -> float:
     from lightning.pytorch.callbacks import ModelCheckpoint
     from omegaconf import OmegaConf
 
-    from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+    from avvp_pl.assemble import (
+        build_data,
+        build_method,
+        build_trainer,
+        build_videos,
+        prepare_process,
+        resume_from,
+    )
     from avvp_pl.callbacks.checkpoint_contents import CheckpointContents
     from avvp_pl.callbacks.interruption import resumable
     from avvp_pl.files import atomic_write
@@ -22,6 +29,7 @@ def train(cfg: DictConfig) -> float:
     from avvp_pl.scores import print_scores
 
     prepare_process(cfg)
+    resume = resume_from(cfg)
     run_dir = Path(cfg.paths.run_dir)
     with atomic_write(run_dir / "config.yaml") as file:
         file.write(OmegaConf.to_yaml(cfg, resolve=True))
@@ -29,8 +37,6 @@ def train(cfg: DictConfig) -> float:
     data = build_data(cfg, videos)
     method = build_method(cfg, videos)
     trainer = build_trainer(cfg, CheckpointContents(cfg, videos))
-    last = run_dir / "checkpoints" / "last.ckpt"
-    resume = (last if last.exists() else None) if cfg.resume == "auto" else cfg.resume
     with logging_to(trainer.loggers, cfg), resumable(trainer):
         trainer.fit(method, data, ckpt_path=resume)
         best = trainer.checkpoint_callback

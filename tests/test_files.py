@@ -40,10 +40,15 @@ def test_a_failure_leaves_what_was_there_and_no_temporary_file(
     path = tmp_path / "file.txt"
     if old is not None:
         path.write_text(old)
-    with pytest.raises(error), atomic_write(path) as file:
-        file.write("half of")
-        file.flush()
-        raise error
+
+    def fail_halfway() -> None:
+        with atomic_write(path) as file:
+            file.write("half of")
+            file.flush()
+            raise error
+
+    with pytest.raises(error):
+        fail_halfway()
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({} if old is None else {"file.txt": old})
 
 

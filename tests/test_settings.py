@@ -17,7 +17,7 @@ from avvp_pl.settings import LIMITS, Choice, Number, check_settings, check_sweep
 CONF = Path(avvp_pl.__file__).parents[1] / "conf"
 TINY = 5e-324
 
-ACCEPTED = {
+ACCEPTED: dict[str, list[Any]] = {
     "method.gamma": [TINY, 0.5, 1, 1.0],
     "method.beta": [TINY, 0.5, math.nextafter(1, 0)],
     "method.k": [1, 2, 10**6],
@@ -31,7 +31,7 @@ ACCEPTED = {
     "trainer.max_epochs": [1],
     "seed": [0],
 }
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     "method.gamma": [0, 0.0, -0.1, math.nextafter(1, 2), 2],
     "method.beta": [0, -0.1, 1, 1.0, 2],
     "method.k": [0, -1, 1.0, 1.5],

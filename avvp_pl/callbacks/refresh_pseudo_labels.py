@@ -14,6 +14,7 @@ from torch import Tensor
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.files import append_rows
 from avvp_pl.methods.npl import NPL, Refresh
+from avvp_pl.methods.ppl import PPL
 from avvp_pl.pseudo_labels import kmeans_device
 from avvp_pl.pseudo_labels.em import bound
 
@@ -40,7 +41,7 @@ class RefreshPseudoLabels(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say where k-means runs."""
-        if isinstance(pl_module, NPL):
+        if isinstance(pl_module, PPL):
             log.info("k-means runs on the %s", kmeans_device())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

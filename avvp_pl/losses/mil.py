@@ -18,6 +18,7 @@ def mil_loss(
 ) -> Float[Tensor, ""]:
     """Eq. (4): binary cross-entropy of video_probs against weak_labels, each event weighted, mean over [B, C].
 
+    >>> import torch
     >>> mil_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))  # log 2
     tensor(0.6931)
     """
@@ -49,6 +50,7 @@ def inverse_frequency_weights(weak_labels: Float[Tensor, "N C"]) -> Float[Tensor
 
     An event of no video gets the weight of an event of one.
 
+    >>> import torch
     >>> inverse_frequency_weights(torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
     tensor([0.5000, 1.5000])
     """

@@ -56,6 +56,7 @@ class NPL(MIL):
     ) -> None:
         super().__init__(**weak)
         self.labels, self.weight_pseudo_label, self.start_epoch = labels, weight_pseudo_label, start_epoch
+        self.naive_labels = naive_soft_labels if labels == "soft" else naive_hard_labels
         self.momentum, self.momentum_warmup = momentum, momentum_warmup
         self.momentum_net = momentum_copy(self.network)
         self.best_net = momentum_copy(self.network) if source == "best" else None
@@ -106,8 +107,7 @@ class NPL(MIL):
         outputs = [self.labelling_net(batch).segment_probs for batch in videos.batches(LABELLING_BATCH)]
         report.segment_probs = torch.cat(outputs)
         report.lap("encode", self.device)
-        label = naive_soft_labels if self.labels == "soft" else naive_hard_labels
-        self.pseudo_labels = label(report.segment_probs, videos.weak_labels)
+        self.pseudo_labels = self.naive_labels(report.segment_probs, videos.weak_labels)
         report.lap("label", self.device)
         return report
 
@@ -122,6 +122,4 @@ class NPL(MIL):
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
-        label = naive_soft_labels if self.labels == "soft" else naive_hard_labels
-        output = self.labelling_net(batch)
-        return label(output.segment_probs, batch.weak_labels)
+        return self.naive_labels(self.labelling_net(batch).segment_probs, batch.weak_labels)

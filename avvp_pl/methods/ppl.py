@@ -145,10 +145,8 @@ class PPL(NPL):
         probs = torch.empty(*shape, len(self.events), device=self.device)
         for batch in videos.batches(LABELLING_BATCH):
             output = self.labelling_net(batch)
-            features[batch.index], probs[batch.index] = (
-                self._comparable(output.features),
-                output.segment_probs,
-            )
+            features[batch.index] = self._comparable(output.features)
+            probs[batch.index] = output.segment_probs
         return features, probs
 
     def _comparable(self, features: Tensor) -> Tensor:

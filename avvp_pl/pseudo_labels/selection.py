@@ -28,6 +28,7 @@ def select_segments(
     video with the event, one takes part only if its own p* is at least ``min_modality`` of the joint one.
     (Not in the paper: where one modality is easier, the joint p* picks every segment from it.)
 
+    >>> import torch
     >>> p = torch.tensor([0.9, 0.5, 0.1]).reshape(1, 3, 1, 1)
     >>> found = select_segments(p, torch.ones(1, 1), torch.ones(1, 3, dtype=torch.bool), gamma=0.9, beta=0.2)
     >>> found.positive.flatten().tolist(), found.negative.flatten().tolist()

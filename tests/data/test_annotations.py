@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_timelines_are_those_of_the_public_scoring_code(
     overlaps = 0
     for name, onset, offset, event in rows:  # times are halves of a second, here counted in halves
         here = (EVENTS.index(event), slice(int(onset / 2), int(offset / 2)))
-        overlaps += expected[name][here].any()
+        overlaps += int(expected[name][here].any())
         expected[name][here] = 1
     path = table(
         tmp_path_factory.mktemp("rows"), HEADER, *(f"{v}\t{on / 2}\t{off / 2}\t{event}" for v, on, off, event in rows)
@@ -364,7 +365,7 @@ def test_what_is_written_is_sorted_maximal_and_read_again(
         ]
     assert rows == sorted(rows)
     assert all(onset < offset for _, _, onset, offset in rows)
-    for (name, event, _, offset), (next_name, next_event, onset, _) in zip(rows, rows[1:], strict=False):
+    for (name, event, _, offset), (next_name, next_event, onset, _) in pairwise(rows):
         assert (name, event) != (next_name, next_event) or offset < onset
 
 

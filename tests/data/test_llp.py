@@ -54,7 +54,8 @@ class Folder:
         np.save(path, rows)
 
     def load(self, **options: Any) -> ParsingSet:
-        return load_llp(**{"root": self.root, "modalities": MODALITIES} | options)
+        arguments: dict[str, Any] = {"root": self.root, "modalities": MODALITIES}
+        return load_llp(**arguments | options)
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_oddities_of_all_tables_are_logged_once(folder: Folder, caplog: pytest.L
     [
         ("BjCEufrlXm4_20_30", "BjCEufrlXm4"),
         ("AP0061o0Nvk_101.8_111.8", "AP0061o0Nvk"),
-        ("-_a_b_c_d__-_0_10", "-_a_b_c_d__"),
+        ("-_a_b_c_d___0_10", "-_a_b_c_d__"),
         ("holiday_video_1", "holiday_video_1"),
         ("twelve_chars_20_30", "twelve_chars_20_30"),
         ("ten_chars__20_30", "ten_chars__20_30"),
@@ -350,41 +351,44 @@ def folder_instead(path: Path) -> None:
     path.mkdir()
 
 
+WHOLE = "not a whole .npy file"
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "missing": (Path.unlink, "no such file, but '.*' is listed"),
+    "folder": (folder_instead, WHOLE),
+    "empty": (truncated(0), WHOLE),
+    "text": (lambda path: path.write_text("filename\n"), WHOLE),
+    "magic cut": (truncated(3), WHOLE),
+    "header cut": (truncated(40), WHOLE),
+    "rows cut": (truncated(-1), WHOLE),
+    "header unclosed": (replaced(b"}", b" "), ""),
+    "header of another type": (replaced(b" 'fortran_order'", b"b'fortran_order'"), ""),
+    "header too large": (replaced(b"(10, 5), }          ", b"(9000000000000, 5),}"), ""),
+    "npz": (npz, ""),
+    "npz cut": (truncated(60, npz), ""),
+    "1-D": (holding(np.ones(10)), r"shape \[10\]"),
+    "scalar": (holding(np.array(1.0)), r"shape \[\]"),
+    "3-D": (holding(np.ones((1, 10, 5))), r"shape \[1, 10, 5\]"),
+    "11 rows": (holding(np.ones((11, 5))), r"shape \[11, 5\]"),
+    "transposed": (holding(np.ones((5, 10))), r"shape \[5, 10\]"),
+    "no rows": (holding(np.ones((0, 5))), r"shape \[0, 5\]"),
+    "no columns": (holding(np.ones((10, 0))), r"shape \[10, 0\]"),
+    "int64": (holding(np.ones((10, 5), dtype=np.int64)), "holds int64"),
+    "uint8": (holding(np.ones((10, 5), dtype=np.uint8)), "holds uint8"),
+    "bool": (holding(np.ones((10, 5), dtype=np.bool_)), "holds bool"),
+    "complex": (holding(np.ones((10, 5), dtype=np.complex64)), "holds complex64"),
+    "words": (holding(np.full((10, 5), "1.0")), "holds <U3"),
+    "NaN": (spoiled(np.nan), "NaN or infinite"),
+    "inf": (spoiled(np.inf), "NaN or infinite"),
+    "-inf": (spoiled(-np.inf), "NaN or infinite"),
+}
+
+
 @pytest.mark.parametrize("key", ["AAAAAAAAAAA", "holiday_video_1", "CCCCCCCCCCC"])
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (Path.unlink, "no such file, but '.*' is listed"),
-        (folder_instead, "not a whole .npy file"),
-        (lambda path: path.write_bytes(b""), "not a whole .npy file"),
-        (lambda path: path.write_text("filename\n"), "not a whole .npy file"),
-        (truncated(3), "not a whole .npy file"),
-        (truncated(40), "not a whole .npy file"),
-        (truncated(-1), "not a whole .npy file"),
-        (replaced(b"}", b" "), "not a whole .npy file"),
-        (replaced(b"(10, 5)" + 11 * b" ", b"(10000000000000, 5)"[:18]), "not a whole .npy file"),
-        (npz, "several arrays"),
-        (truncated(60, npz), "not a whole .npy file"),
-        (holding(np.ones(10)), r"shape \[10\]"),
-        (holding(np.array(1.0)), r"shape \[\]"),
-        (holding(np.ones((1, 10, 5))), r"shape \[1, 10, 5\]"),
-        (holding(np.ones((11, 5))), r"shape \[11, 5\]"),
-        (holding(np.ones((5, 10))), r"shape \[5, 10\]"),
-        (holding(np.ones((0, 5))), r"shape \[0, 5\]"),
-        (holding(np.ones((10, 0))), r"shape \[10, 0\]"),
-        (holding(np.ones((10, 5), dtype=np.int64)), "holds int64"),
-        (holding(np.ones((10, 5), dtype=np.uint8)), "holds uint8"),
-        (holding(np.ones((10, 5), dtype=np.bool_)), "holds bool"),
-        (holding(np.ones((10, 5), dtype=np.complex64)), "holds complex64"),
-        (holding(np.full((10, 5), "1.0")), "holds <U3"),
-        (spoiled(np.nan), "NaN or infinite"),
-        (spoiled(np.inf), "NaN or infinite"),
-        (spoiled(-np.inf), "NaN or infinite"),
-    ],
-)
-def test_a_damaged_feature_file_is_named(folder: Folder, key: str, damage: Callable[[Path], Any], said: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_feature_file_is_named(folder: Folder, key: str, damage: str) -> None:
     path = folder.feature("sound", key)
-    damage(path)
+    do_damage, said = DAMAGES[damage]
+    do_damage(path)
     with pytest.raises(InputError, match=re.escape(str(path)) + ".*" + said):
         folder.load()
 
@@ -467,8 +471,8 @@ def test_the_real_tables(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
 
     root = tmp_path / "llp"
     (root / "data").mkdir(parents=True)
-    for table in REAL_TABLES.iterdir():
-        (root / "data" / table.name).symlink_to(table)
+    for path in REAL_TABLES.iterdir():
+        (root / "data" / path.name).symlink_to(path)
     for stream, shape in (("vggish", (10, 2)), ("res152", (80, 3))):
         (root / "feats" / stream).mkdir(parents=True)
         np.save(tmp_path / f"{stream}.npy", np.ones(shape, dtype=np.float32))
