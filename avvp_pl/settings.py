@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -116,10 +117,13 @@ def check_settings(cfg: DictConfig) -> None:
 def check_sweep(overrides: list[str]) -> None:
     """Check every value that a sweep will take, so that its last job does not fail on a typing error."""
     for override in OverridesParser.create().parse_overrides(overrides):
-        limit = LIMITS.get(override.key_or_group)
+        key = override.key_or_group
+        limit = LIMITS.get(key) or LIMITS.get(f"{key.rpartition('.')[0]}.*")
         if limit is not None and override.is_sweep_override() and override.is_discrete_sweep():
-            for value in override.sweep_iterator():
-                _check(override.key_or_group, value, limit)
+            for element in override.sweep_iterator():
+                value = element.text if isinstance(element, QuotedString) else element
+                if value is not None:
+                    _check(key, value, limit)
 
 
 def unknown_key(cfg: DictConfig, key: str) -> str:

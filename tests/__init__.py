@@ -1,4 +1,7 @@
-"""Tests. ``check_shapes`` is the checker of the shapes in signatures while tests run: an int is a float, as everywhere in Python."""
+"""Tests; ``check_shapes`` is what checks the shapes in signatures while they run.
+
+An int is a float there, as everywhere in Python.
+"""
 
 from beartype import BeartypeConf, beartype
 

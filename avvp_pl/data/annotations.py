@@ -7,7 +7,6 @@ what is merely odd is counted in an :class:`Oddities` and mended as the public s
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections import Counter
@@ -42,7 +41,7 @@ def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> d
         name = row["filename"]
         if name in labels:
             raise InputError(f"{path}, line {line}: {name!r} is listed twice; remove one of the rows")
-        named = [event for event in row["event_labels"].split(",") if event]
+        named = _events(row["event_labels"])
         found = [_number(event, numbers, path, line) for event in named]
         labels[name] = sorted(set(found))
         oddities[f"{path.name}: rows with an event named twice (counted once)"] += len(found) > len(labels[name])
@@ -65,7 +64,7 @@ def read_names(path: Path) -> list[str]:
 
 def read_events(path: Path) -> set[str]:
     """All events that a table of either kind names."""
-    return {event for _, row in _rows(path, ("event_labels",)) for event in row["event_labels"].split(",") if event}
+    return {event for _, row in _rows(path, ("event_labels",)) for event in _events(row["event_labels"])}
 
 
 def read_timelines(
@@ -79,7 +78,7 @@ def read_timelines(
     numbers = {event: number for number, event in enumerate(events)}
     timelines: Timelines = {}
     for line, row in _rows(path, ("filename", "onset", "offset", "event_labels")):
-        times = [_time(row[column], column, path, line) / segment_seconds for column in ("onset", "offset")]
+        times = [_segments(row[column], column, segment_seconds, path, line) for column in ("onset", "offset")]
         onset, offset = (math.floor(time) for time in times)
         event = _number(row["event_labels"], numbers, path, line)
         timeline = timelines.setdefault(row["filename"], np.zeros((segments, len(events)), dtype=bool))
@@ -101,13 +100,13 @@ def write_timelines(
     events: Sequence[str],
     segment_seconds: float = 1.0,
 ) -> None:
-    """Write [N, T, C] timelines as rows of maximal runs, sorted by video, then event, then time."""
+    """Write [N, T, C] timelines as rows of maximal runs: videos in the order of ``names``, then by event and time."""
     with atomic_write(path) as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(("filename", "onset", "offset", "event_labels"))
+        file.write("filename\tonset\toffset\tevent_labels\n")
         for name, timeline in zip(names, timelines, strict=True):
-            for event, onset, offset in runs(timeline):
-                writer.writerow((name, f"{onset * segment_seconds:g}", f"{offset * segment_seconds:g}", events[event]))
+            for event, *bounds in runs(timeline):
+                onset, offset = (f"{bound * segment_seconds:.9g}" for bound in bounds)
+                file.write(f"{name}\t{onset}\t{offset}\t{events[event]}\n")
 
 
 def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
@@ -143,11 +142,11 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """Line number and cells of every row; checks the header and that every row is as wide as it."""
-    lines = _text(path).splitlines()
-    header = [cell.strip() for cell in lines[0].split("\t")] if lines else []
+    lines = [text.rstrip("\r") for text in _text(path).split("\n")]
+    header = [cell.strip() for cell in lines[0].split("\t")]
     missing = [column for column in columns if column not in header]
     if missing:
-        hint = " It looks comma-separated; use tabs." if lines and "," in lines[0] else ""
+        hint = " It looks comma-separated; use tabs." if "," in lines[0] else ""
         raise InputError(
             f"{path}: the header must have the tab-separated columns {', '.join(columns)}; "
             f"it lacks {', '.join(missing)}.{hint}"
@@ -175,6 +174,10 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
 
 
+def _events(cell: str) -> list[str]:
+    return [event.strip() for event in cell.split(",") if event.strip()]
+
+
 def _number(event: str, numbers: Mapping[str, int], path: Path, line: int) -> int:
     if event not in numbers:
         raise InputError(
@@ -184,11 +187,13 @@ def _number(event: str, numbers: Mapping[str, int], path: Path, line: int) -> in
     return numbers[event]
 
 
-def _time(text: str, column: str, path: Path, line: int) -> float:
+def _segments(text: str, column: str, segment_seconds: float, path: Path, line: int) -> float:
+    """A time in segments from the start; a whole number of them where only rounding says otherwise (0.3 / 0.1)."""
     try:
         time = float(text)
     except ValueError:
         time = math.nan
     if not math.isfinite(time) or time < 0:
         raise InputError(f"{path}, line {line}: {column} is {text!r}; it must be seconds from the start, 0 or more")
-    return time
+    segments = time / segment_seconds
+    return round(segments) if math.isclose(segments, round(segments), rel_tol=1e-7) else segments

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tokenize
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,9 @@ LLP_EVENTS = (
 )  # fmt: skip
 
 TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+
+# What numpy raises for the many ways in which a file can be damaged, its header most of all
+DAMAGE = (OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
 
 log = logging.getLogger(__name__)
 
@@ -196,15 +200,14 @@ class LLPFolder:
         """
         path = self.feature_path(stream, name)
         try:
-            rows = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                rows = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row") from None
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGE as error:
             raise InputError(f"{path}: not a whole .npy file of numbers ({error}); extract it again") from None
-        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
-            raise InputError(
-                f"{path}: holds {getattr(rows, 'dtype', 'several arrays')}; floating-point rows are needed"
-            )
+        if rows.dtype.kind != "f":
+            raise InputError(f"{path}: holds {rows.dtype}; floating-point rows are needed")
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[0] % self.segments or rows.shape[1] == 0:
             raise InputError(
                 f"{path}: has shape {list(rows.shape)}; needed is [n x {self.segments} rows, dimension], n >= 1"

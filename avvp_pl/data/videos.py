@@ -108,11 +108,13 @@ class VideoBatches(Sampler[Tensor]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_videos, generator=generator)
-        yield from torch.split(order[self._share()], self.batch_size)
+        share = order[self._share()]
+        if len(share):
+            yield from torch.split(share, self.batch_size)
 
     def _share(self) -> Tensor:
         """Positions in the order that this process visits."""
-        positions = torch.arange(self.rank, self.num_videos, self.world_size)
+        positions = torch.arange(self.num_videos)[self.rank :: self.world_size]
         equal = -(-self.num_videos // self.world_size)
         if self.shuffle and len(positions) < equal:
             positions = torch.cat([positions, torch.tensor([self.rank % self.num_videos])])

@@ -127,7 +127,7 @@ def test_any_floating_point_layout_is_read(folder: Folder, dtype: npt.DTypeLike,
     after = folder.load()
     assert before.train is not None
     assert after.train is not None
-    torch.testing.assert_close(
+    np.testing.assert_allclose(
         after.train.features_in["frames"], before.train.features_in["frames"], atol=2e-3, rtol=2e-3
     )
 

