@@ -30,7 +30,7 @@ def prepare_process(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode"):
+    for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
     for noisy in (
         "lightning.pytorch.utilities.rank_zero",
@@ -121,7 +121,9 @@ def restore(
             raise InputError(f"inference={cfg.inference}: {trained.name} has no prototypes; only ppl methods have")
         if "inference" in trained.method:
             trained.method.inference = cfg.inference
-    trained.trainer, trained.callbacks, trained.logger, trained.paths = cfg.trainer, cfg.callbacks, {}, cfg.paths
+    for group in ("trainer", "callbacks", "paths"):
+        trained[group] = OmegaConf.to_container(cfg[group], resolve=True)
+    trained.logger = {}
     videos = build_videos(trained, splits, truth_required)
     if list(videos.events) != checkpoint["events"]:
         raise InputError(

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from avvp_pl.cli import command
 
 
-def train(cfg: DictConfig) -> float:
+def train(cfg: DictConfig) -> float | None:
     """Train, test, and return the selected validation score, so that a sweeper can maximize it."""
     from pathlib import Path
 
@@ -26,7 +26,6 @@ def train(cfg: DictConfig) -> float:
     from avvp_pl.callbacks.interruption import resumable
     from avvp_pl.files import atomic_write
     from avvp_pl.loggers import logging_to
-    from avvp_pl.scores import print_scores
 
     prepare_process(cfg)
     resume = resume_from(cfg)
@@ -42,11 +41,8 @@ def train(cfg: DictConfig) -> float:
         best = trainer.checkpoint_callback
         assert isinstance(best, ModelCheckpoint)
         trainer.test(method, data, ckpt_path=best.best_model_path, verbose=False)
-    assert method.test_scores is not None
-    assert best.best_model_score is not None
-    print_scores(method.test_scores, f"{cfg.name} on {cfg.data.name}, test split, best epoch by validation")
     print(f"run folder: {run_dir}")
-    return float(best.best_model_score)
+    return None if best.best_model_score is None else float(best.best_model_score)
 
 
 main = command("train", train)

@@ -270,6 +270,21 @@ def test_a_signal_saves_and_the_run_goes_on(
     assert [int(row["epoch"]) for row in rows(run / "metrics.csv")][: epoch + 2] == list(range(epoch + 2))
 
 
+def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
+    odd = ("data.sizes.train=33", "data.sizes.val=17", "data.sizes.test=19", "network.dim=32", "logger=csv")
+    two = ("trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp_fork", "trainer.max_epochs=2")
+    arguments = [*odd, *two, "+experiment=ppl_soft", f"hydra.run.dir={tmp_path / 'two'}"]
+    subprocess.run([sys.executable, "-m", "avvp_pl.train", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    best = tmp_path / "two" / "checkpoints" / "best.ckpt"
+    assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'one'}") == 0
+    for table in ("predictions/audio.csv", "predictions/visual.csv"):
+        assert (tmp_path / "two" / table).read_text() == (tmp_path / "one" / table).read_text()
+    one, both = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
+    assert both["videos"] == one["videos"] == {"listed": 19, "with_predictions": one["videos"]["with_predictions"]}
+    for level in ("segment", "event"):
+        assert both[level] == pytest.approx(one[level], abs=1e-9)
+
+
 def test_help_is_fast(tmp_path: Path) -> None:
     """Nothing heavy is imported for it (the time itself is a benchmark's business)."""
     code = (

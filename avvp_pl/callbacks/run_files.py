@@ -12,16 +12,16 @@ from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.methods.base import ParsingModule
-from avvp_pl.scores import write_scores
+from avvp_pl.scores import print_scores, write_scores
 from avvp_pl.timelines import write_tables
 from avvp_pl.types import Batch
 
 
 class RunFiles(pl.Callback):
-    """Write ``scores.json`` and ``predictions/MODALITY.csv`` of the test videos into ``directory``."""
+    """Write ``scores.json`` and ``predictions/MODALITY.csv`` of the test videos into ``directory``; print scores."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: str, title: str) -> None:
+        self.directory, self.title = Path(directory), title
         self.parsed: list[tuple[Tensor, Tensor]] = []
 
     def on_test_batch_end(
@@ -46,3 +46,4 @@ class RunFiles(pl.Callback):
         assert isinstance(pl_module, ParsingModule)
         assert pl_module.test_scores is not None
         write_scores(self.directory / "scores.json", pl_module.test_scores, data.videos.events)
+        print_scores(pl_module.test_scores, self.title)

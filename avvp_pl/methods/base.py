@@ -88,7 +88,7 @@ class ParsingModule(pl.LightningModule):
         scores: ParsingScores = metric.compute()
         metric.reset()
         # the metric has summed over processes already, so each of them logs the same numbers
-        self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()}, rank_zero_only=True)
+        self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()})
         return scores
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
