@@ -59,7 +59,7 @@ class RefreshPseudoLabels(pl.Callback):
         assert report.segment_probs is not None
         logged["train/em/bound"] = _mean_bound(report.segment_probs, pl_module.pseudo_labels, videos)
         if videos.truth is not None:
-            logged |= label_quality(pl_module.pseudo_labels, videos.truth, pl_module.modalities)
+            logged |= label_quality(pl_module.pseudo_labels, videos.truth, videos.mask, pl_module.modalities)
         for sign, counts in report.segments.items():
             logged[f"pseudo_labels/{sign}_segments"] = float(counts.sum())
             logged[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
@@ -118,9 +118,10 @@ class RefreshPseudoLabels(pl.Callback):
                 log.warning("%s has no positive segments, so its pseudo labels are 0", event)
 
 
-def label_quality(pseudo_labels: Tensor, truth: Tensor, modalities: tuple[str, ...]) -> dict[str, float]:
-    """Precision, recall and F1 of [pseudo_labels >= 0.5] per modality, over all segments and events, in percent."""
-    found = pseudo_labels >= 0.5
+def label_quality(pseudo_labels: Tensor, truth: Tensor, mask: Tensor, modalities: tuple[str, ...]) -> dict[str, float]:
+    """Precision, recall and F1 of [pseudo_labels >= 0.5] per modality, over all real segments, in percent."""
+    real = mask[:, :, None, None]
+    found, truth = (pseudo_labels >= 0.5) & real, truth & real
     quality = {}
     for m, modality in enumerate(modalities):
         hits, predicted, true = (x[:, :, m].sum().item() for x in (found & truth, found, truth))

@@ -33,7 +33,7 @@ def contrastive_loss(
     if not include_self:
         itself = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
         similar = similar & ~itself
-        # the lowest finite number: a row of -inf (a batch of one segment) would make the gradient NaN
+        # finite, so that a row with nothing else in it (a batch of one segment) still has a log-sum-exp
         similarity = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min)
     has_similar = similar.any(dim=1)
     pulled = similarity.masked_fill(~similar, torch.finfo(similarity.dtype).min).logsumexp(dim=1)
