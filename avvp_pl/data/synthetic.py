@@ -49,7 +49,7 @@ def generate(
     modalities: Mapping[str, Sequence[str]],
     seed: int,
     segments: int = LLP_SECONDS,
-    noise: float = 0.55,
+    noise: float = 0.4,
     splits: Sequence[str] = ("train", "val", "test"),
     truth_required: bool = True,
 ) -> ParsingSet:
