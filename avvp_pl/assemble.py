@@ -21,6 +21,7 @@ from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.methods.base import ParsingModule
+from avvp_pl.methods.ppl import PPL
 
 
 def prepare_process(cfg: DictConfig) -> None:
@@ -70,6 +71,12 @@ def build_method(cfg: DictConfig, videos: ParsingSet) -> ParsingModule:
         cfg.method, network=network, modalities=list(modalities), events=list(videos.events), _convert_="all"
     )
     return method
+
+
+def describe_streams(videos: ParsingSet) -> list[list[Any]]:
+    """Each modality's streams with their dimensions, in order: what a network's first layers are made for."""
+    dims = videos.stream_dims
+    return [[name, *([stream, dims[stream]] for stream in streams)] for name, streams in videos.modalities.items()]
 
 
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
@@ -130,9 +137,14 @@ def restore(
             f"{cfg.checkpoint} was trained on {len(checkpoint['events'])} events that are not those of the data "
             f"({len(videos.events)}); give the data of the same events in the same order (data/classes.txt)"
         )
+    needed, found = checkpoint["streams"], describe_streams(videos)
+    if needed != found:
+        raise InputError(f"{cfg.checkpoint} was trained on the streams {needed}, the data has {found}")
     method = build_method(trained, videos)
-    expected, found = checkpoint["stream_dims"], videos.stream_dims
-    if expected != found:
-        raise InputError(f"{cfg.checkpoint} was trained on streams {expected}, the data has {found}")
     method.load_state_dict(checkpoint["state_dict"])
+    if isinstance(method, PPL) and method.inference == "prototype" and not method.positive_mask.any():
+        raise InputError(
+            f"{cfg.checkpoint} has no prototypes: its epoch came before method.start_epoch={method.start_epoch}; "
+            "give inference=classifier, or a checkpoint of a later epoch"
+        )
     return trained, videos, method

@@ -63,7 +63,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
         arguments = sys.argv[1:]
         try:
             if {"-m", "--multirun"} & set(arguments):
-                check_sweep([argument for argument in arguments if not argument.startswith("-")])
+                check_sweep([argument for argument in arguments if "=" in argument and argument[0] != "-"])
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
         except USER_ERRORS as error:
             _leave(name, error, "debug=true" in arguments)

@@ -10,10 +10,13 @@ from avvp_pl.cli import command
 def evaluate(cfg: DictConfig) -> None:
     """Write scores and predictions of the test videos into the run folder, and print the scores."""
     from avvp_pl.assemble import build_data, build_trainer, prepare_process, restore
+    from avvp_pl.callbacks.interruption import resumable
 
     prepare_process(cfg)
     trained, videos, method = restore(cfg, splits=("test",), truth_required=True)
-    build_trainer(trained).test(method, build_data(trained, videos), verbose=False)
+    trainer = build_trainer(trained)
+    with resumable(trainer):
+        trainer.test(method, build_data(trained, videos), verbose=False)
     print(f"run folder: {cfg.paths.run_dir}")
 
 

@@ -25,7 +25,7 @@ def score(cfg: DictConfig) -> None:
     names = read_names(Path(cfg.videos))
     truth_paths = {"audio": Path(cfg.audio), "visual": Path(cfg.visual)}
     predicted_paths = {"audio": Path(cfg.predicted_audio), "visual": Path(cfg.predicted_visual)}
-    events = vocabulary(cfg.classes, Path(cfg.videos), list(truth_paths.values()))
+    events = vocabulary(cfg.classes, Path(cfg.videos), list(truth_paths.values()), list(predicted_paths.values()))
     oddities = Oddities()
 
     def timelines(paths: dict[str, Path]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, nearest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,28 @@ class Choice:
         return f"one of {', '.join(self.words)}"
 
 
+@dataclass(frozen=True)
+class Flag:
+    """True or false; YAML's off and no are words to Hydra, and every word would count as true."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "true or false"
+
+
+Limit = Number | Choice | Flag
+
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
 
-LIMITS: dict[str, Number | Choice] = {
+LIMITS: dict[str, Limit] = {
+    "method.momentum_warmup": Flag(),
+    "method.normalize_features": Flag(),
+    "method.include_self": Flag(),
+    "network.cross_attention": Flag(),
+    "debug": Flag(),
     "method.gamma": Number(0, 1, low_open=True),
     "method.beta": Number(0, 1, low_open=True, high_open=True),
     "method.k": COUNT,
@@ -112,6 +133,11 @@ def check_settings(cfg: DictConfig) -> None:
         for name, value in values.items():
             if value is not None:
                 _check(name, value, limit)
+    gamma, beta = (OmegaConf.select(cfg, f"method.{name}") for name in ("gamma", "beta"))
+    if gamma is not None and beta is not None and beta > gamma:
+        log.warning(
+            "method.beta=%s is above method.gamma=%s: segments between them are positive and negative", beta, gamma
+        )
 
 
 def check_sweep(overrides: list[str]) -> None:
@@ -131,7 +157,7 @@ def unknown_key(cfg: DictConfig, key: str) -> str:
     return f"there is no setting {key!r}.{nearest(key, _keys(cfg))} `--cfg job` prints all settings."
 
 
-def _check(key: str, value: Any, limit: Number | Choice) -> None:
+def _check(key: str, value: Any, limit: Limit) -> None:
     if value not in limit:
         raise InputError(f"{key}={value}: it must be {limit}")
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import atomic_write
-
-log = logging.getLogger(__name__)
 
 LEVELS = ("segment", "event")
 
@@ -30,33 +29,36 @@ class Run:
 
 
 class SweepSummary(Callback):
-    """Hydra callback: at the end of a multirun write ``summary.md`` into its folder and print it."""
+    """Hydra callback: ``summary.md`` in the folder of a sweep, after every job: a failing one costs no other a row."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Write the table of the jobs so far."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            folder = Path(config.hydra.sweep.dir)
+            runs, unfinished = read_runs(folder)
+            table = markdown_table(runs) if runs else ""
+            if unfinished:
+                table += f"\nWithout scores: {'; '.join(unfinished)}\n"
+            with atomic_write(folder / "summary.md") as file:
+                file.write(table)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Summarize."""
-        folder = Path(config.hydra.sweep.dir)
-        runs, unfinished = read_runs(folder)
-        if not runs:
-            return
-        table = markdown_table(runs)
-        if unfinished:
-            table += f"\nWithout scores: {', '.join(unfinished)}\n"
-        with atomic_write(folder / "summary.md") as file:
-            file.write(table)
-        print(f"\n{table}\n{folder / 'summary.md'}")
+        """Print the table."""
+        path = Path(config.hydra.sweep.dir) / "summary.md"
+        if path.exists():
+            print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     """The runs of a sweep's folder in the order of their jobs, and the jobs that left no scores."""
-    jobs = sorted(
-        (path.parent for path in folder.glob("*/.hydra")),
-        key=lambda job: (not job.name.isdigit(), job.name.zfill(9)),
-    )
+    jobs = [path.parent for path in folder.glob("*/.hydra")]
+    jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
+    overrides = {job: _overrides(job) for job in jobs}
+    common = set.intersection(*map(set, overrides.values())) if len(jobs) > 1 else set()
     runs, unfinished = [], []
     for job in jobs:
-        overrides = OmegaConf.to_object(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
-        assert isinstance(overrides, list)
-        setting = _setting(overrides)
+        apart = [override for override in overrides[job] if override not in common and not override.startswith("seed=")]
+        setting = ", ".join(override.removeprefix("experiment=") for override in apart) or "all"
         if not (job / "scores.json").exists() or not (job / "config.yaml").exists():
             unfinished.append(f"{job.name} ({setting})")
             continue
@@ -81,14 +83,10 @@ def markdown_table(runs: Sequence[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _setting(overrides: Sequence[str]) -> str:
-    """What sets a job apart from the others, but for its seed: ``ppl_soft, method.k=10``."""
-    kept = [override.lstrip("+") for override in overrides if not override.startswith("seed=")]
-    named = [override.removeprefix("experiment=") for override in kept]
-    apart = [
-        o for o in named if not o.startswith(("data", "trainer", "threads", "logger", "paths", "sweep=", "callbacks"))
-    ]
-    return ", ".join(apart) or "defaults"
+def _overrides(job: Path) -> list[str]:
+    overrides = OmegaConf.to_object(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+    assert isinstance(overrides, list)
+    return [override.lstrip("+") for override in overrides]
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:

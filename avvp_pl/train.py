@@ -19,6 +19,7 @@ def train(cfg: DictConfig) -> float | None:
         build_method,
         build_trainer,
         build_videos,
+        describe_streams,
         prepare_process,
         resume_from,
     )
@@ -35,7 +36,7 @@ def train(cfg: DictConfig) -> float | None:
     videos = build_videos(cfg)
     data = build_data(cfg, videos)
     method = build_method(cfg, videos)
-    trainer = build_trainer(cfg, CheckpointContents(cfg, videos))
+    trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, describe_streams(videos)))
     with logging_to(trainer.loggers, cfg), resumable(trainer):
         trainer.fit(method, data, ckpt_path=resume)
         best = trainer.checkpoint_callback

@@ -109,7 +109,8 @@ def test_evaluate_repeats_the_scores_and_score_those_of_the_predictions(
     best = trained / "checkpoints" / "best.ckpt"
     assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'again'}") == 0
     assert json.loads((tmp_path / "again" / "scores.json").read_text()) == scores
-    assert command("evaluate", f"checkpoint={best}", "inference=prototype", f"hydra.run.dir={tmp_path / 'by'}") == 0
+    last = trained / "checkpoints" / "last.ckpt"
+    assert command("evaluate", f"checkpoint={last}", "inference=prototype", f"hydra.run.dir={tmp_path / 'by'}") == 0
     assert (tmp_path / "by" / "scores.json").exists()
 
     assert command("predict", f"checkpoint={best}", f"output={tmp_path / 'parsed'}") == 0
@@ -164,8 +165,25 @@ def test_multirun_sweeps_and_sums_up(command: Command, tmp_path: Path, capsys: p
     assert len(list(sweep.glob("*/scores.json"))) == 8
     summary = (sweep / "summary.md").read_text()
     assert len(summary.splitlines()) == 2 + 4
-    assert "| ppl_soft, method.k=2, method.gamma=1 | 2 |" in summary
+    assert "| method.k=2, method.gamma=1 | 2 |" in summary
     assert summary in capsys.readouterr().out
+
+
+def test_a_failing_job_costs_the_others_nothing(command: Command, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    arguments = ("-m", *TINY, "logger=csv", "trainer.max_epochs=1", f"hydra.sweep.dir={sweep}")
+    assert command("train", *arguments, "+experiment=mil", "resume=nowhere.ckpt,null") == 2
+    summary = (sweep / "summary.md").read_text()
+    assert "| resume=null | 1 |" in summary
+    assert "Without scores: 0 (resume=nowhere.ckpt)" in summary
+
+
+def test_prototypes_that_are_not_there_are_not_used(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1")
+    assert command("evaluate", f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "inference=prototype") == 2
+    assert "has no prototypes" in capfd.readouterr().err
 
 
 def test_sweep_with_joblib(command: Command, tmp_path: Path) -> None:
@@ -194,6 +212,7 @@ def test_sweep_with_joblib(command: Command, tmp_path: Path) -> None:
         (["+experiment=ppl_soft", "method.tau=0"], "it must be a number above 0"),
         (["+experiment=ppl_soft", "method.tau=nan"], "it must be a number above 0"),
         (["-m", "+experiment=ppl_soft", "method.gamma=0.5,2"], "method.gamma=2: it must be"),
+        (["network.cross_attention=off"], "network.cross_attention=off: it must be true or false"),
         (["+experiment=ppl_soft", "method.labels=sft"], "it must be one of soft, hard"),
     ],
 )

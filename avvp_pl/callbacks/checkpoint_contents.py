@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
 
-from avvp_pl.data.videos import ParsingSet
-
 
 class CheckpointContents(pl.Callback):
-    """Add the resolved configuration, the events and the stream dimensions: plain containers, no pickled objects."""
+    """Add the resolved configuration, the events and the streams: plain containers, no pickled objects."""
 
-    def __init__(self, cfg: DictConfig, videos: ParsingSet) -> None:
+    def __init__(self, cfg: DictConfig, events: Sequence[str], streams: list[list[Any]]) -> None:
         self.contents = {
             "config": OmegaConf.to_container(cfg, resolve=True),
-            "events": list(videos.events),
-            "stream_dims": videos.stream_dims,
+            "events": list(events),
+            "streams": streams,
         }
 
     def on_save_checkpoint(

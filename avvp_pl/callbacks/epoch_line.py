@@ -14,7 +14,7 @@ class EpochLine(pl.Callback):
     """Log loss, validation scores and seconds at the end of every epoch."""
 
     def __init__(self) -> None:
-        self.started = 0.0
+        self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

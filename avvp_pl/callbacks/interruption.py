@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,9 @@ class SaveOnInterrupt(pl.Callback):
         self.exit_code: int | None = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save if this is a request to stop."""
+        """Save if this is a request to stop training."""
         self.exit_code = EXIT_CODES.get(type(exception))
-        if self.exit_code is not None:
+        if self.exit_code is not None and trainer.state.fn == TrainerFn.FITTING:  # a test has other weights loaded
             trainer.save_checkpoint(self.path)
             log.warning(
                 "stopped in epoch %d; saved. To go on: the same command with resume=auto hydra.run.dir=%s",

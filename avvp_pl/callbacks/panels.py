@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.image import imread
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.figures import draw_timelines
@@ -88,11 +88,10 @@ def _pictured(trainer: pl.Trainer) -> list[Any]:
 def _log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
-    picture = Image.open(file)
+    file.seek(0)
+    picture = (255 * imread(file)[..., :3]).astype(np.uint8)
     for logger in _pictured(trainer):
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [picture], step=trainer.global_step)
         else:
-            logger.experiment.add_image(
-                name, np.asarray(picture.convert("RGB")), trainer.global_step, dataformats="HWC"
-            )
+            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")

@@ -87,6 +87,10 @@ def read_timelines(
         oddities[f"{label} start where they end (ignored)"] += onset == offset
         oddities[f"{label} end before they start (ignored)"] += offset < onset
         oddities[f"{label} overlap another of the same event (united)"] += bool(here.any())
+        around = timeline[max(0, onset - 1) : offset + 1, event]
+        oddities[f"{label} adjoin another of the same event (united)"] += bool(
+            onset < offset and around.any() and not here.any()
+        )
         oddities[f"{label} reach past the end (cut off)"] += offset > segments
         oddities[f"{label} do not start or end with a segment (truncated)"] += times != [onset, offset]
         here[:] = True

@@ -220,13 +220,18 @@ class LLPFolder:
         return pooled
 
 
-def vocabulary(classes: str | None, videos: Path, truth: Sequence[Path]) -> tuple[str, ...]:
-    """The events to score: of ``classes`` or classes.txt beside ``videos``, else LLP's, else those of the truth."""
+def vocabulary(
+    classes: str | None, videos: Path, truth: Sequence[Path], predictions: Sequence[Path] = ()
+) -> tuple[str, ...]:
+    """The events to score: of ``classes`` or classes.txt beside ``videos``; else LLP's, where the truth has no others.
+
+    Else all that the truth and the predictions name.
+    """
     beside = videos.parent / "classes.txt"
     if classes is not None or beside.exists():
         return read_classes(Path(classes) if classes is not None else beside)
-    named = set().union(*(read_events(path) for path in truth))
-    return LLP_EVENTS if named <= set(LLP_EVENTS) else tuple(sorted(named))
+    true = set().union(*map(read_events, truth))
+    return LLP_EVENTS if true <= set(LLP_EVENTS) else tuple(sorted(true.union(*map(read_events, predictions))))
 
 
 def feature_key(name: str) -> str:

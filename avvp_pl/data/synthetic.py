@@ -18,8 +18,6 @@ from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 
-Array = npt.NDArray[np.float32]
-
 # How many LLP training videos have each event, in the order of LLP_EVENTS.
 EVENT_COUNTS = (
     4988, 624, 528, 761, 192, 343, 455, 218, 299, 602, 186, 1172, 437, 1457, 495, 146, 445, 224, 411, 587, 503, 99,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
 from avvp_pl.methods.base import ParsingModule
 from avvp_pl.types import Batch, ParsingOutput
@@ -32,8 +33,11 @@ class MIL(ParsingModule):
     ) -> None:
         super().__init__(**shared)
         self.class_weighting = class_weighting
-        self.guided_weights = [guided_weights.get(name, 0.0) for name in self.modalities]
-        self.guided_smoothing = [guided_smoothing.get(name, 1.0) for name in self.modalities]
+        for key, given in (("guided_weights", guided_weights), ("guided_smoothing", guided_smoothing)):
+            if not set(self.modalities) <= set(given):
+                raise InputError(f"method.{key} is for {', '.join(given)}; the data has {', '.join(self.modalities)}")
+        self.guided_weights = [guided_weights[name] for name in self.modalities]
+        self.guided_smoothing = [guided_smoothing[name] for name in self.modalities]
         self.register_buffer("event_weights", torch.ones(len(self.events)))
 
     def setup(self, stage: str) -> None:

@@ -117,8 +117,12 @@ class NPL(MIL):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with the labels of the interrupted epoch."""
-        labels: Tensor | None = checkpoint["pseudo_labels"]
-        self.pseudo_labels = None if labels is None else labels.to(self.device)
+        self.pseudo_labels = checkpoint["pseudo_labels"]
+
+    def on_fit_start(self) -> None:
+        """Labels of a checkpoint were loaded before there was a device."""
+        if self.pseudo_labels is not None:
+            self.pseudo_labels = self.pseudo_labels.to(self.device)
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""

@@ -128,8 +128,12 @@ class PPL(NPL):
         return self._label_features(self._comparable(output.features), batch.weak_labels)
 
     def parse(self, batch: Batch) -> Parsed:
-        """By the classifier, or by Eq. (10) with w replaced by [video_probs >= 0.5]."""
-        if self.inference == "classifier":
+        """By the classifier, or by Eq. (10) with w replaced by [video_probs >= 0.5].
+
+        Features are the trained network's, prototypes those of the network that labelled at the start of the epoch.
+        Before the first refresh there are none, and the classifier decides.
+        """
+        if self.inference == "classifier" or not self.positive_mask.any():
             return super().parse(batch)
         output = self(batch)
         evidence = self._by_prototypes(

@@ -58,8 +58,6 @@ def timeline_of(folder: Path, *times: tuple[object, object], segments: int = 10)
         ([(2, 5)], [2, 3, 4]),
         ([(9, 10)], [9]),
         ([("2.0", "4.00")], [2, 3]),
-        ([(2, 4), (4, 6)], [2, 3, 4, 5]),  # adjacent
-        ([(4, 6), (2, 4)], [2, 3, 4, 5]),
         ([(1, 2), (8, 9)], [1, 8]),
     ],
 )
@@ -70,6 +68,8 @@ def test_ordinary_rows_are_not_odd(tmp_path: Path, times: list[tuple[object, obj
 @pytest.mark.parametrize(
     ("times", "active", "oddity", "count"),
     [
+        ([(2, 4), (4, 6)], [2, 3, 4, 5], "adjoin another of the same event", 1),
+        ([(4, 6), (2, 4), (0, 1)], [0, 2, 3, 4, 5], "adjoin another of the same event", 1),
         ([(3, 3)], [], "start where they end", 1),
         ([(0, 0), (10, 10), (1, 3)], [1, 2], "start where they end", 2),
         ([(5, 3)], [], "end before they start", 1),

@@ -422,6 +422,13 @@ def test_vocabulary_of_a_scoring(tmp_path: Path) -> None:
     assert vocabulary(None, videos, [known, known]) == LLP_EVENTS
     assert vocabulary(None, videos, [write_lines(tmp_path / "empty.csv", DENSE)]) == LLP_EVENTS
     assert vocabulary(None, videos, [known, more]) == ("Bee", "Dog", "Owl")
+    assert vocabulary(None, videos, [known], [more]) == LLP_EVENTS
+    assert vocabulary(None, videos, [more], [known, write_lines(tmp_path / "p.csv", DENSE, "v\t0\t1\tAnt")]) == (
+        "Ant",
+        "Bee",
+        "Dog",
+        "Owl",
+    )
     assert vocabulary(str(classes), videos, [more]) == ("Zebra", "Dog")
     write_lines(videos.parent / "classes.txt", "Owl", "Bee", "Dog")
     assert vocabulary(None, videos, [more]) == ("Owl", "Bee", "Dog")
@@ -445,6 +452,9 @@ def paint(table: str, names: Sequence[str], odd: Counter[tuple[str, str]]) -> np
         odd[table, "start where they end"] += onset == offset
         odd[table, "end before they start"] += onset > offset
         odd[table, "overlap another"] += any(here)
+        sides = [*truth[LLP_EVENTS.index(row["event_labels"]), max(0, onset - 1) : onset]]
+        sides += [*truth[LLP_EVENTS.index(row["event_labels"]), offset : offset + 1]]
+        odd[table, "adjoin another"] += onset < offset and any(sides) and not any(here)
         odd[table, "past the end"] += offset > 10
         odd[table, "truncated"] += float(row["onset"]) != onset or float(row["offset"]) != offset
         here[:] = True
