@@ -39,8 +39,7 @@ def train(cfg: DictConfig) -> float | None:
     trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, describe_streams(videos)))
     with logging_to(trainer.loggers, cfg), resumable(trainer):
         trainer.fit(method, data, ckpt_path=resume)
-        best = trainer.checkpoint_callback
-        assert isinstance(best, ModelCheckpoint)
+        best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
         trainer.test(method, data, ckpt_path=best.best_model_path, verbose=False)
     print(f"run folder: {run_dir}")
     return None if best.best_model_score is None else float(best.best_model_score)

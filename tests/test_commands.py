@@ -101,6 +101,15 @@ def test_checkpoints_hold_plain_data_only(trained: Path) -> None:
         assert len(checkpoint["events"]) == 25
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=6", "method.learning_rate=0.05")
+    scores = [float(row["val/segment/type_av"]) for row in rows(run / "metrics.csv")[:6]]
+    epochs = {
+        name: torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")
+    }
+    assert epochs == {"best": scores.index(max(scores)), "last": 5}
+
+
 def test_evaluate_repeats_the_scores_and_score_those_of_the_predictions(
     command: Command, trained: Path, tmp_path: Path
 ) -> None:
