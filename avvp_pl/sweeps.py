@@ -97,4 +97,4 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
 def _heading(column: str) -> str:
     short = {"audio": "A", "visual": "V", "audio_visual": "AV", "type_av": "Type", "event_av": "Event"}
     level, _, name = column.partition("/")
-    return f"{level[:3]} {short.get(name, name)}" if name else column
+    return f"{level.replace('segment', 'seg')} {short.get(name, name)}" if name else column
