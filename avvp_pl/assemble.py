@@ -36,7 +36,6 @@ def prepare_process(cfg: DictConfig) -> None:
     for noisy in (
         "lightning.pytorch.utilities.rank_zero",
         "lightning.pytorch.accelerators.cuda",
-        "faiss.loader",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
