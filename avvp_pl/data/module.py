@@ -19,12 +19,23 @@ class ParsingData(pl.LightningDataModule):
         self.videos = videos
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
+        self.done = {"epoch": -1, "batches": 0}
 
     def setup(self, stage: str) -> None:
         """Move the videos to the training device once, so that no batch is ever copied to it."""
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
             self.splits = {name: split.to(device) for name, split in self.splits.items()}
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the current epoch has come, in batches that were learned from."""
+        assert self.trainer is not None
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"epoch": self.trainer.current_epoch, "batches": progress.processed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on behind the last batch that was learned from."""
+        self.done = state_dict
 
     @property
     def train(self) -> VideoSet:
@@ -48,5 +59,7 @@ class ParsingData(pl.LightningDataModule):
         if self.trainer is not None:
             ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
         order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks)
+        if shuffle:
+            order.skip(**self.done)
         # batch_size=None: the sampler hands whole batches of row numbers to VideoSet.__getitem__
         return DataLoader(videos, sampler=order, batch_size=None)

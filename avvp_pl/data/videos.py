@@ -95,6 +95,11 @@ class VideoBatches(Sampler[Tensor]):
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.done = (-1, 0)
+
+    def skip(self, epoch: int, batches: int) -> None:
+        """Leave out the first ``batches`` of ``epoch``: an interrupted run has been through them."""
+        self.done = (epoch, batches)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
@@ -108,7 +113,8 @@ class VideoBatches(Sampler[Tensor]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_videos, generator=generator)
-        share = order[self._share()]
+        epoch, batches = self.done
+        share = order[self._share()][batches * self.batch_size if epoch == self.epoch else 0 :]
         if len(share):
             yield from torch.split(share, self.batch_size)
 

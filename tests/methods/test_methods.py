@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from avvp_pl.assemble import build_data, build_method
+from avvp_pl.callbacks.interruption import SaveOnInterrupt, resumable
 from avvp_pl.cli import config_dir
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.methods.base import ParsingModule, gate
@@ -86,6 +87,42 @@ class TestTraining:
         method.train()
         assert method.network.training
         assert not any(module.training for module in method.momentum_net.modules())
+
+    def test_an_interrupted_epoch_goes_on_with_the_videos_not_yet_seen(self, build: Build, tmp_path: Path) -> None:
+        seen: list[list[int]] = []
+
+        class Watch(pl.Callback):
+            def __init__(self, stop_after: int | None) -> None:
+                self.stop_after = stop_after
+
+            def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+                seen.append(batch.index.tolist())
+                if len(seen) == self.stop_after:
+                    raise KeyboardInterrupt
+
+        def run(stop_after: int | None, resume: Path | None) -> None:
+            method, data = build("npl_soft", "data.batch_size=7")
+            callbacks = [Watch(stop_after), SaveOnInterrupt(str(tmp_path))]
+            trainer = pl.Trainer(
+                accelerator="cpu",
+                max_epochs=2,
+                logger=False,
+                callbacks=callbacks,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            with resumable(trainer):
+                trainer.fit(method, data, ckpt_path=resume)
+
+        run(None, None)
+        undisturbed, seen[:] = list(seen), []
+        with pytest.raises(SystemExit) as leave:
+            run(8, None)  # the second of the six batches of epoch 1
+        assert leave.value.code == 130
+        run(None, tmp_path / "last.ckpt")
+        assert seen == undisturbed
 
     def test_unguided_has_no_guided_loss(self, build: Build) -> None:
         method, data = build("mil_unguided")
