@@ -47,7 +47,7 @@ class RefreshPseudoLabels(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refresh."""
         self.training_started = time.perf_counter()
-        self.labelling_seconds = 0.0
+        self.labelling_seconds = self.training_seconds = 0.0
         if not isinstance(pl_module, NPL) or trainer.current_epoch < pl_module.start_epoch:
             return
         videos: VideoSet = trainer.datamodule.train  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ class RefreshPseudoLabels(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the time of labelling with that of training on the labels."""
-        if self.labelling_seconds:
+        if self.labelling_seconds and self.training_seconds:
             share = self.labelling_seconds / self.training_seconds
             pl_module.log("labelling/share_of_training", share, rank_zero_only=True)
             log.info(

@@ -28,10 +28,12 @@ class ParsingData(pl.LightningDataModule):
             self.splits = {name: split.to(device) for name, split in self.splits.items()}
 
     def state_dict(self) -> dict[str, int]:
-        """How far the current epoch has come, in batches that were learned from."""
+        """How far the current epoch has come, in batches that were learned from; 0 between two epochs."""
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {"epoch": self.trainer.current_epoch, "batches": progress.processed}
+        # the count of a finished epoch stands until the next one begins
+        inside = progress.processed < self.trainer.num_training_batches
+        return {"epoch": self.trainer.current_epoch, "batches": progress.processed if inside else 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on behind the last batch that was learned from."""
