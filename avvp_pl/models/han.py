@@ -18,7 +18,8 @@ class HAN(ParsingNetwork):
 
     ``modalities`` maps each modality to its streams, in the order of the modality axis; ``stream_dims`` maps
     each stream to its dimension. Weights of the layers and heads are shared by all modalities.
-    With ``cross_attention=False`` no modality sees another before pooling.
+    With ``cross_attention=False`` no modality sees another before pooling. A modality of several streams joins them
+    by a second Linear; ``fuse_single_stream`` names modalities that have it for their only stream, too.
     """
 
     def __init__(
@@ -32,12 +33,18 @@ class HAN(ParsingNetwork):
         num_layers: int = 1,
         dropout: float = 0.1,
         cross_attention: bool = True,
+        fuse_single_stream: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.feature_dim = dim
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
         self.fusions = nn.ModuleDict(
-            {name: StreamFusion([stream_dims[s] for s in streams], dim) for name, streams in modalities.items()}
+            {
+                name: StreamFusion(
+                    [stream_dims[s] for s in streams], dim, len(streams) > 1 or name in fuse_single_stream
+                )
+                for name, streams in modalities.items()
+            }
         )
         cross = cross_attention and len(self.modalities) > 1
         self.layers = nn.ModuleList(
@@ -67,12 +74,12 @@ class HAN(ParsingNetwork):
 
 
 class StreamFusion(nn.Module):
-    """One modality's streams to one vector a segment: a Linear each and, for several, a Linear of them joined."""
+    """One modality's streams to one vector a segment: a Linear each and, to ``fuse`` them, a Linear of them joined."""
 
-    def __init__(self, stream_dims: Sequence[int], dim: int) -> None:
+    def __init__(self, stream_dims: Sequence[int], dim: int, fuse: bool) -> None:
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(stream_dim, dim) for stream_dim in stream_dims)
-        self.fuse = nn.Linear(len(stream_dims) * dim, dim) if len(stream_dims) > 1 else nn.Identity()
+        self.fuse = nn.Linear(len(stream_dims) * dim, dim) if fuse else nn.Identity()
 
     def forward(self, streams: Sequence[Float[Tensor, "B T _"]]) -> Float[Tensor, "B T D"]:
         """Project and fuse."""

@@ -359,3 +359,17 @@ def test_the_number_of_parameters_with_the_streams_of_llp() -> None:
     layer = 2 * attention + 2 * 513 * 512 + 2 * 2 * 512
     heads = 3 * 513 * 25
     assert sum(parameter.numel() for parameter in net.parameters()) == audio + visual + layer + heads == 4_569_675
+
+
+def test_a_single_stream_is_fused_where_asked() -> None:
+    modalities, dims = {"audio": ["a"], "visual": ["v"]}, {"a": 3, "v": 5}
+    plain = HAN(modalities, dims, num_events=2, dim=8, feedforward_dim=8)
+    fused = HAN(modalities, dims, num_events=2, dim=8, feedforward_dim=8, fuse_single_stream=["visual"])
+    extra = set(fused.state_dict()) - set(plain.state_dict())
+    assert extra == {"fusions.visual.fuse.weight", "fusions.visual.fuse.bias"}
+    fusion = fused.fusions["visual"]
+    stream = torch.randn(1, 2, 5)
+    weights = fused.state_dict()
+    projected = stream @ weights["fusions.visual.projections.0.weight"].T + weights["fusions.visual.projections.0.bias"]
+    expected = projected @ weights["fusions.visual.fuse.weight"].T + weights["fusions.visual.fuse.bias"]
+    torch.testing.assert_close(fusion([stream]), expected)
