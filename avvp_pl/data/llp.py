@@ -177,7 +177,9 @@ class LLPFolder:
 
     def _stream(self, stream: str, names: Sequence[str], dims: dict[str, int]) -> Tensor:
         """One stream of all videos, [N, T, D], read in parallel into one array."""
-        dim = dims.setdefault(stream, self.read_feature(stream, names[0]).shape[1])
+        if stream not in dims:
+            dims[stream] = self.read_feature(stream, names[0]).shape[1]
+        dim = dims[stream]
         features = np.empty((len(names), self.segments, dim), dtype=np.float32)
 
         def fill(row: int) -> None:
