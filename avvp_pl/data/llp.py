@@ -9,7 +9,6 @@ import logging
 import re
 import tokenize
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -176,18 +175,15 @@ class LLPFolder:
         )
 
     def _stream(self, stream: str, names: Sequence[str], dims: dict[str, int]) -> Tensor:
-        """One stream of all videos, [N, T, D], read in parallel into one array."""
+        """One stream of all videos, [N, T, D], read into one array."""
         if stream not in dims:
             dims[stream] = self.read_feature(stream, names[0]).shape[1]
         dim = dims[stream]
         features = np.empty((len(names), self.segments, dim), dtype=np.float32)
 
-        def fill(row: int) -> None:
-            features[row] = self.read_feature(stream, names[row], dim)
-
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            for _ in pool.map(fill, range(len(names))):
-                pass
+        # not in threads: parsing .npy headers in several at once fails at times (SystemError, CPython 3.11's ast)
+        for row, name in enumerate(names):
+            features[row] = self.read_feature(stream, name, dim)
         return torch.from_numpy(features)
 
     def feature_path(self, stream: str, name: str) -> Path:
