@@ -90,6 +90,8 @@ LIMITS: dict[str, Limit] = {
     "method.guided_smoothing.*": SHARE,
     "method.start_epoch": Number(0, whole=True),
     "method.max_segments_per_event": COUNT,
+    "method.kmeans": Choice(("faiss", "torch")),
+    "method.feature_memory_gb": WEIGHT,
     "method.learning_rate": POSITIVE,
     "method.weight_decay": WEIGHT,
     "method.labels": Choice(("soft", "hard")),

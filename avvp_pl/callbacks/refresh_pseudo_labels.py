@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
@@ -16,7 +15,6 @@ from avvp_pl.files import append_rows
 from avvp_pl.methods.npl import NPL, Refresh
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.pseudo_labels import kmeans_device
-from avvp_pl.pseudo_labels.em import bound
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class RefreshPseudoLabels(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say where k-means runs."""
         if isinstance(pl_module, PPL):
-            log.info("k-means runs on the %s", kmeans_device())
+            log.info("k-means runs on the %s", kmeans_device(pl_module.kmeans, pl_module.device))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refresh."""
@@ -56,8 +54,7 @@ class RefreshPseudoLabels(pl.Callback):
         logged = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
         logged["labelling/seconds"] = self.labelling_seconds
         assert pl_module.pseudo_labels is not None
-        assert report.segment_probs is not None
-        logged["train/em/bound"] = _mean_bound(report.segment_probs, pl_module.pseudo_labels, videos)
+        logged["train/em/bound"] = float(report.bound)
         if videos.truth is not None:
             logged |= label_quality(pl_module.pseudo_labels, videos.truth, videos.mask, pl_module.modalities)
         for sign, counts in report.segments.items():
@@ -129,14 +126,3 @@ def label_quality(pseudo_labels: Tensor, truth: Tensor, mask: Tensor, modalities
         quality[f"pseudo_labels/{modality}/recall"] = 100 * hits / max(true, 1)
         quality[f"pseudo_labels/{modality}/f1"] = 200 * hits / max(predicted + true, 1)
     return quality
-
-
-def _mean_bound(segment_probs: Tensor, pseudo_labels: Tensor, videos: VideoSet) -> float:
-    """Eq. (14), mean over videos and events, in pieces of videos."""
-    modalities = segment_probs.shape[2]
-    total = torch.zeros((), dtype=torch.float64)
-    columns = (segment_probs, pseudo_labels, videos.weak_labels, videos.mask)
-    for probs, labels, weak, mask in zip(*(torch.split(column, 1024) for column in columns), strict=True):
-        real = mask.repeat_interleave(modalities, dim=1)
-        total += bound(probs.flatten(1, 2), labels.flatten(1, 2), weak, real).double().sum().cpu()
-    return float(total) / videos.weak_labels.numel()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK = 2**22  # similarities held at once: 16 MB, and the whole matrix at the batch sizes of the field
 
 
 def contrastive_loss(
@@ -22,20 +27,62 @@ def contrastive_loss(
     both. The anchor itself is left out of both sums unless ``include_self``. An anchor with no similar
     segment adds nothing, to the sum or to the count; where no anchor has one the loss is 0 (with a
     gradient, of zeros). Both sums are one log-sum-exp each, so un-normalized features are safe.
+
+    The gradient is taken on the way, a block of anchors at a time, so memory is O(n) for n segments. It can
+    not itself be differentiated.
     """
-    keep = mask[:, :, None].expand(features.shape[:3])
-    anchors = features[keep]  # [n, D]
+    anchors = features.flatten(0, 2)  # [n, D]
     if normalize_features:
         anchors = F.normalize(anchors, dim=-1)
-    events = (pseudo_labels[keep] >= 0.5).to(features.dtype)  # [n, C]
-    similar = events @ events.T > 0
-    similarity = anchors @ anchors.T / tau_contrastive  # [n, n]
-    if not include_self:
-        itself = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
-        similar = similar & ~itself
-        # finite, so that a row with nothing else in it (a batch of one segment) still has a log-sum-exp
-        similarity = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min)
-    has_similar = similar.any(dim=1)
-    pulled = similarity.masked_fill(~similar, torch.finfo(similarity.dtype).min).logsumexp(dim=1)
-    per_anchor = torch.where(has_similar, similarity.logsumexp(dim=1) - pulled, 0)
-    return per_anchor.sum() / has_similar.sum().clamp(min=1)
+    events = (pseudo_labels.flatten(0, 2) >= 0.5).to(anchors.dtype)  # [n, C]
+    real = mask[:, :, None].expand(features.shape[:3]).flatten()  # [n]
+    loss: Tensor = _Contrast.apply(anchors, events, real, tau_contrastive, include_self)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Contrast(torch.autograd.Function):
+    """Eq. (12) of given anchors. Shapes depend on nothing but those of the input, so no GPU has to be waited for."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Float[Tensor, "n D"],
+        events: Float[Tensor, "n C"],
+        real: Bool[Tensor, " n"],
+        tau: float,
+        include_self: bool,
+    ) -> Float[Tensor, ""]:
+        segments = len(anchors)
+        lowest = torch.finfo(anchors.dtype).min  # finite, so that a row with nothing in it has a log-sum-exp
+        total, count = anchors.new_zeros(()), anchors.new_zeros(())
+        gradient = torch.zeros_like(anchors)
+        step = max(1, BLOCK // max(1, segments))
+        with torch.autocast(anchors.device.type, enabled=False):
+            for start in range(0, segments, step):
+                block = slice(start, start + step)
+                similarity = (anchors[block] @ anchors.T).div_(tau)  # [b, n]
+                counted = real.expand_as(similarity)
+                if not include_self:
+                    counted = counted.clone()
+                    counted.diagonal(start).fill_(False)
+                similar = (events[block] @ events.T > 0) & counted
+                similarity.masked_fill_(~counted, lowest)
+                everything = similarity.logsumexp(dim=1, keepdim=True)
+                pulled = similarity.masked_fill(~similar, lowest).logsumexp(dim=1, keepdim=True)
+                has_similar = similar.any(dim=1, keepdim=True) & real[block, None]
+                total += torch.where(has_similar, everything - pulled, 0).sum()
+                count += has_similar.sum()
+                # of (everything - pulled): the share of each segment in one sum, less that in the other
+                pull = torch.where(similar, (similarity - pulled).exp_(), 0)
+                push = similarity.sub_(everything).exp_().sub_(pull).mul_(has_similar)
+                gradient[block] += push @ anchors
+                gradient += push.T @ anchors[block]
+        count = count.clamp(min=1)
+        ctx.save_for_backward(gradient / (tau * count))
+        return total / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None, None, None

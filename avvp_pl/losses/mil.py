@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from avvp_pl.losses.cross_entropy import binary_cross_entropy
 
 PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3); the field clamps before the logarithm
 
@@ -23,7 +24,7 @@ def mil_loss(
     tensor(0.6931)
     """
     clamped = video_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    return F.binary_cross_entropy(clamped, weak_labels, weight=event_weights)
+    return binary_cross_entropy(clamped, weak_labels, weight=event_weights)
 
 
 def guided_loss(
@@ -41,7 +42,7 @@ def guided_loss(
     total = modality_probs.new_zeros(())
     for probs, weight, keep in zip(clamped.unbind(1), weights, smoothing, strict=True):
         if weight:
-            total = total + weight * F.binary_cross_entropy(probs, keep * weak_labels + (1 - keep) / 2)
+            total = total + weight * binary_cross_entropy(probs, keep * weak_labels + (1 - keep) / 2)
     return total
 
 

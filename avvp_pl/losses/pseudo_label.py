@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from avvp_pl.losses.cross_entropy import binary_cross_entropy
 
 
 def pseudo_label_loss(
@@ -16,6 +17,6 @@ def pseudo_label_loss(
 
     A batch that is all padding costs 0.
     """
-    entropy = F.binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
+    entropy = binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
     valid = mask[:, :, None, None]
     return (entropy * valid).sum() / (valid.sum() * entropy[0, 0].numel()).clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -25,7 +25,7 @@ class Parsed(NamedTuple):
 
 
 class ParsingModule(pl.LightningModule):
-    """A network, how it parses and is scored, and its optimizer (Adam).
+    """A network, how it parses and is scored, how its losses are logged, and its optimizer (Adam).
 
     Subclasses implement ``training_step``. ``val/segment/type_av`` selects the model.
     """
@@ -45,6 +45,7 @@ class ParsingModule(pl.LightningModule):
         self.val_metric = AVVPMetric(self.modalities, len(self.events))
         self.test_metric = AVVPMetric(self.modalities, len(self.events))
         self.test_scores: ParsingScores | None = None
+        self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Run the network."""
@@ -63,6 +64,35 @@ class ParsingModule(pl.LightningModule):
         parsed = [self.parse(batch.to(self.device)) for batch in videos.batches(batch_size)]
         timelines, probs = (torch.cat(column).cpu() for column in zip(*parsed, strict=True))
         return Parsed(timelines, probs)
+
+    def log_losses(self, batch: Batch, **losses: Tensor) -> None:
+        """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
+
+        Lightning's own ``log`` does the same at half a millisecond a value and step.
+        """
+        videos = len(batch.index)
+        for name, loss in losses.items():
+            total, seen = self.losses.get(name, (torch.zeros_like(loss), 0))
+            self.losses[name] = torch.add(total, loss.detach(), alpha=videos), seen + videos
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Behind the last batch of an epoch, log its losses."""
+        if self.trainer.is_last_batch:
+            means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
+            self.losses = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run that goes on in the middle of an epoch needs the losses of its first part."""
+        checkpoint["losses"] = self.losses
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue with them."""
+        self.losses = checkpoint["losses"]
+
+    def on_fit_start(self) -> None:
+        """Those of a checkpoint were loaded before there was a device."""
+        self.losses = {name: (total.to(self.device), videos) for name, (total, videos) in self.losses.items()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos."""

@@ -62,12 +62,3 @@ class MIL(ParsingModule):
         guided = guided_loss(output.modality_probs, batch.weak_labels, self.guided_weights, self.guided_smoothing)
         self.log_losses(batch, mil=supervised, guided=guided)
         return supervised + guided
-
-    def log_losses(self, batch: Batch, **losses: Tensor) -> None:
-        """Log means over the epoch as ``train/NAME``; nothing waits for a value before its end."""
-        self.log_dict(
-            {f"train/{name}": loss.detach() for name, loss in losses.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch.index),
-        )

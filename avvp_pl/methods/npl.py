@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -13,28 +12,32 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import pseudo_label_loss
 from avvp_pl.methods.mil import MIL
 from avvp_pl.models import momentum_at, momentum_copy, momentum_update
-from avvp_pl.pseudo_labels import naive_hard_labels, naive_soft_labels
+from avvp_pl.processes import add_up, share
+from avvp_pl.pseudo_labels import EncodedBlock, EncodedVideos, naive_hard_labels, naive_soft_labels
+from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 LABELLING_BATCH = 128  # videos a forward pass: large enough for full speed, 30 MB
 
 
-@dataclass
 class Refresh:
     """What one labelling of all training videos found, and what each part of it took, in seconds."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    segment_probs: Tensor | None = None  # [N, T, M, C], of the network that labelled
-    segments: dict[str, Tensor] = field(default_factory=dict)  # "positive", "negative": [C] counts
-    prototypes: dict[str, Tensor] = field(default_factory=dict)  # the same, over all groups
-    started: float = field(default_factory=time.perf_counter)
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self.bound = torch.zeros((), dtype=torch.float64, device=device)  # Eq. (14), mean over videos and events
+        self.segments: dict[str, Tensor] = {}  # "positive", "negative": [C] counts
+        self.prototypes: dict[str, Tensor] = {}  # the same, over all groups
+        self.started = time.perf_counter()
 
-    def lap(self, part: str, device: torch.device) -> None:
-        """Note the time since the last lap as that of ``part``."""
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def lap(self, part: str) -> None:
+        """Add the time since the last lap to that of ``part``."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         now = time.perf_counter()
-        self.seconds[part], self.started = now - self.started, now
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.started
+        self.started = now
 
 
 class NPL(MIL):
@@ -87,6 +90,7 @@ class NPL(MIL):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Let the momentum network follow."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         step = self.global_step - 1  # the optimizer has just made this one
         momentum_update(self.momentum_net, self.network, momentum_at(step, self.momentum, self.momentum_warmup))
 
@@ -102,28 +106,54 @@ class NPL(MIL):
 
     @torch.no_grad()
     def refresh(self, videos: VideoSet) -> Refresh:
-        """Label all training videos."""
-        report = Refresh()
-        outputs = [self.labelling_net(batch).segment_probs for batch in videos.batches(LABELLING_BATCH)]
-        report.segment_probs = torch.cat(outputs)
-        report.lap("encode", self.device)
-        self.pseudo_labels = self.naive_labels(report.segment_probs, videos.weak_labels)
-        report.lap("label", self.device)
+        """Label all training videos; each process labels its share."""
+        report = Refresh(self.device)
+        labels = self._no_labels(videos)
+        for block in EncodedVideos(self.labelling_net, videos, share(blocks_of(videos)), memory=0):
+            report.lap("encode")
+            labels[block.index] = self.naive_labels(block.segment_probs, block.weak_labels)
+            report.bound += total_bound(block, labels[block.index])
+            report.lap("label")
+        self._keep_labels(labels, report)
         return report
+
+    def _no_labels(self, videos: VideoSet) -> Tensor:
+        """Room for the labels of all videos, of which each process fills in its own."""
+        return torch.zeros(*videos.mask.shape, len(self.modalities), len(self.events), device=self.device)
+
+    def _keep_labels(self, labels: Tensor, report: Refresh) -> None:
+        self.pseudo_labels = add_up(labels)
+        report.bound = add_up(report.bound) / (len(labels) * len(self.events))
+        report.lap("label")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run that goes on in the middle of an epoch needs the labels of its start."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["pseudo_labels"] = self.pseudo_labels
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with the labels of the interrupted epoch."""
+        super().on_load_checkpoint(checkpoint)
         self.pseudo_labels = checkpoint["pseudo_labels"]
 
     def on_fit_start(self) -> None:
         """Labels of a checkpoint were loaded before there was a device."""
+        super().on_fit_start()
         if self.pseudo_labels is not None:
             self.pseudo_labels = self.pseudo_labels.to(self.device)
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
         return self.naive_labels(self.labelling_net(batch).segment_probs, batch.weak_labels)
+
+
+def blocks_of(videos: VideoSet) -> list[Tensor]:
+    """The rows of all videos in blocks; the same for any number of processes, so that the bits are, too."""
+    return list(torch.split(torch.arange(len(videos)), LABELLING_BATCH))
+
+
+def total_bound(block: EncodedBlock, pseudo_labels: Tensor) -> Tensor:
+    """Eq. (14), summed over videos and events."""
+    probs, labels = block.segment_probs.flatten(1, 2), pseudo_labels.flatten(1, 2)
+    real = block.mask.repeat_interleave(pseudo_labels.shape[2], dim=1)
+    return bound(probs, labels, block.weak_labels, real).double().sum()

@@ -12,17 +12,22 @@ from torch import Tensor
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import contrastive_loss
 from avvp_pl.methods.base import Parsed, gate
-from avvp_pl.methods.npl import LABELLING_BATCH, NPL, Refresh
+from avvp_pl.methods.npl import NPL, Refresh, blocks_of, total_bound
+from avvp_pl.processes import add_up, gather, gather_batch, rank, share, world_size
 from avvp_pl.pseudo_labels import (
+    EncodedVideos,
+    KeySegments,
+    KeySegmentSample,
     build_prototypes,
     hard_labels,
     prototype_evidence,
     select_segments,
     soft_labels,
 )
+from avvp_pl.pseudo_labels.prototypes import Backend
 from avvp_pl.types import Batch, ParsingOutput, Prototypes
 
-LABELLING_PIECE = 1024  # videos
+SIGNS = ("positive", "negative")
 
 
 class PPL(NPL):
@@ -48,6 +53,8 @@ class PPL(NPL):
         min_modality: float,
         normalize_features: bool,
         max_segments_per_event: int | None,
+        kmeans: Backend,
+        feature_memory_gb: float,
         weight_contrastive: float,
         tau_contrastive: float,
         include_self: bool,
@@ -59,22 +66,23 @@ class PPL(NPL):
         self.gamma, self.beta, self.k, self.tau = gamma, beta, k, tau
         self.per_modality, self.min_modality = prototypes == "per_modality", min_modality
         self.normalize_features, self.max_segments_per_event = normalize_features, max_segments_per_event
+        self.kmeans, self.feature_memory_gb = kmeans, feature_memory_gb
         self.weight_contrastive, self.tau_contrastive = weight_contrastive, tau_contrastive
         self.include_self, self.inference, self.seed = include_self, inference, seed
         groups = len(self.modalities) if self.per_modality else 1
-        for sign in ("positive", "negative"):
+        for sign in SIGNS:
             self.register_buffer(sign, torch.zeros(groups, len(self.events), k, self.network.feature_dim))
             self.register_buffer(f"{sign}_mask", torch.zeros(groups, len(self.events), k, dtype=torch.bool))
 
     def strong_loss(self, output: ParsingOutput, pseudo_labels: Tensor, batch: Batch) -> Tensor:
-        """What pseudo labels teach: Eqs. (11) and (12)."""
+        """What pseudo labels teach: Eqs. (11) and (12), the latter over the batches of all processes."""
         loss = super().strong_loss(output, pseudo_labels, batch)
         if not self.weight_contrastive:
             return loss
         contrast = contrastive_loss(
-            output.features,
-            pseudo_labels,
-            batch.mask,
+            gather_batch(output.features),
+            gather_batch(pseudo_labels),
+            gather_batch(batch.mask),
             self.tau_contrastive,
             self.include_self,
             self.normalize_features,
@@ -84,43 +92,64 @@ class PPL(NPL):
 
     @torch.no_grad()
     def refresh(self, videos: VideoSet) -> Refresh:
-        """Select, cluster, label."""
-        report = Refresh()
-        features, report.segment_probs = self._encode(videos)
-        report.lap("encode", self.device)
-        segments = select_segments(
-            report.segment_probs,
-            videos.weak_labels,
-            videos.mask,
-            self.gamma,
-            self.beta,
-            self.per_modality,
-            self.min_modality,
+        """Select, cluster, label; each process does its share of each."""
+        report = Refresh(self.device)
+        encoded = EncodedVideos(
+            self.labelling_net, videos, share(blocks_of(videos)), 1e9 * self.feature_memory_gb, self.normalize_features
         )
-        signs = {"positive": segments.positive, "negative": segments.negative}
-        report.segments = {sign: chosen.sum(dim=(0, 1, 2)) for sign, chosen in signs.items()}
-        report.lap("select", self.device)
-        for group, part in enumerate(self._groups):
-            found = build_prototypes(
-                features[:, :, part].flatten(0, 2),
-                segments.positive[:, :, part].flatten(0, 2),
-                segments.negative[:, :, part].flatten(0, 2),
-                self.k,
-                (self.seed, self.current_epoch, group),
-                self.max_segments_per_event,
-            )
-            self.positive[group], self.positive_mask[group] = found.positive, found.positive_mask
-            self.negative[group], self.negative_mask[group] = found.negative, found.negative_mask
-        report.prototypes = {
-            "positive": self.positive_mask.sum((0, 2)),
-            "negative": self.negative_mask.sum((0, 2)),
-        }
-        report.lap("cluster", self.device)
-        # in pieces, for the memory: the features of the videos of an event are copied together
-        pieces = zip(*(torch.split(x, LABELLING_PIECE) for x in (features, videos.weak_labels)), strict=True)
-        self.pseudo_labels = torch.cat([self._label_features(*piece) for piece in pieces])
-        report.lap("label", self.device)
+        self._rebuild_prototypes(self._select(encoded, report), report)
+        labels = self._no_labels(videos)
+        for block in encoded:
+            report.lap("encode")
+            labels[block.index] = self._label_features(block.features, block.weak_labels)
+            report.bound += total_bound(block, labels[block.index])
+            report.lap("label")
+        self._keep_labels(labels, report)
         return report
+
+    def _select(self, encoded: EncodedVideos, report: Refresh) -> KeySegments:
+        """The key segments of every group, sign and event, in this order: problem number (g * 2 + sign) * C + c."""
+        problems = 2 * self.positive_mask[..., 0].numel()
+        sample = KeySegmentSample(problems, self.max_segments_per_event, self.seed * 1_000_003 + self.current_epoch)
+        counts = torch.zeros(2, len(self.events), dtype=torch.long, device=self.device)
+        groups = torch.eye(len(self.modalities)) if self.per_modality else torch.ones(len(self.modalities), 1)
+        member = groups.bool().to(self.device)[:, :, None, None]  # [M, G, 1, 1]
+        for block in encoded:
+            report.lap("encode")
+            found = select_segments(
+                block.segment_probs,
+                block.weak_labels,
+                block.mask,
+                self.gamma,
+                self.beta,
+                self.per_modality,
+                self.min_modality,
+            )
+            signs = torch.stack([found.positive, found.negative], dim=3)  # [B, T, M, 2, C]
+            counts += signs.sum((0, 1, 2))
+            chosen = (signs[:, :, :, None] & member).flatten(0, 2).flatten(1)  # [B * T * M, G * 2 * C]
+            of_video = torch.arange(signs[0, :, :, 0, 0].numel(), device=self.device)
+            segment = (block.index[:, None] * len(of_video) + of_video).flatten()
+            sample.add(chosen, segment, block.features.flatten(0, 2))
+            report.lap("select")
+        report.segments = dict(zip(SIGNS, add_up(counts), strict=True))
+        found_by_all = sample.result(gather)
+        report.lap("select")
+        return found_by_all
+
+    def _rebuild_prototypes(self, found: KeySegments, report: Refresh) -> None:
+        groups, events, k, dim = self.positive.shape
+        problems = groups * 2 * events
+        seed = (self.seed, self.current_epoch)
+        mine = found[found.problem % world_size() == rank()]
+        centres, mask = build_prototypes(mine, problems, self.k, seed, self.kmeans)
+        centres = add_up(centres).view(groups, 2, events, k, dim)
+        used = add_up(mask.long()).bool().view(groups, 2, events, k)
+        for number, sign in enumerate(SIGNS):
+            getattr(self, sign).copy_(centres[:, number])
+            getattr(self, f"{sign}_mask").copy_(used[:, number])
+        report.prototypes = dict(zip(SIGNS, used.sum((0, 3)), strict=True))
+        report.lap("cluster")
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
@@ -141,17 +170,6 @@ class PPL(NPL):
             lambda features, own: prototype_evidence(features, own, self.tau),
         )
         return gate(evidence.sigmoid(), output.video_probs, batch.mask)
-
-    def _encode(self, videos: VideoSet) -> tuple[Tensor, Tensor]:
-        """Features and probabilities of all segments, [N, T, M, D] and [N, T, M, C], in one forward pass."""
-        shape = (*videos.mask.shape, len(self.modalities))
-        features = torch.empty(*shape, self.positive.shape[-1], device=self.device)
-        probs = torch.empty(*shape, len(self.events), device=self.device)
-        for batch in videos.batches(LABELLING_BATCH):
-            output = self.labelling_net(batch)
-            features[batch.index] = self._comparable(output.features)
-            probs[batch.index] = output.segment_probs
-        return features, probs
 
     def _comparable(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize_features else features

@@ -65,12 +65,19 @@ class HAN(ParsingNetwork):
         )  # [B, M, T, D]
         for layer in self.layers:
             x = layer(x, batch.mask)
-        heads = (self.event_head(x), self.temporal_head(x), self.modality_head(x))
-        event_logits, temporal_logits, modality_logits = (head.transpose(1, 2) for head in heads)  # [B, T, M, C]
+        heads = (self.event_head, self.temporal_head, self.modality_head)
+        # from here on in full precision: autocast stops at the logits
+        logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
+        event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
         segment_probs = event_logits.sigmoid()
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
-        features = x.transpose(1, 2)  # [B, T, M, D]
+        features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class StreamFusion(nn.Module):
@@ -139,8 +146,11 @@ class SegmentAttention(nn.Module):
         query, key, value = self.in_projection(x).chunk(3, dim=-1)
         modalities = x.shape[1]
         if self.to_others:
-            others = [[m for m in range(modalities) if m != own] for own in range(modalities)]
-            key, value = key[:, others].flatten(2, 3), value[:, others].flatten(2, 3)  # [B, M, (M-1)*T, D]
+            # turned by s, the modality axis has modality m + s in the place of m
+            turns = range(1, modalities)
+            key, value = (
+                torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
+            )  # [B, M, (M-1)*T, D]
             visible = visible.repeat(1, modalities - 1)
         query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M, heads, segments, D/heads]
         attended = F.scaled_dot_product_attention(

@@ -1,5 +1,6 @@
 """From segment probabilities to pseudo labels: select, cluster, label (Eqs. 5-10), and why it is EM (14-18)."""
 
+from avvp_pl.pseudo_labels.encoding import EncodedBlock, EncodedVideos
 from avvp_pl.pseudo_labels.labeling import (
     hard_labels,
     naive_hard_labels,
@@ -8,9 +9,14 @@ from avvp_pl.pseudo_labels.labeling import (
     soft_labels,
 )
 from avvp_pl.pseudo_labels.prototypes import build_prototypes, kmeans_device
+from avvp_pl.pseudo_labels.sampling import KeySegments, KeySegmentSample
 from avvp_pl.pseudo_labels.selection import select_segments
 
 __all__ = [
+    "EncodedBlock",
+    "EncodedVideos",
+    "KeySegmentSample",
+    "KeySegments",
     "build_prototypes",
     "hard_labels",
     "kmeans_device",

@@ -18,10 +18,12 @@ def prototype_evidence(
     un-normalized features overflows even float64. +inf for an event without negative prototypes, -inf for one
     without positive ones.
     """
-    positive = _log_mean_exp(features, prototypes.positive, prototypes.positive_mask, tau)
-    negative = _log_mean_exp(features, prototypes.negative, prototypes.negative_mask, tau)
-    evidence = (positive - negative).masked_fill(~prototypes.negative_mask.any(1), torch.inf)
-    return evidence.masked_fill(~prototypes.positive_mask.any(1), -torch.inf)
+    return _evidence(
+        _similarity(features, prototypes.positive, tau),
+        prototypes.positive_mask,
+        _similarity(features, prototypes.negative, tau),
+        prototypes.negative_mask,
+    )
 
 
 def hard_labels(
@@ -62,27 +64,39 @@ def _evidence_of_weak(
     features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"], tau: float
 ) -> Float[Tensor, "B T M C"]:
     """:func:`prototype_evidence` where w = 1, 0 elsewhere: a video has one or two of all the events."""
+    video, event = (weak_labels > 0).nonzero(as_tuple=True)  # [n] each
+    own = features[video].flatten(1, 2)  # [n, T * M, D]
+    of_pair = _evidence(
+        torch.bmm(own, prototypes.positive[event].transpose(1, 2)) / tau,
+        prototypes.positive_mask[event][:, None],
+        torch.bmm(own, prototypes.negative[event].transpose(1, 2)) / tau,
+        prototypes.negative_mask[event][:, None],
+    )  # [n, T * M]
     evidence = features.new_zeros(*features.shape[:3], weak_labels.shape[1])
-    for event, occurs in enumerate((weak_labels > 0).unbind(1)):
-        videos = occurs.nonzero().squeeze(1)
-        one = slice(event, event + 1)
-        own = Prototypes(
-            prototypes.positive[one],
-            prototypes.positive_mask[one],
-            prototypes.negative[one],
-            prototypes.negative_mask[one],
-        )
-        evidence[videos, :, :, event] = prototype_evidence(features[videos], own, tau)[..., 0]
+    evidence[video, :, :, event] = of_pair.reshape(len(video), *features.shape[1:3])
     return evidence
 
 
-def _log_mean_exp(
-    features: Float[Tensor, "B T M D"], centres: Float[Tensor, "C K D"], mask: Bool[Tensor, "C K"], tau: float
-) -> Float[Tensor, "B T M C"]:
-    """Log mean_k exp(f . C_k / tau) over the used prototypes; a finite number, of no meaning, where none is."""
-    events, k, dim = centres.shape
-    similarity = features @ centres.reshape(events * k, dim).T / tau
-    similarity = similarity.reshape(*features.shape[:-1], events, k)
-    lowest = torch.finfo(similarity.dtype).min
-    total: Tensor = similarity.masked_fill(~mask, lowest).logsumexp(-1)
-    return total - mask.sum(1).clamp(min=1).log()
+def _similarity(
+    features: Float[Tensor, "B T M D"], centres: Float[Tensor, "C K D"], tau: float
+) -> Float[Tensor, "B T M C K"]:
+    similarity = features @ centres.flatten(0, 1).T / tau
+    return similarity.reshape(*features.shape[:-1], *centres.shape[:2])
+
+
+def _evidence(
+    to_positive: Float[Tensor, "*n K"],
+    positive_mask: Bool[Tensor, "*#n K"],
+    to_negative: Float[Tensor, "*n K"],
+    negative_mask: Bool[Tensor, "*#n K"],
+) -> Float[Tensor, "*n"]:
+    """Log-ratio of mean similarities to the used prototypes of either sign."""
+    ratio = _log_mean_exp(to_positive, positive_mask) - _log_mean_exp(to_negative, negative_mask)
+    ratio = ratio.masked_fill(~negative_mask.any(-1), torch.inf)
+    return ratio.masked_fill(~positive_mask.any(-1), -torch.inf)
+
+
+def _log_mean_exp(similarity: Float[Tensor, "*n K"], mask: Bool[Tensor, "*#n K"]) -> Float[Tensor, "*n"]:
+    """Log mean_k exp(similarity) over the used prototypes; a finite number, of no meaning, where none is."""
+    total: Tensor = similarity.masked_fill(~mask, torch.finfo(similarity.dtype).min).logsumexp(-1)
+    return total - mask.sum(-1).clamp(min=1).log()

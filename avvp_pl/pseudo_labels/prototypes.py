@@ -2,73 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import faiss
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avvp_pl.types import Prototypes
+from avvp_pl.pseudo_labels.sampling import KeySegments
 
 # A problem here is a few milliseconds on one thread; on two, with anything else running, it is a hundred times that.
 faiss.omp_set_num_threads(1)
 
+ITERATIONS = 20
+PADDED_NUMBERS = 2**26  # how many the torch backend handles at once: 256 MB
 
-def kmeans_device() -> Literal["GPU (faiss-gpu)", "CPU (faiss)"]:
-    """Where :func:`build_prototypes` clusters: on a GPU if faiss has the code for it and sees one."""
+Backend = Literal["faiss", "torch"]
+
+
+class Centres(NamedTuple):
+    """Cluster centres of P problems; those whose mask is false are unused, and 0."""
+
+    centres: Float[Tensor, "P K D"]
+    mask: Bool[Tensor, "P K"]
+
+
+def kmeans_device(backend: Backend, device: torch.device) -> str:
+    """Where :func:`build_prototypes` clusters features that are on ``device``, in words."""
+    if backend == "torch":
+        return f"{device.type.upper()} (torch)"
     return "GPU (faiss-gpu)" if _gpu_found() else "CPU (faiss)"
 
 
 def build_prototypes(
-    features: Float[Tensor, "n D"],
-    positive: Bool[Tensor, "n C"],
-    negative: Bool[Tensor, "n C"],
-    k: int,
-    seed: Sequence[int],
-    max_segments_per_event: int | None = None,
-) -> Prototypes:
-    """Eq. (8): k-means per event and sign over the features of its key segments.
+    found: KeySegments, problems: int, k: int, seed: Sequence[int], backend: Backend = "faiss"
+) -> Centres:
+    """Eq. (8): k-means over the features of each problem's key segments, which are sorted by problem.
 
-    ``features`` are those of any segments, ``positive`` and ``negative`` say whose key segments they are. An
-    event with at most k of them has these as its prototypes and the rest masked. Of more than
-    ``max_segments_per_event`` a seeded sample is clustered. Raises ValueError on a feature that is not finite.
+    A problem with at most k segments has these as its prototypes and the rest masked. Both backends start from k
+    segments drawn by ``seed`` and do 20 iterations of Lloyd's algorithm; ``faiss`` takes one problem after the
+    other, on the CPU or with faiss-gpu on the GPU; ``torch`` takes all at once, where the features are. Raises
+    ValueError on a feature that is not finite.
     """
-    if not features.sum(dim=1).isfinite().all():  # row by row: isfinite of everything would copy everything
+    if not found.features.sum(dim=1).isfinite().all():  # row by row: isfinite of everything would copy everything
         raise ValueError("some segment features are NaN or infinite: the network has diverged")
-    centres, masks = [], []
-    for sign, chosen in enumerate((positive, negative)):
-        for event, of_event in enumerate(chosen.unbind(dim=1)):
-            rows = of_event.nonzero().squeeze(1)
-            generator = np.random.default_rng([*seed, sign, event])
-            if max_segments_per_event is not None and len(rows) > max_segments_per_event:
-                picks = generator.choice(len(rows), max_segments_per_event, replace=False)
-                rows = rows[torch.from_numpy(np.sort(picks)).to(rows.device)]
-            found = _cluster(features[rows], k, seed=int(generator.integers(2**31)))
-            centres.append(torch.nn.functional.pad(found, (0, 0, 0, k - len(found))))
-            masks.append(torch.arange(k, device=features.device) < len(found))
-    events = positive.shape[1]
-    stacked, mask = torch.stack(centres), torch.stack(masks)  # [2C, K, D], [2C, K]
-    return Prototypes(stacked[:events], mask[:events], stacked[events:], mask[events:])
+    counts = found.problem.bincount(minlength=problems).tolist()
+    parts = torch.split(found.features, counts)
+    centres = found.features.new_zeros(problems, k, found.features.shape[1])
+    for problem, part in enumerate(parts):
+        if len(part) <= k:
+            centres[problem, : len(part)] = part
+    large = [problem for problem, count in enumerate(counts) if count > k]
+    cluster: Callable[..., None] = {"faiss": _cluster_with_faiss, "torch": _cluster_with_torch}[backend]
+    cluster(centres, parts, large, seed)
+    used = torch.tensor(counts, device=centres.device)[:, None] > torch.arange(k, device=centres.device)
+    return Centres(centres, used)
 
 
-def _cluster(features: Float[Tensor, "n D"], k: int, seed: int) -> Float[Tensor, "K D"]:
-    """K-means centres, at most k of them."""
-    if len(features) <= k:
-        return features
-    kmeans = faiss.Kmeans(
-        features.shape[1],
-        k,
-        niter=20,
-        seed=seed,
-        gpu=_gpu_found(),
-        min_points_per_centroid=1,  # only silences a warning
-        max_points_per_centroid=len(features),  # the default of 256 samples without a word
-    )
-    kmeans.train(np.ascontiguousarray(features.float().cpu().numpy()))
-    return torch.from_numpy(kmeans.centroids).to(features)
+def _cluster_with_faiss(
+    centres: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+) -> None:
+    k, dim = centres.shape[1:]
+    for problem in large:
+        kmeans = faiss.Kmeans(
+            dim,
+            k,
+            niter=ITERATIONS,
+            seed=int(_generator(seed, problem).integers(2**31)),
+            gpu=_gpu_found(),
+            min_points_per_centroid=1,  # only silences a warning
+            max_points_per_centroid=len(parts[problem]),  # the default of 256 samples without a word
+        )
+        kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
+        centres[problem] = torch.from_numpy(kmeans.centroids).to(centres)
+
+
+def _cluster_with_torch(
+    centres: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+) -> None:
+    """Problems of like size together, padded to the largest of them."""
+    k, dim = centres.shape[1:]
+    waiting = sorted(large, key=lambda problem: len(parts[problem]))
+    while waiting:
+        rows = len(parts[waiting[-1]])
+        fitting = max(1, PADDED_NUMBERS // (rows * dim))
+        together = [problem for problem in waiting[-fitting:] if 2 * len(parts[problem]) >= rows]
+        del waiting[-len(together) :]
+        padded = torch.nn.utils.rnn.pad_sequence([parts[problem] for problem in together], batch_first=True)
+        sizes = torch.tensor([len(parts[problem]) for problem in together], device=padded.device)
+        starts = [_generator(seed, problem).choice(len(parts[problem]), k, replace=False) for problem in together]
+        start = torch.from_numpy(np.stack(starts)).to(padded.device)
+        first = padded.gather(1, start[..., None].expand(-1, -1, dim))
+        centres[together] = lloyd(padded, sizes, first, ITERATIONS)
+
+
+def lloyd(
+    points: Float[Tensor, "P n D"], sizes: Int[Tensor, " P"], centres: Float[Tensor, "P K D"], iterations: int
+) -> Float[Tensor, "P K D"]:
+    """Lloyd's algorithm on P problems at once, of which problem i has the first ``sizes[i]`` points.
+
+    A centre that is left without points moves to the point farthest from its own centre, the next such one to the
+    next farthest.
+    """
+    problems, k = centres.shape[:2]
+    real = torch.arange(points.shape[1], device=points.device) < sizes[:, None]  # [P, n]
+    squares = (points**2).sum(2)
+    numbers = torch.arange(k, device=points.device)
+    for _ in range(iterations):
+        distances = torch.baddbmm((centres**2).sum(2)[:, None], points, centres.transpose(1, 2), alpha=-2)  # [P, n, K]
+        distance, nearest = distances.min(2)
+        member = ((nearest[..., None] == numbers) & real[..., None]).to(points.dtype)
+        count = member.sum(1)  # [P, K]
+        means = torch.bmm(member.transpose(1, 2), points) / count.clamp(min=1)[..., None]
+        farthest = (distance + squares).masked_fill(~real, -torch.inf).topk(k, dim=1).indices  # [P, K]
+        empty = count == 0
+        turn = (empty.cumsum(1) - 1).clamp(min=0)
+        stray = points[torch.arange(problems, device=points.device)[:, None], farthest.gather(1, turn)]
+        centres = torch.where(empty[..., None], stray, means)
+    return centres
+
+
+def _generator(seed: Sequence[int], problem: int) -> np.random.Generator:
+    return np.random.default_rng([*seed, problem])
 
 
 def _gpu_found() -> bool:

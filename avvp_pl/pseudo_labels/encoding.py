@@ -1,0 +1,70 @@
+"""What the labelling network makes of all training videos: one forward pass, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.types import ParsingNetwork
+
+
+@dataclass(frozen=True)
+class EncodedBlock:
+    """Some videos, their labels, and the network's output for them."""
+
+    index: Int[Tensor, " B"]
+    mask: Bool[Tensor, "B T"]
+    weak_labels: Float[Tensor, "B C"]
+    features: Float[Tensor, "B T M D"]
+    segment_probs: Float[Tensor, "B T M C"]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to keep."""
+        return self.features.nbytes + self.segment_probs.nbytes
+
+
+class EncodedVideos:
+    """Blocks of videos encoded by ``net``, to go through as often as needed.
+
+    Each is encoded the first time and kept, up to ``memory`` bytes in all; those beyond are encoded again every time.
+    So memory stays the same however many videos there are. ``normalize_features`` to length 1. Raises ValueError on a
+    network whose output is not finite.
+    """
+
+    def __init__(
+        self,
+        net: ParsingNetwork,
+        videos: VideoSet,
+        blocks: Sequence[Tensor],
+        memory: float,
+        normalize_features: bool = False,
+    ) -> None:
+        self.net, self.videos, self.blocks = net, videos, blocks
+        self.memory, self.normalize_features = memory, normalize_features
+        self.kept: list[EncodedBlock] = []
+        self.free = memory
+
+    def __iter__(self) -> Iterator[EncodedBlock]:
+        for number, rows in enumerate(self.blocks):
+            if number < len(self.kept):
+                yield self.kept[number]
+                continue
+            block = self._encode(rows)
+            if number == len(self.kept) and block.bytes <= self.free:
+                self.kept.append(block)
+                self.free -= block.bytes
+            yield block
+
+    def _encode(self, rows: Int[Tensor, " B"]) -> EncodedBlock:
+        batch = self.videos[rows]
+        output = self.net(batch)
+        if not output.segment_probs.isfinite().all():
+            raise ValueError("some segment probabilities are NaN: the network has diverged")
+        features = F.normalize(output.features, dim=-1) if self.normalize_features else output.features.contiguous()
+        return EncodedBlock(batch.index, batch.mask, batch.weak_labels, features, output.segment_probs)

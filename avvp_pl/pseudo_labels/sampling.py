@@ -1,0 +1,121 @@
+"""A uniform sample of key segments, the same whatever order they come in and whoever finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+PENDING = 2**16  # key segments that may wait to be sampled; 128 MB of features
+
+
+@dataclass(frozen=True)
+class KeySegments:
+    """The key segments of P clustering problems: of an event, a sign and a group of modalities each.
+
+    Row i is segment number ``segment[i]`` of the data set, for problem ``problem[i]``.
+    """
+
+    problem: Int[Tensor, " n"]
+    segment: Int[Tensor, " n"]
+    features: Float[Tensor, "n D"]
+
+    def __len__(self) -> int:
+        return len(self.problem)
+
+    def __getitem__(self, rows: Tensor) -> KeySegments:
+        return KeySegments(self.problem[rows], self.segment[rows], self.features[rows])
+
+    @staticmethod
+    def joined(parts: Sequence[KeySegments]) -> KeySegments:
+        """All of them, part after part."""
+        columns = zip(*((part.problem, part.segment, part.features) for part in parts), strict=True)
+        return KeySegments(*map(torch.cat, columns))
+
+
+class KeySegmentSample:
+    """At most ``limit`` key segments of each problem (None: all), from blocks of segments added one by one.
+
+    Each segment has a pseudo-random key of its own (:func:`sampling_keys`), and those of the smallest keys are the
+    sample. So it depends on ``seed`` and on which segments there are, not on blocks or processes, and holds
+    O(problems * limit) features however many were added.
+    """
+
+    def __init__(self, problems: int, limit: int | None, seed: int) -> None:
+        self.problems, self.limit, self.seed = problems, limit, seed
+        self.parts: list[KeySegments] = []
+        self.pending = 0
+        self.largest: Tensor | None = None  # [P]: keys above are not among the smallest `limit`
+
+    def add(self, chosen: Bool[Tensor, "n P"], segment: Int[Tensor, " n"], features: Float[Tensor, "n D"]) -> None:
+        """Add segments to the problems that they are ``chosen`` for."""
+        row, problem = chosen.nonzero(as_tuple=True)
+        if self.largest is not None:
+            may_be = sampling_keys(problem, segment[row], self.seed) <= self.largest[problem]
+            row, problem = row[may_be], problem[may_be]
+        self.parts.append(KeySegments(problem, segment[row], features[row]))
+        self.pending += len(row)
+        if self.limit is not None and self.pending > PENDING:
+            self._reduce()
+
+    def result(self, gather: Callable[[Tensor], Tensor] | None = None) -> KeySegments:
+        """The sample, sorted by problem, then by segment.
+
+        ``gather`` joins the rows of several processes, which then all have the sample of all their segments.
+        """
+        self._reduce()
+        if gather is not None:
+            (found,) = self.parts
+            self.parts = [KeySegments(gather(found.problem), gather(found.segment), gather(found.features))]
+            self._reduce()
+        (found,) = self.parts
+        order = found.segment.argsort()
+        return found[order[found.problem[order].argsort(stable=True)]]
+
+    def _reduce(self) -> None:
+        """Join the parts, and leave nothing in them that is not in the sample."""
+        found = KeySegments.joined(self.parts)
+        self.parts, self.pending = [], 0  # let go of what was joined before it is copied once more
+        if self.limit is not None:
+            found, self.largest = self._smallest(found, self.limit)
+        self.parts = [found]
+
+    def _smallest(self, found: KeySegments, limit: int) -> tuple[KeySegments, Tensor]:
+        """The ``limit`` of each problem with the smallest keys, and the largest of these keys."""
+        keys = sampling_keys(found.problem, found.segment, self.seed)
+        order = keys.argsort()
+        order = order[found.problem[order].argsort(stable=True)]
+        counts = found.problem.bincount(minlength=self.problems)
+        starts = counts.cumsum(0) - counts
+        place = torch.arange(len(order), device=order.device) - starts[found.problem[order]]
+        kept = order[place < limit]
+        largest = torch.full_like(counts, torch.iinfo(torch.int64).max)
+        last = order[place == limit - 1]
+        largest[found.problem[last]] = keys[last]
+        return found[kept], largest
+
+
+def sampling_keys(problem: Int[Tensor, " n"], segment: Int[Tensor, " n"], seed: int) -> Int[Tensor, " n"]:
+    """Pseudo-random 63-bit numbers: SplitMix64's finalizer over (seed, problem, segment).
+
+    Arithmetic is modulo 2^64, so it is the same on every device.
+    """
+    x = _mixed(_mixed(torch.full_like(problem, seed) + _GOLDEN) + (problem + 1) * _GOLDEN) + (segment + 1) * _GOLDEN
+    return _mixed(x) & torch.iinfo(torch.int64).max
+
+
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ _shifted(x, 27)) * (0x94D049BB133111EB - 2**64)
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """To the right, as if unsigned."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
