@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.mil_pooling import attentive_mil_pooling
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -106,20 +106,20 @@ class HybridAttentionLayer(nn.Module):
         super().__init__()
         self.self_attention = SegmentAttention(dim, num_heads, dropout, to_others=False)
         self.cross_attention = SegmentAttention(dim, num_heads, dropout, to_others=True) if cross else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm_attention = nn.LayerNorm(dim)
         self.feedforward = nn.Sequential(
-            nn.Linear(dim, feedforward_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(feedforward_dim, dim)
+            nn.Linear(dim, feedforward_dim), nn.ReLU(), Dropout(dropout), nn.Linear(feedforward_dim, dim)
         )
         self.norm_feedforward = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
         """Attend within and across modalities."""
-        attended = x + self.dropout(self.self_attention(x, mask))
+        attended = self.dropout.residual(x, self.self_attention(x, mask))
         if self.cross_attention is not None:
-            attended = attended + self.dropout(self.cross_attention(x, mask))
+            attended = self.dropout.residual(attended, self.cross_attention(x, mask))
         x = self.norm_attention(attended)
-        output: Tensor = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
+        output: Tensor = self.norm_feedforward(self.dropout.residual(x, self.feedforward(x)))
         return output
 
 
@@ -132,7 +132,8 @@ class SegmentAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float, to_others: bool) -> None:
         super().__init__()
-        self.num_heads, self.dropout, self.to_others = num_heads, dropout, to_others
+        self.num_heads, self.to_others = num_heads, to_others
+        self.dropout = Dropout(dropout)
         self.in_projection = nn.Linear(dim, 3 * dim)
         self.out_projection = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_projection.weight)
@@ -152,17 +153,20 @@ class SegmentAttention(nn.Module):
                 torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
             )  # [B, M, (M-1)*T, D]
             visible = visible.repeat(1, modalities - 1)
-        query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M, heads, segments, D/heads]
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=visible.repeat_interleave(modalities, dim=0)[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        joined: Tensor = self.out_projection(attended.transpose(1, 2).reshape(x.shape))
+        query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M*heads, segments, D/heads]
+        unseen = torch.zeros_like(visible, dtype=x.dtype).masked_fill(~visible, torch.finfo(x.dtype).min)
+        unseen = unseen.repeat_interleave(modalities * self.num_heads, dim=0)[:, None]
+        # by hand: torch's own attention scales queries and keys in passes of their own, and drops by its slow dropout
+        logits = torch.baddbmm(unseen, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
+        attended = self.dropout(logits.softmax(-1)) @ value
+        joined: Tensor = self.out_projection(self._join(attended, x.shape))
         return joined
 
-    def _heads(self, part: Float[Tensor, "B M T D"]) -> Float[Tensor, "BM H T D_head"]:
+    def _heads(self, part: Float[Tensor, "B M S D"]) -> Float[Tensor, "BMH S D_head"]:
         batch, modalities, segments, dim = part.shape
-        return part.reshape(batch * modalities, segments, self.num_heads, dim // self.num_heads).transpose(1, 2)
+        heads = part.reshape(batch * modalities, segments, self.num_heads, dim // self.num_heads)
+        return heads.transpose(1, 2).flatten(0, 1)
+
+    def _join(self, heads: Float[Tensor, "BMH S D_head"], shape: torch.Size) -> Float[Tensor, "B M S D"]:
+        batch, modalities, segments, _ = shape
+        return heads.reshape(batch * modalities, self.num_heads, segments, -1).transpose(1, 2).reshape(shape)
