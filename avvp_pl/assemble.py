@@ -13,8 +13,12 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.data.module import ParsingData
@@ -38,6 +42,8 @@ def prepare_process(cfg: DictConfig) -> None:
         "lightning.pytorch.accelerators.cuda",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:  # of several processes one speaks; all may complain
+        handler.addFilter(lambda record: rank_zero_only.rank == 0 or record.levelno >= logging.ERROR)
 
 
 def build_videos(
@@ -87,7 +93,18 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     trainer: pl.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
     )
+    _refuse_ddp_in_sweep(trainer)
     return trainer
+
+
+def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
+    """Lightning would start its other processes with the command line of the whole sweep."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if in_sweep and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        raise InputError(
+            "trainer=ddp cannot start processes inside a sweep; give each job one (trainer=default), start them by "
+            "fork on CPUs (+trainer.strategy.start_method=fork), or leave it to SLURM (docs/cluster.md)"
+        )
 
 
 def resume_from(cfg: DictConfig) -> Path | None:

@@ -17,7 +17,8 @@ def evaluate(cfg: DictConfig) -> None:
     trainer = build_trainer(trained)
     with resumable(trainer):
         trainer.test(method, build_data(trained, videos), verbose=False)
-    print(f"run folder: {cfg.paths.run_dir}")
+    if trainer.is_global_zero:
+        print(f"run folder: {cfg.paths.run_dir}")
 
 
 main = command("evaluate", evaluate)

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from avvp_pl.files import append_rows
+from avvp_pl.files import append_rows, read_rows
 
 
 class EpochCSVLogger(Logger):
@@ -38,12 +38,16 @@ class EpochCSVLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Complete the row of the epoch."""
-        epoch = int(metrics["epoch"])
-        if epoch != self.row.get("epoch"):
-            self.row = {"epoch": epoch}
+        """Complete the row of the epoch; test scores, of the whole run, go into the last one."""
+        of_run = any(name.startswith("test/") for name in metrics)
+        last = read_rows(self.path)[-1:] if of_run else []
+        if last:  # the processes that test may not be those that trained, and know of no epoch
+            self.row = {**last[0], "epoch": int(last[0]["epoch"])}
+        elif metrics["epoch"] != self.row.get("epoch"):
+            self.row = {"epoch": int(metrics["epoch"])}
         self.row |= {name: value for name, value in metrics.items() if name != "epoch"}
-        self.row["step"] = step
+        if not last:
+            self.row["step"] = step
         append_rows(self.path, [self.row], replacing="epoch")
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:

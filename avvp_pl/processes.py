@@ -6,12 +6,12 @@ Every function but ``share`` has to be called by all processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
+from torch.autograd.function import once_differentiable
 
 T = TypeVar("T")
 
@@ -55,4 +55,22 @@ def gather(rows: Tensor) -> Tensor:
 
 def gather_batch(x: Tensor) -> Tensor:
     """The equally long batches of all processes, [B, ...], joined; gradients find their way back."""
-    return x if world_size() == 1 else torch.cat(all_gather(x))  # type: ignore[no-untyped-call]
+    if world_size() == 1:
+        return x
+    joined: Tensor = _GatherBatch.apply(x)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _GatherBatch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+        start = rank() * ctx.rows
+        return add_up(upstream.contiguous())[start : start + ctx.rows]

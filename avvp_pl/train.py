@@ -41,7 +41,8 @@ def train(cfg: DictConfig) -> float | None:
         trainer.fit(method, data, ckpt_path=resume)
         best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
         trainer.test(method, data, ckpt_path=best.best_model_path, verbose=False)
-    print(f"run folder: {run_dir}")
+    if trainer.is_global_zero:
+        print(f"run folder: {run_dir}")
     return None if best.best_model_score is None else float(best.best_model_score)
 
 

@@ -313,6 +313,36 @@ def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
         assert both[level] == pytest.approx(one[level], abs=1e-9)
 
 
+def test_two_processes_train_as_one(command: Command, tmp_path: Path) -> None:
+    """The same effective batch, without dropout: losses, prototypes, labels and scores agree."""
+    same = ("+experiment=ppl_soft", "network.dropout=0", "trainer.max_epochs=3", "method.max_segments_per_event=40")
+    one = train(command, tmp_path / "one", *same, "data.sizes.train=192")
+    arguments = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_method=fork", "data.batch_size=8")
+    two = [*TINY, "logger=csv", *same, "data.sizes.train=192", *arguments, f"hydra.run.dir={tmp_path / 'two'}"]
+    subprocess.run([sys.executable, "-m", "avvp_pl.train", *two], cwd=tmp_path, check=True, capture_output=True)
+    for row, other in zip(rows(one / "metrics.csv"), rows(tmp_path / "two" / "metrics.csv"), strict=True):
+        for name in row:
+            if row[name] and name.startswith(("train/", "pseudo_labels/")):
+                assert float(other[name]) == pytest.approx(float(row[name]), rel=2e-3), name
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, tmp_path / "two")]
+    difference = (states[0]["pseudo_labels"] - states[1]["pseudo_labels"]).abs()
+    assert difference.mean() < 1e-4
+    for sign in ("positive", "negative"):
+        mine, other = (state["state_dict"][sign] for state in states)
+        torch.testing.assert_close(mine, other, atol=1e-2, rtol=0)
+    assert (states[0]["pseudo_labels"] > 0.5).any()
+    for table in ("predictions/audio.csv", "predictions/visual.csv"):
+        assert (tmp_path / "two" / table).read_text() == (one / table).read_text()
+
+
+def test_ddp_does_not_start_a_sweep_within_a_sweep(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "trainer=ddp", "trainer.devices=2", "logger=csv")
+    assert command("train", *sweep, *TINY) != 0
+    assert "cannot start processes inside a sweep" in capfd.readouterr().err
+
+
 def test_help_is_fast(tmp_path: Path) -> None:
     """Nothing heavy is imported for it (the time itself is a benchmark's business)."""
     code = (

@@ -44,9 +44,12 @@ class KeySegmentSample:
     O(problems * limit) features however many were added.
     """
 
-    def __init__(self, problems: int, limit: int | None, seed: int) -> None:
+    def __init__(
+        self, problems: int, limit: int | None, seed: int, dim: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.problems, self.limit, self.seed = problems, limit, seed
-        self.parts: list[KeySegments] = []
+        nothing = torch.zeros(0, dtype=torch.long, device=device)
+        self.parts = [KeySegments(nothing, nothing, torch.zeros(0, dim, device=device))]
         self.pending = 0
         self.largest: Tensor | None = None  # [P]: keys above are not among the smallest `limit`
 
