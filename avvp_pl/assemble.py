@@ -43,7 +43,12 @@ def prepare_process(cfg: DictConfig) -> None:
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:  # of several processes one speaks; all may complain
-        handler.addFilter(lambda record: rank_zero_only.rank == 0 or record.levelno >= logging.ERROR)
+        handler.addFilter(_speaks)
+
+
+def _speaks(record: logging.LogRecord) -> bool:
+    first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    return first or record.levelno >= logging.ERROR
 
 
 def build_videos(
@@ -76,6 +81,13 @@ def build_method(cfg: DictConfig, videos: ParsingSet) -> ParsingModule:
         cfg.method, network=network, modalities=list(modalities), events=list(videos.events), _convert_="all"
     )
     return method
+
+
+def speed_up(cfg: DictConfig, method: ParsingModule) -> None:
+    """Set the precision of matrix products, and compile the trained network if asked to."""
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    if cfg.compile is not None:
+        method.network.compile(**cfg.compile)
 
 
 def describe_streams(videos: ParsingSet) -> list[list[Any]]:

@@ -115,6 +115,7 @@ LIMITS: dict[str, Limit] = {
     "trainer.max_epochs": COUNT,
     "seed": Number(0, whole=True),
     "threads": COUNT,
+    "matmul_precision": Choice(("highest", "high", "medium")),
     "segments": COUNT,
     "segment_seconds": POSITIVE,
     "split": Choice(("train", "val", "test")),

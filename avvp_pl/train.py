@@ -22,6 +22,7 @@ def train(cfg: DictConfig) -> float | None:
         describe_streams,
         prepare_process,
         resume_from,
+        speed_up,
     )
     from avvp_pl.callbacks.checkpoint_contents import CheckpointContents
     from avvp_pl.callbacks.interruption import resumable
@@ -36,6 +37,7 @@ def train(cfg: DictConfig) -> float | None:
     videos = build_videos(cfg)
     data = build_data(cfg, videos)
     method = build_method(cfg, videos)
+    speed_up(cfg, method)
     trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, describe_streams(videos)))
     with logging_to(trainer.loggers, cfg), resumable(trainer):
         trainer.fit(method, data, ckpt_path=resume)

@@ -160,6 +160,42 @@ def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:
     assert all(row["train/loss"] for row in metrics[:3])
 
 
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    """In processes of their own: checking shapes in a compiled function is not for the compiler."""
+    states = []
+    for name, compiling in (("plain", "compile=null"), ("compiled", "compile={backend: eager}")):
+        arguments = [*TINY, "logger=csv", "+experiment=mil", "trainer.max_epochs=1", compiling]
+        arguments.append(f"hydra.run.dir={tmp_path / name}")
+        subprocess.run(
+            [sys.executable, "-m", "avvp_pl.train", *arguments], cwd=tmp_path, check=True, capture_output=True
+        )
+        last = tmp_path / name / "checkpoints" / "last.ckpt"
+        states.append(torch.load(last, weights_only=True)["state_dict"])
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_half_precision_trains_to_full_precision_probabilities(command: Command, tmp_path: Path) -> None:
+    runs = [
+        train(
+            command,
+            tmp_path / precision,
+            "+experiment=ppl_soft",
+            "trainer.max_epochs=2",
+            f"+trainer.precision={precision}",
+        )
+        for precision in ("32-true", "bf16-mixed")
+    ]
+    full, half = (rows(run / "metrics.csv")[1] for run in runs)
+    for name in full:
+        if name.startswith("train/"):
+            assert float(half[name]) == pytest.approx(float(full[name]), rel=0.05), name
+    assert half["train/loss"] != full["train/loss"]
+    labels = torch.load(runs[1] / "checkpoints" / "last.ckpt", weights_only=True)["pseudo_labels"]
+    assert labels.dtype == torch.float32
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_trains(command: Command, tmp_path: Path, experiment: str) -> None:
     run = train(command, tmp_path / "run", f"+experiment={experiment}", "trainer.max_epochs=2")

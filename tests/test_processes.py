@@ -33,7 +33,7 @@ def work(number: int, folder: Path) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    mp.start_processes(work, args=(tmp_path,), nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
+    mp.start_processes(work, args=(tmp_path,), nprocs=2, start_method="fork")  # type: ignore[attr-defined,no-untyped-call]
     one, other = (torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in range(2))
     assert (one["rank"], other["rank"]) == ((0, 2), (1, 2))
     assert (one["share"], other["share"]) == (["a", "c", "e"], ["b", "d"])
