@@ -14,11 +14,13 @@ from avvp_pl.assemble import build_data, build_method
 from avvp_pl.callbacks.interruption import SaveOnInterrupt, resumable
 from avvp_pl.cli import config_dir
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.methods import npl
 from avvp_pl.methods.base import ParsingModule, gate
 from avvp_pl.methods.mil import MIL
 from avvp_pl.methods.npl import NPL
 from avvp_pl.methods.ppl import PPL
-from avvp_pl.pseudo_labels import soft_labels
+from avvp_pl.pseudo_labels import select_segments, soft_labels
+from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Prototypes
 
 Build = Callable[..., Any]
@@ -99,8 +101,8 @@ class TestTraining:
                 if len(seen) == self.stop_after:
                     raise KeyboardInterrupt
 
-        def run(stop_after: int | None, resume: Path | None) -> None:
-            method, data = build("npl_soft", "data.batch_size=7")
+        def run(stop_after: int | None, resume: Path | None) -> dict[str, float]:
+            method, data = build("npl_soft", "data.batch_size=7", "network.dropout=0")
             callbacks = [Watch(stop_after), SaveOnInterrupt(str(tmp_path))]
             trainer = pl.Trainer(
                 accelerator="cpu",
@@ -114,14 +116,31 @@ class TestTraining:
             )
             with resumable(trainer):
                 trainer.fit(method, data, ckpt_path=resume)
+            return {name: float(mean) for name, mean in trainer.callback_metrics.items() if name.startswith("train/")}
 
-        run(None, None)
+        means = run(None, None)
         undisturbed, seen[:] = list(seen), []
         with pytest.raises(SystemExit) as leave:
             run(8, None)  # the second of the six batches of epoch 1
         assert leave.value.code == 130
-        run(None, tmp_path / "last.ckpt")
+        assert run(None, tmp_path / "last.ckpt") == pytest.approx(means)
         assert seen == undisturbed
+
+    def test_logged_losses_are_means_over_the_videos(self, build: Build) -> None:
+        """40 videos in batches of 16, 16 and 8, which count for half."""
+        method, data = build("mil", "network.dropout=0")
+        losses: list[tuple[float, int]] = []
+
+        class Watch(pl.Callback):
+            def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+                losses.append((float(outputs["loss"]), len(batch.index)))
+
+        trainer = fit(method, data, epochs=2, callbacks=[Watch()])
+        assert [videos for _, videos in losses] == 2 * [16, 16, 8]
+        expected = sum(loss * videos for loss, videos in losses[3:]) / 40
+        assert float(trainer.callback_metrics["train/loss"]) == pytest.approx(expected)
+        parts = [float(trainer.callback_metrics[f"train/{name}"]) for name in ("mil", "guided")]
+        assert sum(parts) == pytest.approx(expected)
 
     def test_unguided_has_no_guided_loss(self, build: Build) -> None:
         method, data = build("mil_unguided")
@@ -182,6 +201,56 @@ class TestLabels:
         method.refresh(train)
         rows = torch.tensor([3, 30, 7])
         torch.testing.assert_close(method.label(train[rows]), method.pseudo_labels[rows])
+
+    @pytest.mark.parametrize("experiment", ["ppl_soft", "ppl_per_modality"])
+    def test_memory_for_features_changes_no_bit(
+        self, build: Build, experiment: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        reports, methods = [], []
+        for memory in (6, 0, 3e-5):  # gigabytes: all, none, and a block of three
+            method, data = build(experiment, f"method.feature_memory_gb={memory}")
+            reports.append(method.refresh(data.splits["train"]))
+            methods.append(method)
+        for method, report in zip(methods[1:], reports[1:], strict=True):
+            assert torch.equal(method.pseudo_labels, methods[0].pseudo_labels)
+            assert torch.equal(method.positive, methods[0].positive)
+            assert torch.equal(report.bound, reports[0].bound)
+
+    def test_the_bound_is_the_mean_over_videos_and_events(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        method, data = build("ppl_soft")
+        train = data.splits["train"]
+        report = method.refresh(train)
+        probs = method.momentum_net(train[torch.arange(40)]).segment_probs.flatten(1, 2)
+        real = train.mask.repeat_interleave(2, dim=1)
+        expected = bound(probs, method.pseudo_labels.flatten(1, 2), train.weak_labels, real).mean()
+        torch.testing.assert_close(report.bound.float(), expected)
+
+    def test_key_segments_are_counted_over_all_blocks(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        method, data = build("ppl_per_modality")
+        train = data.splits["train"]
+        report = method.refresh(train)
+        probs = method.momentum_net(train[torch.arange(40)]).segment_probs
+        found = select_segments(
+            probs, train.weak_labels, train.mask, method.gamma, method.beta, True, method.min_modality
+        )
+        assert torch.equal(report.segments["positive"], found.positive.sum((0, 1, 2)))
+        assert torch.equal(report.segments["negative"], found.negative.sum((0, 1, 2)))
+        features = torch.nn.functional.normalize(method.momentum_net(train[torch.arange(40)]).features, dim=-1)
+        event = int(found.positive[:, :, 1].sum((0, 1)).argmin())  # few enough to be prototypes themselves
+        own = features[:, :, 1][found.positive[:, :, 1, event]]
+        used = method.positive[1, event][method.positive_mask[1, event]]
+        assert len(used) == min(len(own), method.k)
+        if len(own) <= method.k:
+            torch.testing.assert_close(used, own)
+
+    def test_torch_clusters_as_well(self, build: Build) -> None:
+        method, data = build("ppl_soft", "method.kmeans=torch")
+        report = method.refresh(data.splits["train"])
+        assert (report.prototypes["positive"] == report.segments["positive"].clamp(max=method.k)).all()
+        assert method.pseudo_labels.max() > 0.5
 
     def test_refresh_is_the_same_twice(self, build: Build) -> None:
         (one, data), (two, _) = build("ppl_soft"), build("ppl_soft")
