@@ -57,10 +57,11 @@ class ParsingData(pl.LightningDataModule):
         return self._loader("test", self.eval_batch_size, shuffle=False)
 
     def _loader(self, split: str, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
-        videos, ranks = self.splits[split], {}
+        videos = self.splits[split]
+        ranks: dict[str, int] = {}
         if self.trainer is not None:
             ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks)
+        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=videos.mask.device)
         if shuffle:
             order.skip(**self.done)
         # batch_size=None: the sampler hands whole batches of row numbers to VideoSet.__getitem__

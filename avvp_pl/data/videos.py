@@ -86,14 +86,22 @@ class VideoBatches(Sampler[Tensor]):
     """Row numbers of one batch after the other; the order depends on (seed, epoch) alone.
 
     With several processes each gets its share: while training (``shuffle``) equally many rows, the first few
-    being visited twice where the videos do not divide, else every row exactly once.
+    being visited twice where the videos do not divide, else every row exactly once. The row numbers go to ``device``
+    once an epoch, so that no step has to send its own.
     """
 
     def __init__(
-        self, num_videos: int, batch_size: int, seed: int, shuffle: bool, rank: int = 0, world_size: int = 1
+        self,
+        num_videos: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.device = rank, world_size, device
         self.epoch = 0
         self.done = (-1, 0)
 
@@ -116,7 +124,7 @@ class VideoBatches(Sampler[Tensor]):
         epoch, batches = self.done
         share = order[self._share()][batches * self.batch_size if epoch == self.epoch else 0 :]
         if len(share):
-            yield from torch.split(share, self.batch_size)
+            yield from torch.split(share.to(self.device), self.batch_size)
 
     def _share(self) -> Tensor:
         """Positions in the order that this process visits."""

@@ -9,16 +9,18 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from avvp_pl.assemble import build_data, build_method
 from avvp_pl.callbacks.interruption import SaveOnInterrupt, resumable
 from avvp_pl.cli import config_dir
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.videos import ParsingSet, VideoBatches
 from avvp_pl.methods import npl
 from avvp_pl.methods.base import ParsingModule, gate
 from avvp_pl.methods.mil import MIL
 from avvp_pl.methods.npl import NPL
 from avvp_pl.methods.ppl import PPL
+from avvp_pl.models import momentum_update
 from avvp_pl.pseudo_labels import select_segments, soft_labels
 from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Prototypes
@@ -51,8 +53,43 @@ def fit(method: ParsingModule, data: pl.LightningDataModule, epochs: int = 1, **
     return trainer
 
 
+class HostSyncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Collects operations whose result, or the shape of it, a GPU's host would have to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.name().split("::")[-1].split(".")[0]
+        by_mask = name.startswith(("index", "_index")) and any(
+            index is not None and index.dtype == torch.bool for index in (args[1] if isinstance(args[1], list) else [])
+        )
+        if by_mask or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "_unique2"}:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode")
 class TestTraining:
+    @pytest.mark.parametrize("experiment", ["mil", "npl_soft", "ppl_soft", "ppl_per_modality"])
+    def test_no_step_waits_for_a_value(self, build: Build, experiment: str) -> None:
+        method, data = build(experiment)
+        if isinstance(method, NPL):
+            method.refresh(data.splits["train"])
+        optimizer = method.configure_optimizers()
+        with HostSyncs() as syncs:
+            for rows in VideoBatches(40, 16, seed=0, shuffle=True):
+                method.training_step(data.splits["train"][rows], 0).backward()
+                if isinstance(method, NPL):
+                    momentum_update(method.momentum_net, method.network, 0.9)
+        assert not syncs.found
+        optimizer.step()
+        with HostSyncs() as syncs:  # the test bites
+            float(method.losses["loss"][0])
+            torch.ones(3)[torch.ones(3) > 0]
+        assert syncs.found == ["_local_scalar_dense", "index"]
+
     @pytest.mark.parametrize("experiment", ["mil", "npl_soft", "npl_hard", "ppl_soft", "ppl_hard", "ppl_per_modality"])
     def test_loss_falls(self, build: Build, experiment: str) -> None:
         method, data = build(experiment, "network.dropout=0.0", "method.learning_rate=0.003")
