@@ -1,7 +1,8 @@
 """What all commands share: the configuration, settings checked before any work, errors as messages, exit codes.
 
 0 done; 2 bad input or settings, one message on stderr and no traceback unless ``debug=true``; 130 and 143 after
-SIGINT and SIGTERM; 1 anything else. Nothing heavy is imported here, so that ``--help`` is fast.
+SIGINT and SIGTERM; 1 anything else, failed jobs of a sweep included. Nothing heavy is imported here, so that
+``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -27,11 +28,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, nearest
 from avvp_pl.settings import check_settings, check_sweep, unknown_key
+from avvp_pl.sweeps import conclude, record_failure
 
 # Hydra wraps what fails while it builds an object, so its exceptions may hold an InputError
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
 
 Task = Callable[[DictConfig], Any]
+
+# Hydra's plugins, and the extra that has each
+PLUGINS = {
+    "hydra/launcher/joblib": "sweep",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+}
 
 # Where `+key=value` may add what the configuration does not list: arguments that other libraries take.
 EXTENSIBLE = ("trainer.", "logger.", "callbacks.", "hydra.", "hydra/")
@@ -47,43 +58,63 @@ def command(name: str, task: Task) -> Callable[[], None]:
     """The ``main`` of ``python -m avvp_pl.NAME``: Hydra with ``conf/NAME.yaml`` around ``task``."""
 
     def checked(cfg: DictConfig) -> Any:
+        hydra_cfg = HydraConfig.get()
         try:
-            _check_additions(HydraConfig.get().overrides.task)
+            _check_additions(hydra_cfg.overrides.task)
             _require_all(cfg)
             check_settings(cfg)
             return task(cfg)
-        except USER_ERRORS as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # one job of many: the others go on, and Hydra reports it
+        except Exception as error:
+            if hydra_cfg.mode == RunMode.MULTIRUN and "summary" in hydra_cfg.callbacks:
+                # raised, it would end the sweep at the next batch of jobs, or on its way between processes
+                record_failure(Path(hydra_cfg.runtime.output_dir), _explain(error, name), error)
+                return None
+            if hydra_cfg.mode == RunMode.MULTIRUN or not isinstance(error, USER_ERRORS):
+                raise
             _leave(name, error, cfg.debug)
 
     def main() -> None:
         # Hydra would print errors in its own words and exit with 1; this hands them to the lines below
         os.environ["HYDRA_FULL_ERROR"] = "1"
         arguments = sys.argv[1:]
+        debug = "debug=true" in arguments
+        passed = True
         try:
-            if {"-m", "--multirun"} & set(arguments):
-                check_sweep([argument for argument in arguments if "=" in argument and argument[0] != "-"])
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
+            check_sweep([argument for argument in arguments if "=" in argument and argument[0] != "-"])
+            try:
+                hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
+            finally:
+                passed = conclude()
         except USER_ERRORS as error:
-            _leave(name, error, "debug=true" in arguments)
+            _leave(name, error, debug)
         except KeyboardInterrupt:
             sys.exit(130)
+        except Exception as error:
+            if passed:
+                raise
+            _leave(name, error, debug, code=1)  # a launcher or sweeper gave up on what the summary names
+        if not passed:
+            sys.exit(1)
 
     return main
 
 
-def _leave(name: str, error: Exception, debug: bool) -> NoReturn:
-    """Exit with 2 and one message."""
+def _leave(name: str, error: Exception, debug: bool, code: int = 2) -> NoReturn:
+    """Exit with one message."""
     if debug:
         traceback.print_exception(error)
     print(f"avvp_pl.{name}: {_explain(error, name)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _explain(error: Exception, name: str) -> str:
     """One message for a user."""
     root = error.__cause__ or error
+    if not isinstance(error, USER_ERRORS):
+        return f"{type(error).__name__}: {error}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in PLUGINS:
+        extra = PLUGINS[error.missing_cfg_file]
+        return f'{error.missing_cfg_file} is not installed: pip install "avvp_pl[{extra}]"'
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +15,8 @@ from avvp_pl.errors import InputError
 @contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
     """A text file to write to, which takes the place of ``path`` only once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # of no other writer, whichever process, thread or machine on a shared disk it is
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="") as file:

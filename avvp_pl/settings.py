@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -148,11 +149,20 @@ def check_sweep(overrides: list[str]) -> None:
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
         limit = LIMITS.get(key) or LIMITS.get(f"{key.rpartition('.')[0]}.*")
-        if limit is not None and override.is_sweep_override() and override.is_discrete_sweep():
-            for element in override.sweep_iterator():
-                value = element.text if isinstance(element, QuotedString) else element
-                if value is not None:
-                    _check(key, value, limit)
+        if limit is None:
+            continue
+        for element in _values(override):
+            value = element.text if isinstance(element, QuotedString) else element
+            if value is not None and "${" not in str(value):  # what it refers to is checked in the job
+                _check(key, value, limit)
+
+
+def _values(override: Override) -> Iterable[Any]:
+    """All values of an override, or both ends of an interval."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return value.start, value.end
+    return override.sweep_iterator() if override.is_sweep_override() else [value]
 
 
 def unknown_key(cfg: DictConfig, key: str) -> str:

@@ -1,13 +1,19 @@
-"""After a sweep: one table of its runs, mean and standard deviation over seeds."""
+"""Sweeps: a job that fails is recorded in its folder and costs the others nothing; one table sums all up.
+
+Jobs may run in other processes and on other machines, so the files in their folders are all that is known of them.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import statistics
+import textwrap
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -16,7 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import atomic_write
 
+log = logging.getLogger(__name__)
+
 LEVELS = ("segment", "event")
+ERROR_FILE = "error.txt"
 
 
 @dataclass(frozen=True)
@@ -28,46 +37,88 @@ class Run:
     scores: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A job that left no scores: its folder's name, what set it apart, and its error (none: it was killed, or runs)."""
+
+    job: str
+    setting: str
+    error: str | None
+
+    def __str__(self) -> str:
+        return f"{self.job} ({self.setting}): {self.error or 'no scores and no error: killed, or still running'}"
+
+
 class SweepSummary(Callback):
-    """Hydra callback: ``summary.md`` in the folder of a sweep, after every job: a failing one costs no other a row."""
+    """Hydra callback: ``summary.md`` in the folder of a sweep, written anew at the end of every job.
+
+    So it is there even if the launching process is not any more. :func:`conclude` has the last word.
+    """
+
+    folder: ClassVar[Path | None] = None  # of the sweep that this process launched
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember the folder, and forget the errors of an earlier attempt in it."""
+        SweepSummary.folder = Path(config.hydra.sweep.dir).absolute()
+        for path in SweepSummary.folder.glob(f"*/{ERROR_FILE}"):
+            path.unlink()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table of the jobs so far."""
         if config.hydra.mode == RunMode.MULTIRUN:
-            folder = Path(config.hydra.sweep.dir)
-            runs, unfinished = read_runs(folder)
-            table = markdown_table(runs) if runs else ""
-            if unfinished:
-                table += f"\nWithout scores: {'; '.join(unfinished)}\n"
-            with atomic_write(folder / "summary.md") as file:
-                file.write(table)
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print the table."""
-        path = Path(config.hydra.sweep.dir) / "summary.md"
-        if path.exists():
-            print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
+            write_summary(Path(config.hydra.sweep.dir))
 
 
-def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
-    """The runs of a sweep's folder in the order of their jobs, and the jobs that left no scores."""
+def record_failure(folder: Path, message: str, error: Exception) -> None:
+    """Write ``error.txt`` into a job's folder: the message in one line, for the summary, and the traceback."""
+    line = textwrap.shorten(message, width=300, placeholder=" ...")
+    with atomic_write(folder / ERROR_FILE) as file:
+        file.write(f"{line}\n\n{''.join(traceback.format_exception(error))}")
+    log.error("failed: %s (traceback: %s)", line, folder / ERROR_FILE)
+
+
+def conclude() -> bool:
+    """Print the summary of the sweep that this process launched, if any; whether no job of it failed."""
+    folder, SweepSummary.folder = SweepSummary.folder, None
+    if folder is None or not any(folder.glob("*/.hydra")):
+        return True
+    failures = write_summary(folder)
+    path = folder / "summary.md"
+    print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
+    return not failures
+
+
+def write_summary(folder: Path) -> list[Failure]:
+    """Write ``summary.md`` of a sweep's folder: the table and the jobs without scores, which are returned."""
+    runs, failures = read_runs(folder)
+    parts = [markdown_table(runs)] if runs else []
+    if failures:
+        parts.append("Failed:\n" + "".join(f"- {failure}\n" for failure in failures))
+    with atomic_write(folder / "summary.md") as file:
+        file.write("\n".join(parts))
+    return failures
+
+
+def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
+    """The runs of a sweep's folder in the order of their jobs, and the jobs that left an error or no scores."""
     jobs = [path.parent for path in folder.glob("*/.hydra")]
     jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
     overrides = {job: _overrides(job) for job in jobs}
     common = set.intersection(*map(set, overrides.values())) if len(jobs) > 1 else set()
-    runs, unfinished = [], []
+    runs, failures = [], []
     for job in jobs:
         apart = [override for override in overrides[job] if override not in common and not override.startswith("seed=")]
         setting = ", ".join(override.removeprefix("experiment=") for override in apart) or "all"
-        if not (job / "scores.json").exists() or not (job / "config.yaml").exists():
-            unfinished.append(f"{job.name} ({setting})")
+        error = _first_line(job / ERROR_FILE)
+        if error or not (job / "scores.json").exists() or not (job / "config.yaml").exists():
+            failures.append(Failure(job.name, setting, error))
             continue
         cfg = OmegaConf.load(job / "config.yaml")
         content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
         scores = {f"{level}/{name}": value for level in LEVELS for name, value in content[level].items()}
         scores["average"] = statistics.fmean(scores.values())
         runs.append(Run(setting, cfg.seed, scores))
-    return runs, unfinished
+    return runs, failures
 
 
 def markdown_table(runs: Sequence[Run]) -> str:
@@ -84,9 +135,14 @@ def markdown_table(runs: Sequence[Run]) -> str:
 
 
 def _overrides(job: Path) -> list[str]:
-    overrides = OmegaConf.to_object(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
-    assert isinstance(overrides, list)
-    return [override.lstrip("+") for override in overrides]
+    path = job / ".hydra" / "overrides.yaml"
+    overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []
+    # a job that is just starting may have written nothing yet, which is an empty mapping
+    return [override.lstrip("+") for override in overrides] if isinstance(overrides, list) else []
+
+
+def _first_line(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else None
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -17,8 +18,11 @@ from typing import Protocol
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.cli import config_dir
+from avvp_pl.data.module import ParsingData
+from avvp_pl.data.videos import ParsingSet
 
 TINY = (
     "data.sizes.train=32",
@@ -214,13 +218,40 @@ def test_multirun_sweeps_and_sums_up(command: Command, tmp_path: Path, capsys: p
     assert summary in capsys.readouterr().out
 
 
-def test_a_failing_job_costs_the_others_nothing(command: Command, tmp_path: Path) -> None:
+def test_a_failing_job_costs_the_others_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = tmp_path / "sweep"
     arguments = ("-m", *TINY, "logger=csv", "trainer.max_epochs=1", f"hydra.sweep.dir={sweep}")
-    assert command("train", *arguments, "+experiment=mil", "resume=nowhere.ckpt,null") == 2
+    # one job a batch: what a job raised would end the sweep with its batch
+    failing = ("+experiment=mil", "resume=nowhere.ckpt,null", "hydra.sweeper.max_batch_size=1")
+    assert command("train", *arguments, *failing) == 1
     summary = (sweep / "summary.md").read_text()
     assert "| resume=null | 1 |" in summary
-    assert "Without scores: 0 (resume=nowhere.ckpt)" in summary
+    said = "resume=nowhere.ckpt: no such file; give a checkpoint, auto or null"
+    assert f"Failed:\n- 0 (resume=nowhere.ckpt): {said}\n" in summary
+    assert summary in capsys.readouterr().out
+    error = (sweep / "0" / "error.txt").read_text()
+    assert error.startswith(f"{said}\n\nTraceback")
+    assert said in (sweep / "0" / "train.log").read_text()
+    assert not (sweep / "1" / "error.txt").exists()
+
+
+def test_any_error_is_of_its_job_alone_but_a_request_to_stop_is_of_all(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnpicklableError(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__("out of memory")
+
+    def build(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
+        raise {0: UnpicklableError(1, 2), 1: KeyboardInterrupt()}[cfg.seed]
+
+    monkeypatch.setattr("avvp_pl.assemble.build_data", build)
+    arguments = ("-m", *TINY, "logger=csv", f"hydra.sweep.dir={tmp_path}", "seed=0,1,2", "threads=1")
+    assert command("train", *arguments) == 130
+    assert "- 0 (all): UnpicklableError: out of memory\n" in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "2").exists()
 
 
 def test_prototypes_that_are_not_there_are_not_used(
@@ -231,13 +262,77 @@ def test_prototypes_that_are_not_there_are_not_used(
     assert "has no prototypes" in capfd.readouterr().err
 
 
-def test_sweep_with_joblib(command: Command, tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
+
+
+def sweep_elsewhere(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A sweep with its launcher's processes, as from a shell."""
+    command = [sys.executable, "-m", "avvp_pl.train", "-m", *TINY, "logger=csv", "trainer.max_epochs=1", *arguments]
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_sweep_in_other_processes(tmp_path: Path, launcher: str) -> None:
+    pytest.importorskip(LAUNCHERS[launcher], reason=f"the launcher {launcher} is an extra")
     sweep = tmp_path / "sweep"
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "threads=1")
-    arguments = ("-m", *TINY, "logger=csv", "trainer.max_epochs=1", f"hydra.sweep.dir={sweep}", *launcher)
-    assert command("train", *arguments, "+experiment=mil,ppl_soft") == 0
-    assert len(list(sweep.glob("*/scores.json"))) == 2
+    arguments = ("+experiment=ppl_soft", "resume=null,nowhere.ckpt", f"hydra.sweep.dir={sweep}")
+    process = sweep_elsewhere(tmp_path, *arguments, f"+launcher={launcher}")
+    assert process.returncode == 1, process.stderr
+    summary = (sweep / "summary.md").read_text()
+    assert process.stdout.endswith(f"\n{summary}\n{sweep / 'summary.md'}\n")
+    assert "| resume=null | 1 |" in summary
+    assert "- 1 (resume=nowhere.ckpt): resume=nowhere.ckpt: no such file" in summary
+    assert OmegaConf.load(sweep / "0" / "config.yaml").threads == 1
+    assert "Traceback" in (sweep / "1" / "error.txt").read_text()
+
+
+def test_search_with_optuna(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the sweeper optuna is an extra")
+    sweep = tmp_path / "sweep"
+    search = ("+experiment=ppl_soft", "+sweep=optuna", "hydra.sweeper.n_trials=5", "method.tau=0.1")
+    process = sweep_elsewhere(tmp_path, *search, f"hydra.sweep.dir={sweep}", "resume=null,nowhere.ckpt")
+    assert process.returncode == 1, process.stderr
+    scores = [float(rows(path)[0]["val/segment/type_av"]) for path in sweep.glob("*/metrics.csv")]
+    failed = len(list(sweep.glob("*/error.txt")))
+    assert failed > 0  # the seeded sampler tries both values of resume
+    assert len(scores) == 5 - failed > 0
+    found = OmegaConf.load(sweep / "optimization_results.yaml")
+    assert found.best_params.resume == "null"
+    assert found.best_value == pytest.approx(max(scores))
+    assert process.stdout.count("resume=nowhere.ckpt: no such file", process.stdout.index("Failed:")) == failed
+
+
+def test_slurm_is_asked_for_what_is_set(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("submitit", reason="the launcher submitit_slurm is an extra")
+    settings = ("partition=gpu", "account=me", "timeout_min=90", "mem_gb=32", "gpus_per_node=2", "tasks_per_node=2")
+    arguments = ("+launcher=submitit_slurm", *(f"hydra.launcher.{setting}" for setting in settings))
+    assert command("train", "--cfg", "hydra", *arguments) == 0
+    asked = OmegaConf.create(capsys.readouterr().out).hydra.launcher
+    assert asked._target_.endswith("SlurmLauncher")
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        assert str(asked[key]) == value
+
+
+@pytest.mark.parametrize(
+    ("module", "argument", "extra"),
+    [
+        ("joblib", "+launcher=joblib", "sweep"),
+        ("submitit", "+launcher=submitit_local", "slurm"),
+        ("submitit", "hydra/launcher=submitit_slurm", "slurm"),
+        ("ray", "+launcher=ray", "ray"),
+        ("optuna", "+sweep=optuna", "optuna"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
+    command: Command, capfd: pytest.CaptureFixture[str], module: str, argument: str, extra: str
+) -> None:
+    if importlib.util.find_spec(module):
+        pytest.skip(f"{module} is installed")
+    assert command("train", "-m", "+experiment=ppl_soft", "seed=0,1", argument) == 2
+    assert f'is not installed: pip install "avvp_pl[{extra}]"' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -257,6 +352,8 @@ def test_sweep_with_joblib(command: Command, tmp_path: Path) -> None:
         (["+experiment=ppl_soft", "method.tau=0"], "it must be a number above 0"),
         (["+experiment=ppl_soft", "method.tau=nan"], "it must be a number above 0"),
         (["-m", "+experiment=ppl_soft", "method.gamma=0.5,2"], "method.gamma=2: it must be"),
+        (["-m", "+experiment=ppl_soft", "method.gamma=2", "seed=0,1"], "method.gamma=2: it must be"),
+        (["+sweep=methods", "data.noise=0.5,-1"], "data.noise=-1: it must be"),
         (["network.cross_attention=off"], "network.cross_attention=off: it must be true or false"),
         (["+experiment=ppl_soft", "method.labels=sft"], "it must be one of soft, hard"),
     ],

@@ -131,6 +131,13 @@ def test_every_limit_is_that_of_a_setting_that_exists(key: str) -> None:
         "+experiment=ppl_soft,npl_soft",
         "seed=0,1,2",
         "data.root=/some/where,/else/where",
+        "method.gamma=interval(0.2,1)",
+        "method.tau=tag(log,interval(0.01,1))",
+        "method.gamma=0.5",
+        "method.gamma=${method.beta}",
+        "method.labels=hard",
+        "method.max_segments_per_event=null",
+        "~method.gamma",
     ],
 )
 def test_sweeps_within_limits(override: str) -> None:
@@ -152,6 +159,11 @@ def test_sweeps_within_limits(override: str) -> None:
         ("method.tau=0.1,O.2", "method.tau=O.2:"),
         ("method.labels=soft,herd", "method.labels=herd: it must be one of soft, hard"),
         ("+method.k=1,0", "method.k=0:"),
+        ("method.gamma=interval(0,1)", "method.gamma=0.0: it must be a number in (0, 1]"),
+        ("method.gamma=interval(0.2,1.5)", "method.gamma=1.5:"),
+        ("method.tau=tag(log,interval(0,1))", "method.tau=0.0:"),
+        ("method.k=interval(1,5)", "method.k=1.0: it must be a whole number"),
+        ("method.gamma=1.5", "method.gamma=1.5:"),
     ],
 )
 def test_sweeps_beyond_limits(override: str, said: str) -> None:
