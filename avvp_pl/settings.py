@@ -105,6 +105,7 @@ LIMITS: dict[str, Limit] = {
     "network.num_heads": COUNT,
     "network.num_layers": COUNT,
     "network.dropout": Number(0, 1, high_open=True),
+    "data.dtype": Choice(("float32", "float16", "bfloat16")),
     "data.segments": COUNT,
     "data.segment_seconds": POSITIVE,
     "data.batch_size": COUNT,

@@ -385,7 +385,7 @@ def test_wandb_runs_offline_with_panels(command: Command, tmp_path: Path) -> Non
     assert len(content["data"]) == 25
 
 
-def test_prepare_accepts_a_good_folder_and_lists_every_problem(
+def test_prepare_packs_a_good_folder_and_lists_every_problem(
     command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "llp"
@@ -400,7 +400,20 @@ def test_prepare_accepts_a_good_folder_and_lists_every_problem(
         for video in videos:
             np.save(root / "feats" / stream / f"{video[:11]}.npy", np.ones(shape, dtype=np.float32))
     assert command("prepare", f"data.root={root}") == 0
-    assert "everything is in order" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "everything is in order: 3 videos, dimensions {'vggish': 4, 'res152': 6, 'r2plus1d_18': 5}" in printed
+    assert f"packed: {root / 'packed'}, 0.0 MB of float32; data=llp uses it" in printed
+    assert command("prepare", f"data.root={root}", "data.packed=null") == 2
+    assert "give a folder to pack into" in capfd.readouterr().err
+
+    weights: list[dict[str, torch.Tensor]] = []
+    for packed in (str(root / "packed"), "null"):
+        run = tmp_path / f"run{len(weights)}"
+        data = ("data=llp", f"data.root={root}", f"data.packed={packed}", *TINY[3:], "trainer.max_epochs=1")
+        assert command("train", "+experiment=mil", *data, "logger=csv", f"hydra.run.dir={run}") == 0
+        assert ("the packed features are used" in (run / "train.log").read_text()) == (packed != "null")
+        weights.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
     (root / "feats" / "vggish" / f"{videos[0][:11]}.npy").unlink()
     np.save(root / "feats" / "res152" / f"{videos[1][:11]}.npy", np.full((80, 6), np.nan))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
-import tokenize
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,6 +24,8 @@ from avvp_pl.data.annotations import (
     read_weak_labels,
     stack_timelines,
 )
+from avvp_pl.data.features import DTYPES, decode, in_parallel, read_bytes
+from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 
@@ -37,9 +38,6 @@ LLP_EVENTS = (
 
 TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 
-# What numpy raises for the many ways in which a file can be damaged, its header most of all
-DAMAGE = (OSError, ValueError, TypeError, SyntaxError, MemoryError, OverflowError, tokenize.TokenError)
-
 log = logging.getLogger(__name__)
 
 
@@ -50,28 +48,31 @@ def load_llp(
     segment_seconds: float = 1.0,
     splits: Collection[str] = ("train", "val", "test"),
     truth_required: bool = True,
+    packed: str | Path | None = None,
+    dtype: str = "float32",
 ) -> ParsingSet:
-    """Read annotations and features of the wanted ``splits`` into memory.
+    """Read annotations and features of the wanted ``splits``.
 
     ``modalities`` maps each modality to its streams. A stream with n * ``segments`` rows a video is averaged
-    over each n rows. The training truth is read where ``data/AVVP_train_hidden_MODALITY.csv`` exist; that of the
-    other splits must exist unless ``truth_required`` is false. Oddities of the tables are logged once. Raises
-    :class:`InputError` on anything missing or broken.
+    over each n rows. Features come from the packed store in the folder ``packed`` where there is one, else they are
+    read from their files into memory; they are held as ``dtype`` (float32, float16 or bfloat16). The training truth
+    is read where ``data/AVVP_train_hidden_MODALITY.csv`` exist; that of the other splits must exist unless
+    ``truth_required`` is false. Oddities of the tables are logged once. Raises :class:`InputError` on anything
+    missing or broken.
     """
-    folder = LLPFolder(Path(root), modalities, segments, segment_seconds)
+    store = None if packed is None else Path(packed)
+    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype)
     oddities = Oddities()
     listed = {split: folder.weak_labels(split, oddities) for split in splits}
     folder.check_keys(listed)
-    dims: dict[str, int] = {}
     truth = folder.evaluation_truth(listed, truth_required, oddities)
+    features = folder.features(listed)
     videos = {}
     for split, labels in listed.items():
         known = folder.hidden_truth(oddities) if split == "train" else truth
-        videos[split] = folder.load(labels, known, dims)
+        videos[split] = folder.videos(labels, known, features[split])
     oddities.report(log)
-    sizes = ", ".join(f"{len(split)} {name}" for name, split in videos.items())
-    log.info("%s: %s videos, %d events, streams %s", folder.root, sizes, len(folder.events), dims)
-    return ParsingSet(
+    parsing = ParsingSet(
         events=folder.events,
         modalities={name: tuple(streams) for name, streams in modalities.items()},
         train=videos.get("train"),
@@ -79,16 +80,25 @@ def load_llp(
         test=videos.get("test"),
         segment_seconds=segment_seconds,
     )
+    log.info("%s: %s, streams %s", folder.root, folder.describe(listed), parsing.stream_dims)
+    return parsing
 
 
 class LLPFolder:
     """Where things are in such a folder, and how each is read and checked."""
 
     def __init__(
-        self, root: Path, modalities: Mapping[str, Sequence[str]], segments: int, segment_seconds: float
+        self,
+        root: Path,
+        modalities: Mapping[str, Sequence[str]],
+        segments: int,
+        segment_seconds: float,
+        packed: Path | None,
+        dtype: str,
     ) -> None:
         self.root, self.modalities = root, modalities
-        self.segments, self.segment_seconds = segments, segment_seconds
+        self.segments, self.segment_seconds, self.dtype = segments, segment_seconds, dtype
+        self.store = None if packed is None else PackedStore(packed, self.feature_path, segments, dtype)
         if not (root / "data").is_dir():
             raise InputError(f"{root.absolute()}: no LLP folder (it has no data/ in it); set data.root")
         classes = root / "data" / "classes.txt"
@@ -96,8 +106,8 @@ class LLPFolder:
 
     @property
     def streams(self) -> list[str]:
-        """All streams, of whichever modality."""
-        return [stream for streams in self.modalities.values() for stream in streams]
+        """All streams, of whichever modality, each once."""
+        return list(dict.fromkeys(stream for streams in self.modalities.values() for stream in streams))
 
     def weak_labels(self, split: str, oddities: Oddities) -> dict[str, list[int]]:
         """Event numbers of every video of a split."""
@@ -155,10 +165,10 @@ class LLPFolder:
             for modality in self.modalities
         }
 
-    def load(
-        self, labels: Mapping[str, list[int]], truth: Mapping[str, Timelines] | None, dims: dict[str, int]
+    def videos(
+        self, labels: Mapping[str, list[int]], truth: Mapping[str, Timelines] | None, features_in: dict[str, Tensor]
     ) -> VideoSet:
-        """The videos of one split; ``dims`` collects each stream's dimension, which must not change."""
+        """The videos of one split."""
         names = tuple(labels)
         weak_labels = torch.zeros(len(names), len(self.events))
         for row, numbers in enumerate(labels.values()):
@@ -168,54 +178,84 @@ class LLPFolder:
             dense = torch.from_numpy(stack_timelines(names, truth, self.segments, len(self.events)))
         return VideoSet(
             names=names,
-            features_in={stream: self._stream(stream, names, dims) for stream in self.streams},
+            features_in=features_in,
             mask=torch.ones(len(names), self.segments, dtype=torch.bool),
             weak_labels=weak_labels,
             truth=dense,
         )
 
-    def _stream(self, stream: str, names: Sequence[str], dims: dict[str, int]) -> Tensor:
-        """One stream of all videos, [N, T, D], read into one array."""
-        if stream not in dims:
-            dims[stream] = self.read_feature(stream, names[0]).shape[1]
-        dim = dims[stream]
-        features = np.empty((len(names), self.segments, dim), dtype=np.float32)
+    def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[str, Tensor]]:
+        """All streams of the videos of every listed split, [N, T, D]: from the packed store, or read from the files."""
+        wanted = {split: tuple(labels) for split, labels in listed.items()}
+        if self.store is not None:
+            packed = self.store.open(wanted, self.streams, lambda: self._all_names(listed))
+            if packed is not None:
+                return packed
+        names = [name for split in wanted.values() for name in split]
+        sizes = [len(split) for split in wanted.values()]
+        streams = {stream: torch.split(self._stream(stream, names), sizes) for stream in self.streams}
+        return {split: {stream: parts[i] for stream, parts in streams.items()} for i, split in enumerate(wanted)}
 
-        # not in threads: parsing .npy headers in several at once fails at times (SystemError, CPython 3.11's ast)
-        for row, name in enumerate(names):
-            features[row] = self.read_feature(stream, name, dim)
-        return torch.from_numpy(features)
+    def pack(self) -> Index:
+        """Check the tables and every feature file, and pack them. All that is wrong is raised as one InputError."""
+        assert self.store is not None
+        problems: list[str] = []
+        oddities = Oddities()
+
+        @contextmanager
+        def noting_problems() -> Iterator[None]:
+            try:
+                yield
+            except InputError as error:
+                problems.append(str(error))
+
+        listed: dict[str, dict[str, list[int]]] = {}
+        for split in TABLES:
+            with noting_problems():
+                listed[split] = self.weak_labels(split, oddities)
+        with noting_problems():
+            self.check_keys(listed)
+        with noting_problems():
+            self.evaluation_truth(listed, True, oddities)
+        with noting_problems():
+            self.hidden_truth(oddities)
+        oddities.report(log)
+        log.info("%s: %s", self.root, self.describe(listed))
+        owners: dict[str, str] = {}
+        for name in (name for labels in listed.values() for name in labels):
+            with suppress(InputError):  # noted above
+                owners.setdefault(feature_key(name), name)
+        return self.store.pack(tuple(owners.values()), self.streams, problems)
+
+    def describe(self, listed: Mapping[str, Sized]) -> str:
+        """How many videos and events there are, in words."""
+        sizes = ", ".join(f"{len(names)} {split}" for split, names in listed.items())
+        return f"{sizes} videos, {len(self.events)} events"
+
+    def _all_names(self, listed: Mapping[str, Mapping[str, list[int]]]) -> tuple[str, ...]:
+        """The videos of all tables, in their order: the rows of the packed store."""
+        tables = {split: listed.get(split) or self.weak_labels(split, Oddities()) for split in TABLES}
+        self.check_keys(tables)
+        return tuple(name for labels in tables.values() for name in labels)
+
+    def _stream(self, stream: str, names: Sequence[str]) -> Tensor:
+        """One stream of all videos, [N, T, D], read into one array."""
+        dim = self._read(stream, names[0], None).shape[1]
+        features = torch.empty(len(names), self.segments, dim, dtype=DTYPES[self.dtype])
+
+        def read(row: int) -> None:
+            features[row] = self._read(stream, names[row], dim)
+
+        in_parallel(read, range(len(names)), stream)
+        return features
+
+    def _read(self, stream: str, name: str, dim: int | None) -> Tensor:
+        path = self.feature_path(stream, name)
+        return decode(path, read_bytes(path, name)[1], self.segments, self.dtype, dim)
 
     def feature_path(self, stream: str, name: str) -> Path:
         """Where a video's stream is."""
         return self.root / "feats" / stream / f"{feature_key(name)}.npy"
-
-    def read_feature(self, stream: str, name: str, dim: int | None = None) -> npt.NDArray[np.float32]:
-        """One video's stream, [T, D], checked (also against ``dim``) and averaged over the rows of each segment.
-
-        The average comes before the network's first layer, which is linear, so the two commute, and it is
-        that many times cheaper.
-        """
-        path = self.feature_path(stream, name)
-        try:
-            with path.open("rb") as file:
-                rows = np.lib.format.read_array(file, allow_pickle=False)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row") from None
-        except DAMAGE as error:
-            raise InputError(f"{path}: not a whole .npy file of numbers ({error}); extract it again") from None
-        if rows.dtype.kind != "f":
-            raise InputError(f"{path}: holds {rows.dtype}; floating-point rows are needed")
-        if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[0] % self.segments or rows.shape[1] == 0:
-            raise InputError(
-                f"{path}: has shape {list(rows.shape)}; needed is [n x {self.segments} rows, dimension], n >= 1"
-            )
-        if dim is not None and rows.shape[1] != dim:
-            raise InputError(f"{path}: {rows.shape[1]} columns; other files of this stream have {dim}")
-        pooled: npt.NDArray[np.float32] = rows.reshape(self.segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
-        if not np.isfinite(pooled).all():
-            raise InputError(f"{path}: holds NaN or infinite values; extract it again")
-        return pooled
 
 
 def vocabulary(

@@ -1,4 +1,4 @@
-"""Videos held in memory, and the order in which they are visited."""
+"""Videos in memory, or mapped into it, and the order in which they are visited."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from avvp_pl.types import Batch
 class VideoSet(Dataset[Batch]):
     """N videos of one split. Indexing with N' row numbers gathers a batch of them in one go.
 
-    ``truth`` is None where the second-by-second annotation is not known.
+    Features may be held as float16 or bfloat16; those of a batch are float32. ``truth`` is None where the
+    second-by-second annotation is not known.
     """
 
     names: tuple[str, ...]
@@ -32,7 +33,7 @@ class VideoSet(Dataset[Batch]):
     def __getitem__(self, rows: Int[Tensor, " B"]) -> Batch:
         rows = rows.to(self.mask.device)
         return Batch(
-            features_in={name: stream[rows] for name, stream in self.features_in.items()},
+            features_in={name: stream[rows].float() for name, stream in self.features_in.items()},
             mask=self.mask[rows],
             weak_labels=self.weak_labels[rows],
             index=rows,

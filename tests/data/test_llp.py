@@ -351,6 +351,10 @@ def folder_instead(path: Path) -> None:
     path.mkdir()
 
 
+def deep_header() -> bytes:
+    return b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"-" * 8999 + b"\n"
+
+
 WHOLE = "not a whole .npy file"
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (Path.unlink, "no such file, but '.*' is listed"),
@@ -363,6 +367,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "header unclosed": (replaced(b"}", b" "), ""),
     "header of another type": (replaced(b" 'fortran_order'", b"b'fortran_order'"), ""),
     "header too large": (replaced(b"(10, 5), }          ", b"(9000000000000, 5),}"), ""),
+    "header of nothing": (replaced(b"'<f4'", b"()   "), WHOLE),
+    "header too deep": (lambda path: path.write_bytes(deep_header()), WHOLE),
+    "rows negative": (replaced(b"(10, 5)", b"(-10,5)"), r"shape \[-10, 5\]"),
+    "version 9": (replaced(b"NUMPY\x01", b"NUMPY\x09"), WHOLE),
     "npz": (npz, ""),
     "npz cut": (truncated(60, npz), ""),
     "1-D": (holding(np.ones(10)), r"shape \[10\]"),

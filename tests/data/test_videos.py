@@ -122,6 +122,14 @@ def test_indexing_gathers_rows(videos: VideoSet, rows: list[int]) -> None:
     assert torch.equal(batch.truth, gathered(videos.truth))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_batch_is_float32_whatever_is_held(videos: VideoSet, dtype: torch.dtype) -> None:
+    held = replace(videos, features_in={name: stream.to(dtype) for name, stream in videos.features_in.items()})
+    for name, stream in held[torch.tensor([3, 1])].features_in.items():
+        assert stream.dtype == torch.float32
+        assert torch.equal(stream, held.features_in[name][[3, 1]].float())
+
+
 def test_unknown_truth_stays_unknown(videos: VideoSet) -> None:
     assert replace(videos, truth=None)[torch.tensor([1])].truth is None
     assert replace(videos, truth=None).to(torch.device("cpu")).truth is None
