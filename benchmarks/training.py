@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch
 
 from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
-from benchmarks.measure import Pair, Row, Scale, seconds, threads
+from benchmarks.measure import THREADS, Pair, Row, Scale, seconds, threads
 from benchmarks.plain import PlainHAN, train_epoch, write_npy
 from benchmarks.workload import configured, folder, plain_loader
 
@@ -52,7 +52,7 @@ class PlainBetween(pl.Callback):
 
 def measure(scale: Scale) -> Iterator[Row]:
     """Epochs of ``han`` and ``ppl_soft``, with all of torch's threads and with one."""
-    for number in dict.fromkeys((torch.get_num_threads(), 1)):
+    for number in dict.fromkeys((THREADS, 1)):
         for experiment, required in REQUIRED.items():
             with folder() as files, threads(number):
                 epochs = f"trainer.max_epochs={scale.repeats + WARM_UP}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
@@ -44,14 +45,6 @@ class ParsingScores(NamedTuple):
         """``{"segment/audio": ..., "event/event_av": ..., "average": ...}``: the names used in logs."""
         flat = {f"{level}/{name}": score for level in LEVELS for name, score in getattr(self, level).items()}
         return {**flat, "average": self.average}
-
-
-class _Counts(NamedTuple):
-    """TP, FP and FN, each [N, tracks, C]."""
-
-    tp: Int[Tensor, "N K C"]
-    fp: Int[Tensor, "N K C"]
-    fn: Int[Tensor, "N K C"]
 
 
 def score_timelines(
@@ -122,12 +115,20 @@ class AVVPMetric(Metric):
         if mask is not None:
             prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
         self.listed += len(prediction)
-        self.with_predictions += prediction.flatten(1).any(1).sum()
-        predicted, true = _tracks(prediction), _tracks(truth)
-        for level, count in enumerate((_segment_counts, _event_counts)):
-            counts = count(predicted, true)
-            self.f1_sum[level] += _video_f1(counts, len(self.modalities)).sum(0)
-            self.event_counts[level] += torch.stack(counts).sum(1)
+        # amax of bytes is any, several times faster
+        self.with_predictions += prediction.flatten(1).byte().amax(1).sum()
+        # a video has few of the events: only lines with any prediction or truth are looked at
+        active = (prediction | truth).flatten(1, 2).byte().amax(1)  # [N, C]
+        videos, events = active.nonzero(as_tuple=True)  # [A]
+        predicted, true = (_tracks(whole.permute(2, 0, 3, 1)[:, videos, events]) for whole in (prediction, truth))
+        counts = torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)])  # [levels, 3, K, A]
+        self.event_counts.index_add_(3, events, counts)
+        f1, defined = _f1(counts, len(self.modalities))  # [levels, K + 1, A]
+        # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
+        by_event = f1.new_zeros(*f1.shape[:2], *active.shape)  # [levels, K + 1, N, C]
+        by_event[:, :, videos, events] = f1
+        number = defined.new_zeros(*f1.shape[:2], len(active), dtype=torch.long).index_add_(2, videos, defined.long())
+        self.f1_sum += torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0).sum(2)
 
     def compute(self) -> ParsingScores:
         """Mean over the videos seen so far; 0 where none was."""
@@ -144,55 +145,60 @@ class AVVPMetric(Metric):
         return ParsingScores(levels[0], levels[1], per_event, listed, int(self.with_predictions))
 
 
-def _tracks(timeline: Bool[Tensor, "N T M C"]) -> Bool[Tensor, "N T K C"]:
+def _tracks(lines: Bool[Tensor, "M A T"]) -> Bool[Tensor, "K A T"]:
     """The modalities, followed by their conjunction where there are several."""
-    if timeline.shape[2] == 1:
-        return timeline
-    return torch.cat([timeline, timeline.all(dim=2, keepdim=True)], dim=2)
+    return lines if len(lines) == 1 else torch.cat([lines, lines.all(dim=0, keepdim=True)])
 
 
-def _segment_counts(predicted: Bool[Tensor, "N T K C"], true: Bool[Tensor, "N T K C"]) -> _Counts:
-    tp = (predicted & true).sum(1)
-    return _Counts(tp, predicted.sum(1) - tp, true.sum(1) - tp)
+def _segment_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+    """TP, FP and FN of each line, in segments."""
+    tp = (predicted & true).sum(2)
+    return torch.stack([tp, predicted.sum(2) - tp, true.sum(2) - tp])
 
 
-def _event_counts(predicted: Bool[Tensor, "N T K C"], true: Bool[Tensor, "N T K C"]) -> _Counts:
-    """Match maximal runs by intersection over union >= 0.5, without a loop over videos or runs.
+def _event_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+    """The same, in maximal runs: matched by intersection over union >= 0.5, without a loop over lines or runs.
 
     Two runs meet in one interval at most, and every maximal run of the conjunction is one such meeting. With
     its length I and the lengths P and G of the two runs around it, I / (P + G - I) >= 0.5 is 3I >= P + G. No
     run can match two others: it would have to cover half of both and the gap between them.
     """
-    meeting = predicted & true
-    starts, inside = _run_starts(meeting), _run_lengths(meeting)
-    tp = (starts & (3 * inside >= _run_lengths(predicted) + _run_lengths(true))).sum(1)
-    return _Counts(tp, _run_starts(predicted).sum(1) - tp, _run_starts(true).sum(1) - tp)
+    of_prediction, of_truth, meetings = (_runs(lines) for lines in (predicted, true, predicted & true))
+    around = sum(_lengths_around(meetings, runs) for runs in (of_prediction, of_truth))
+    matches = meetings[3 * (meetings[:, 1] - meetings[:, 0]) >= around]
+    tp, positives, actual = (_per_line(runs, predicted) for runs in (matches, of_prediction, of_truth))
+    return torch.stack([tp, positives - tp, actual - tp])
 
 
-def _run_starts(timeline: Bool[Tensor, "N T K C"]) -> Bool[Tensor, "N T K C"]:
-    before = torch.cat([torch.zeros_like(timeline[:, :1]), timeline[:, :-1]], dim=1)
-    return timeline & ~before
+def _runs(lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "R 2"]:
+    """Start and end (exclusive) of every maximal run, in positions of all lines in a row, each ended by a gap."""
+    joined = F.pad(F.pad(lines, (0, 1)).flatten(), (1, 0))
+    return (joined[1:] ^ joined[:-1]).nonzero().reshape(-1, 2)
 
 
-def _run_lengths(timeline: Bool[Tensor, "N T K C"]) -> Int[Tensor, "N T K C"]:
-    """Length of the run around every active segment (meaningless elsewhere)."""
-    return _run_so_far(timeline) + _run_so_far(timeline.flip(1)).flip(1) - 1
+def _lengths_around(inner: Int[Tensor, "I 2"], outer: Int[Tensor, "R 2"]) -> Int[Tensor, " I"]:
+    """The length of the outer run that holds each inner one."""
+    starts, ends = outer.T.contiguous()
+    holding = torch.searchsorted(starts, inner[:, 0].contiguous(), right=True) - 1
+    length: Tensor = (ends - starts)[holding]
+    return length
 
 
-def _run_so_far(timeline: Bool[Tensor, "N T K C"]) -> Int[Tensor, "N T K C"]:
-    """How many segments the current run has lasted, itself included; 0 outside runs."""
-    steps = torch.arange(1, timeline.shape[1] + 1, device=timeline.device)[None, :, None, None]
-    last_gap = torch.where(timeline, 0, steps).cummax(1).values
-    return steps - last_gap
+def _per_line(runs: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "K A"]:
+    """How many of the runs each line has."""
+    tracks, count, segments = lines.shape
+    found: Tensor = (runs[:, 0] // (segments + 1)).bincount(minlength=tracks * count)
+    return found.reshape(tracks, count)
 
 
-def _video_f1(counts: _Counts, modalities: int) -> Float[Tensor, "N K1"]:
-    """F1 of each video: one column a track, then event_av, which pools the counts of the modalities."""
-    tp, fp, fn = (torch.cat([c, c[:, :modalities].sum(1, keepdim=True)], dim=1).double() for c in counts)
-    size = 2 * tp + fp + fn  # [N, K + 1, C]
-    f1 = torch.where(size > 0, 2 * tp / size.clamp(min=1), 0).sum(-1)
-    events = (size > 0).sum(-1)
-    return torch.where(events > 0, f1 / events.clamp(min=1), 1.0)
+def _f1(
+    counts: Int[Tensor, "levels 3 K A"], modalities: int
+) -> tuple[Float[Tensor, "levels K1 A"], Bool[Tensor, "levels K1 A"]]:
+    """F1 and whether it is defined: one row a track, then event_av, which pools the counts of the modalities."""
+    pooled = counts[:, :, :modalities].sum(2, keepdim=True)
+    tp, fp, fn = torch.cat([counts, pooled], dim=2).double().unbind(1)
+    size = 2 * tp + fp + fn
+    return 2 * tp / size.clamp(min=1), size > 0
 
 
 def _event_f1(counts: Int[Tensor, "3 K C"]) -> list[list[float | None]]:
