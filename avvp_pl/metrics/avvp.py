@@ -8,6 +8,7 @@ where their intersection over union is at least 0.5 (event level).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,6 +48,19 @@ class ParsingScores(NamedTuple):
         return {**flat, "average": self.average}
 
 
+class _Sums(NamedTuple):
+    """What scores are made of: all that is kept of any number of videos, each of it a sum over them.
+
+    ``f1`` has a row of float64 a level, the last column for event_av (thousands of videos in float32 already cost the
+    fourth decimal); ``counts`` are TP, FP and FN.
+    """
+
+    f1: Float[Tensor, "levels K1"]
+    counts: Int[Tensor, "levels 3 K C"]
+    listed: Int[Tensor, ""]
+    with_predictions: Int[Tensor, ""]
+
+
 def score_timelines(
     prediction: Bool[Tensor, "N T M C"],
     truth: Bool[Tensor, "N T M C"],
@@ -66,10 +80,7 @@ def score_timelines(
     >>> scores.segment["audio"], scores.event["audio"], scores.segment["visual"]
     (80.0, 100.0, 100.0)
     """
-    metric = AVVPMetric(modalities, prediction.shape[-1]).to(prediction.device)
-    metric.update(prediction, truth, mask)
-    scores: ParsingScores = metric.compute()
-    return scores
+    return _scores(_sums(prediction, truth, mask, len(modalities), prediction.shape[-1]), modalities)
 
 
 class AVVPMetric(Metric):
@@ -82,19 +93,18 @@ class AVVPMetric(Metric):
     full_state_update = False
     higher_is_better = True
 
-    f1_sum: Tensor  # [levels, tracks + 1], the last for event_av
-    event_counts: Tensor  # [levels, 3, tracks, C]
+    f1: Tensor
+    counts: Tensor
     listed: Tensor
     with_predictions: Tensor
 
     def __init__(self, modalities: Sequence[str], num_events: int) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.tracks = (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
-        tracks = len(self.tracks)
-        # F1 is summed in float64: thousands of videos in float32 already cost the fourth decimal
-        self.add_state("f1_sum", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("event_counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
+        self.num_events = num_events
+        tracks = len(_track_names(modalities))
+        self.add_state("f1", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
         self.add_state("listed", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("with_predictions", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -105,49 +115,75 @@ class AVVPMetric(Metric):
         mask: Bool[Tensor, "N T"] | None = None,
     ) -> None:
         """Add videos; ValueError, and nothing added, where the shapes do not fit."""
-        axes = (len(self.modalities), self.event_counts.shape[-1])
-        fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
-        if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
-            raise ValueError(
-                f"prediction {list(prediction.shape)} and truth {list(truth.shape)} must be [N, T, M, C] with M, C = "
-                f"{axes}, and the mask {None if mask is None else list(mask.shape)} must be [N, T] or None"
-            )
-        if mask is not None:
-            prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
-        self.listed += len(prediction)
-        # amax of bytes is any, several times faster
-        self.with_predictions += prediction.flatten(1).byte().amax(1).sum()
-        # a video has few of the events: only lines with any prediction or truth are looked at
-        active = (prediction | truth).flatten(1, 2).byte().amax(1)  # [N, C]
-        videos, events = active.nonzero(as_tuple=True)  # [A]
-        predicted, true = (_tracks(whole.permute(2, 0, 3, 1)[:, videos, events]) for whole in (prediction, truth))
-        counts = torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)])  # [levels, 3, K, A]
-        self.event_counts.index_add_(3, events, counts)
-        f1, defined = _f1(counts, len(self.modalities))  # [levels, K + 1, A]
-        # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
-        by_event = f1.new_zeros(*f1.shape[:2], *active.shape)  # [levels, K + 1, N, C]
-        by_event[:, :, videos, events] = f1
-        number = defined.new_zeros(*f1.shape[:2], len(active), dtype=torch.long).index_add_(2, videos, defined.long())
-        self.f1_sum += torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0).sum(2)
+        sums = _sums(prediction, truth, mask, len(self.modalities), self.num_events)
+        self.f1 += sums.f1
+        self.counts += sums.counts
+        self.listed += sums.listed
+        self.with_predictions += sums.with_predictions
 
     def compute(self) -> ParsingScores:
         """Mean over the videos seen so far; 0 where none was."""
-        listed = int(self.listed)
-        means = (100 * self.f1_sum / max(listed, 1)).tolist()
-        levels = []
-        for *tracks, event_av in means:
-            scores = dict(zip(self.tracks, tracks, strict=True))
-            levels.append({**scores, "type_av": sum(tracks) / len(tracks), "event_av": event_av})
-        per_event = {
-            level: dict(zip(self.tracks, _event_f1(counts), strict=True))
-            for level, counts in zip(LEVELS, self.event_counts, strict=True)
-        }
-        return ParsingScores(levels[0], levels[1], per_event, listed, int(self.with_predictions))
+        return _scores(_Sums(self.f1, self.counts, self.listed, self.with_predictions), self.modalities)
 
 
-def _tracks(lines: Bool[Tensor, "M A T"]) -> Bool[Tensor, "K A T"]:
-    """The modalities, followed by their conjunction where there are several."""
-    return lines if len(lines) == 1 else torch.cat([lines, lines.all(dim=0, keepdim=True)])
+def _track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+    return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
+
+
+def _sums(
+    prediction: Bool[Tensor, "N T M C"],
+    truth: Bool[Tensor, "N T M C"],
+    mask: Bool[Tensor, "N T"] | None,
+    modalities: int,
+    num_events: int,
+) -> _Sums:
+    """What is known of these videos; ValueError where the shapes do not fit."""
+    axes = (modalities, num_events)
+    fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
+    if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
+        raise ValueError(
+            f"prediction {list(prediction.shape)} and truth {list(truth.shape)} must be [N, T, M, C] with M, C = "
+            f"{axes}, and the mask {None if mask is None else list(mask.shape)} must be [N, T] or None"
+        )
+    if mask is not None:
+        prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
+    # a video has few of the events: only those with any prediction or truth are looked at
+    active = (prediction | truth).sum((1, 2))  # [N, C]
+    videos, events = active.nonzero(as_tuple=True)  # [A]
+    predicted, true = (_lines(timeline, videos, events) for timeline in (prediction, truth))
+    counts = torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)])  # [levels, 3, K, A]
+    f1, defined = _f1(_with_event_av(counts, modalities))  # [levels, K + 1, A]
+    # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
+    by_event = f1.new_zeros(*f1.shape[:2], *active.shape)  # [levels, K + 1, N, C]
+    by_event[:, :, videos, events] = f1
+    number = counts.new_zeros(*f1.shape[:2], len(active)).index_add_(2, videos, defined.long())
+    return _Sums(
+        f1=torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0).sum(2),
+        counts=counts.new_zeros(*counts.shape[:3], num_events).index_add_(3, events, counts),
+        listed=torch.tensor(len(active), device=active.device),
+        with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), several times faster
+    )
+
+
+def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
+    listed = int(sums.listed)
+    tracks = _track_names(modalities)
+    levels = []
+    for *f1, event_av in (100 * sums.f1 / max(listed, 1)).tolist():
+        levels.append({**dict(zip(tracks, f1, strict=True)), "type_av": sum(f1) / len(f1), "event_av": event_av})
+    per_event = {
+        level: dict(zip(tracks, of_tracks, strict=True))
+        for level, of_tracks in zip(LEVELS, _event_f1(sums.counts), strict=True)
+    }
+    return ParsingScores(levels[0], levels[1], per_event, listed, int(sums.with_predictions))
+
+
+def _lines(
+    timeline: Bool[Tensor, "N T M C"], videos: Int[Tensor, " A"], events: Int[Tensor, " A"]
+) -> Bool[Tensor, "K A T"]:
+    """Lines of these videos' events in each modality, followed by their conjunction where there are several."""
+    lines = [modality.transpose(1, 2)[videos, events] for modality in timeline.unbind(2)]
+    return torch.stack([*lines, functools.reduce(torch.logical_and, lines)] if len(lines) > 1 else lines)
 
 
 def _segment_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
@@ -191,21 +227,25 @@ def _per_line(runs: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Ten
     return found.reshape(tracks, count)
 
 
-def _f1(
-    counts: Int[Tensor, "levels 3 K A"], modalities: int
-) -> tuple[Float[Tensor, "levels K1 A"], Bool[Tensor, "levels K1 A"]]:
-    """F1 and whether it is defined: one row a track, then event_av, which pools the counts of the modalities."""
-    pooled = counts[:, :, :modalities].sum(2, keepdim=True)
-    tp, fp, fn = torch.cat([counts, pooled], dim=2).double().unbind(1)
+def _with_event_av(counts: Int[Tensor, "levels 3 K A"], modalities: int) -> Int[Tensor, "levels 3 K1 A"]:
+    """One more row: the counts of all modalities together."""
+    return torch.cat([counts, counts[:, :, :modalities].sum(2, keepdim=True)], dim=2)
+
+
+def _f1(counts: Int[Tensor, "levels 3 K A"]) -> tuple[Float[Tensor, "levels K A"], Bool[Tensor, "levels K A"]]:
+    """2TP / (2TP + FP + FN), and where that is defined; 0 elsewhere."""
+    tp, fp, fn = counts.double().unbind(1)
     size = 2 * tp + fp + fn
     return 2 * tp / size.clamp(min=1), size > 0
 
 
-def _event_f1(counts: Int[Tensor, "3 K C"]) -> list[list[float | None]]:
-    tp, fp, fn = counts.double()
-    size = 2 * tp + fp + fn
-    f1 = (200 * tp / size.clamp(min=1)).tolist()
+def _event_f1(counts: Int[Tensor, "levels 3 K C"]) -> list[list[list[float | None]]]:
+    """F1 of each level, track and event in percent, None where it is not defined."""
+    f1, defined = _f1(counts)
     return [
-        [score if known else None for score, known in zip(row, has, strict=True)]
-        for row, has in zip(f1, (size > 0).tolist(), strict=True)
+        [
+            [100 * score if known else None for score, known in zip(*row, strict=True)]
+            for row in zip(*level, strict=True)
+        ]
+        for level in zip(f1.tolist(), defined.tolist(), strict=True)
     ]
