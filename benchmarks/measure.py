@@ -78,6 +78,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+# Linux counts what the starting process has as memory of the started one, so a small one starts it
+SMALL_PARENT = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+
+
 class Ended(NamedTuple):
     """What a process printed, and the most memory it had, in bytes."""
 
@@ -88,14 +97,11 @@ class Ended(NamedTuple):
 def run_module(*arguments: str) -> Ended:
     """``python -m`` these in a process of its own; RuntimeError if it fails."""
     command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Ended(printed, usage.ru_maxrss * 1024)
+    ended = subprocess.run([sys.executable, "-c", SMALL_PARENT, *command], stdout=subprocess.PIPE, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}")
+    *printed, peak = ended.stdout.splitlines()
+    return Ended("\n".join(printed), int(peak) * 1024)
 
 
 @contextmanager
