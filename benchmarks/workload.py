@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
@@ -42,8 +41,3 @@ def folder() -> Iterator[Path]:
     """A temporary folder; hundreds of MB of features lie there for a while."""
     with TemporaryDirectory(prefix="avvp_pl_benchmark_") as name:
         yield Path(name)
-
-
-def random_state() -> torch.Generator:
-    """The same draws in every run."""
-    return torch.Generator().manual_seed(0)
