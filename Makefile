@@ -28,9 +28,8 @@ lint: $(STAMP) ## check style and formatting
 types: $(STAMP) ## check types, strictly
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure speed and memory (minutes; see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.scoring
-	$(BIN)/python -m benchmarks.paper_size
+bench: $(STAMP) ## measure speed and memory (an hour; rewrites benchmarks/README.md)
+	$(BIN)/python -m benchmarks
 
 clean: ## remove .venv and caches, keep outputs
 	rm -rf .venv *.egg-info .mypy_cache .pytest_cache .ruff_cache

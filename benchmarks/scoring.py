@@ -1,42 +1,51 @@
-"""Scoring 1,200 videos: the vectorized metric against a plain loop over videos, events and runs.
+"""Scoring: the vectorized metric against the loop over videos, events and runs, on one thread.
 
-``python -m benchmarks.scoring`` times both in turn, in one process, on one thread, and prints the ratio of medians.
+Once with timelines as they are, the truth of the embedded data and a prediction that is late, misses and invents; and
+once with a tenth of everything active at random, where nothing can be left out.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
+from avvp_pl.data.synthetic import generate
 from avvp_pl.metrics import score_timelines
-from tests.metrics.reference_avvp import reference
+from benchmarks.measure import Row, Scale, alternate, threads
+from benchmarks.plain import Array, score
 
 
-def main(videos: int = 1200, repeats: int = 5) -> None:
-    """Time, compare, print."""
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    shape = (videos, 10, 2, 25)
-    truth, prediction = (torch.rand(shape, generator=generator) < 0.1 for _ in range(2))
-    loops = (prediction.tolist(), truth.tolist())
-    fast = [_seconds(lambda: score_timelines(prediction, truth)) for _ in range(repeats)]
-    slow = [
-        _seconds(lambda: [reference(*loops, level) for level in ("segment", "event")])
-        for _ in range(max(1, repeats // 2))
-    ]
-    fast_median, slow_median = statistics.median(fast), statistics.median(slow)
-    print(f"{videos} videos: vectorized {1e3 * fast_median:.0f} ms, loop {1e3 * slow_median:.0f} ms, ", end="")
-    print(f"{slow_median / fast_median:.0f} times faster")
+def measure(scale: Scale) -> Iterator[Row]:
+    """Both kinds of timelines."""
+    with threads(1):
+        for kind, (prediction, truth) in timelines(scale.scored_videos).items():
+            # either starts from what it gets from its network: a tensor, or matrices [C, T] a video
+            lists = matrices(prediction), matrices(truth)
+            pair = alternate(
+                lambda p=prediction, t=truth: score_timelines(p, t),  # type: ignore[misc]
+                lambda lists=lists: score(*lists),  # type: ignore[misc]
+                scale.repeats,
+            )
+            yield pair.row(f"scoring {scale.scored_videos} videos, {kind}", "at least 100")
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def timelines(videos: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Prediction and truth of each kind, [N, T, M, C]."""
+    draw = torch.Generator().manual_seed(0)
+    streams, modalities = {"vggish": 1, "res152": 1}, {"audio": ["vggish"], "visual": ["res152"]}
+    made = generate({"test": videos}, streams, modalities, seed=0, splits=["test"]).test
+    assert made is not None
+    assert made.truth is not None
+    late = made.truth.roll(1, dims=1)
+    fate = torch.rand(videos, 1, *made.truth.shape[2:], generator=draw)
+    invented = (torch.rand(fate.shape, generator=draw) < 0.01) & (torch.rand(made.truth.shape, generator=draw) < 0.5)
+    prediction = torch.where(fate < 0.5, made.truth, (fate < 0.8) & late) | invented
+    dense_prediction, dense_truth = torch.rand(2, *made.truth.shape, generator=draw) < 0.1
+    return {"realistic": (prediction, made.truth), "dense": (dense_prediction, dense_truth)}
 
 
-if __name__ == "__main__":
-    main()
+def matrices(timelines: Tensor) -> list[tuple[Array, Array]]:
+    """What is heard and what is seen in each video, each [C, T]."""
+    return [(video[0], video[1]) for video in timelines.permute(0, 2, 3, 1).float().contiguous().numpy()]

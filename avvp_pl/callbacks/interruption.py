@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
@@ -26,13 +27,20 @@ class SaveOnInterrupt(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Save if this is a request to stop training."""
         self.exit_code = EXIT_CODES.get(type(exception))
-        if self.exit_code is not None and trainer.state.fn == TrainerFn.FITTING:  # a test has other weights loaded
+        if self.exit_code is None or trainer.state.fn != TrainerFn.FITTING:  # a test has other weights loaded
+            return
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        if progress.processed < trainer.num_training_batches:
             trainer.save_checkpoint(self.path)
-            log.warning(
-                "stopped in epoch %d; saved. To go on: the same command with resume=auto hydra.run.dir=%s",
-                trainer.current_epoch,
-                self.path.parent.parent,
-            )
+        elif not self.path.exists():
+            log.warning("stopped before the end of the first epoch's validation: nothing to go on from")
+            return
+        # else the epoch is being validated and not yet logged; it is done again from its start, as last.ckpt has it
+        log.warning(
+            "stopped in epoch %d; saved. To go on: the same command with resume=auto hydra.run.dir=%s",
+            trainer.current_epoch,
+            self.path.parent.parent,
+        )
 
 
 @contextmanager

@@ -28,7 +28,9 @@ from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 
 VERSION = 1
-OURS = re.compile(r"[\w-]+-[0-9a-f]{32}\.bin|\.[\w-]+\.\d+\.bin|\.index\.json\.[0-9a-f]+\.tmp")  # but for index and lock
+OURS = re.compile(
+    r"[\w-]+-[0-9a-f]{32}\.bin|\.[\w-]+\.\d+\.bin|\.index\.json\.[0-9a-f]+\.tmp"
+)  # but for index and lock
 SHOWN = 10  # problems; a missing stream alone would print thousands
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,12 @@ where their intersection over union is at least 0.5 (event level).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
@@ -46,12 +48,17 @@ class ParsingScores(NamedTuple):
         return {**flat, "average": self.average}
 
 
-class _Counts(NamedTuple):
-    """TP, FP and FN, each [N, tracks, C]."""
+class _Sums(NamedTuple):
+    """What scores are made of: all that is kept of any number of videos, each of it a sum over them.
 
-    tp: Int[Tensor, "N K C"]
-    fp: Int[Tensor, "N K C"]
-    fn: Int[Tensor, "N K C"]
+    ``f1`` has a row of float64 a level, the last column for event_av (thousands of videos in float32 already cost the
+    fourth decimal); ``counts`` are TP, FP and FN.
+    """
+
+    f1: Float[Tensor, "levels K1"]
+    counts: Int[Tensor, "levels 3 K C"]
+    listed: Int[Tensor, ""]
+    with_predictions: Int[Tensor, ""]
 
 
 def score_timelines(
@@ -73,10 +80,7 @@ def score_timelines(
     >>> scores.segment["audio"], scores.event["audio"], scores.segment["visual"]
     (80.0, 100.0, 100.0)
     """
-    metric = AVVPMetric(modalities, prediction.shape[-1]).to(prediction.device)
-    metric.update(prediction, truth, mask)
-    scores: ParsingScores = metric.compute()
-    return scores
+    return _scores(_sums(prediction, truth, mask, len(modalities), prediction.shape[-1]), modalities)
 
 
 class AVVPMetric(Metric):
@@ -89,19 +93,18 @@ class AVVPMetric(Metric):
     full_state_update = False
     higher_is_better = True
 
-    f1_sum: Tensor  # [levels, tracks + 1], the last for event_av
-    event_counts: Tensor  # [levels, 3, tracks, C]
+    f1: Tensor
+    counts: Tensor
     listed: Tensor
     with_predictions: Tensor
 
     def __init__(self, modalities: Sequence[str], num_events: int) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.tracks = (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
-        tracks = len(self.tracks)
-        # F1 is summed in float64: thousands of videos in float32 already cost the fourth decimal
-        self.add_state("f1_sum", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("event_counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
+        self.num_events = num_events
+        tracks = len(_track_names(modalities))
+        self.add_state("f1", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
         self.add_state("listed", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("with_predictions", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -112,94 +115,137 @@ class AVVPMetric(Metric):
         mask: Bool[Tensor, "N T"] | None = None,
     ) -> None:
         """Add videos; ValueError, and nothing added, where the shapes do not fit."""
-        axes = (len(self.modalities), self.event_counts.shape[-1])
-        fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
-        if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
-            raise ValueError(
-                f"prediction {list(prediction.shape)} and truth {list(truth.shape)} must be [N, T, M, C] with M, C = "
-                f"{axes}, and the mask {None if mask is None else list(mask.shape)} must be [N, T] or None"
-            )
-        if mask is not None:
-            prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
-        self.listed += len(prediction)
-        self.with_predictions += prediction.flatten(1).any(1).sum()
-        predicted, true = _tracks(prediction), _tracks(truth)
-        for level, count in enumerate((_segment_counts, _event_counts)):
-            counts = count(predicted, true)
-            self.f1_sum[level] += _video_f1(counts, len(self.modalities)).sum(0)
-            self.event_counts[level] += torch.stack(counts).sum(1)
+        sums = _sums(prediction, truth, mask, len(self.modalities), self.num_events)
+        self.f1 += sums.f1
+        self.counts += sums.counts
+        self.listed += sums.listed
+        self.with_predictions += sums.with_predictions
 
     def compute(self) -> ParsingScores:
         """Mean over the videos seen so far; 0 where none was."""
-        listed = int(self.listed)
-        means = (100 * self.f1_sum / max(listed, 1)).tolist()
-        levels = []
-        for *tracks, event_av in means:
-            scores = dict(zip(self.tracks, tracks, strict=True))
-            levels.append({**scores, "type_av": sum(tracks) / len(tracks), "event_av": event_av})
-        per_event = {
-            level: dict(zip(self.tracks, _event_f1(counts), strict=True))
-            for level, counts in zip(LEVELS, self.event_counts, strict=True)
-        }
-        return ParsingScores(levels[0], levels[1], per_event, listed, int(self.with_predictions))
+        return _scores(_Sums(self.f1, self.counts, self.listed, self.with_predictions), self.modalities)
 
 
-def _tracks(timeline: Bool[Tensor, "N T M C"]) -> Bool[Tensor, "N T K C"]:
-    """The modalities, followed by their conjunction where there are several."""
-    if timeline.shape[2] == 1:
-        return timeline
-    return torch.cat([timeline, timeline.all(dim=2, keepdim=True)], dim=2)
+def _track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+    return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
 
 
-def _segment_counts(predicted: Bool[Tensor, "N T K C"], true: Bool[Tensor, "N T K C"]) -> _Counts:
-    tp = (predicted & true).sum(1)
-    return _Counts(tp, predicted.sum(1) - tp, true.sum(1) - tp)
+def _sums(
+    prediction: Bool[Tensor, "N T M C"],
+    truth: Bool[Tensor, "N T M C"],
+    mask: Bool[Tensor, "N T"] | None,
+    modalities: int,
+    num_events: int,
+) -> _Sums:
+    """What is known of these videos; ValueError where the shapes do not fit."""
+    axes = (modalities, num_events)
+    fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
+    if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
+        raise ValueError(
+            f"prediction {list(prediction.shape)} and truth {list(truth.shape)} must be [N, T, M, C] with M, C = "
+            f"{axes}, and the mask {None if mask is None else list(mask.shape)} must be [N, T] or None"
+        )
+    if mask is not None:
+        prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
+    # a video has few of the events: only those with any prediction or truth are looked at
+    active = (prediction | truth).sum((1, 2))  # [N, C]
+    videos, events = active.nonzero(as_tuple=True)  # [A]
+    predicted, true = (_lines(timeline, videos, events) for timeline in (prediction, truth))
+    counts = torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)])  # [levels, 3, K, A]
+    f1, defined = _f1(_with_event_av(counts, modalities))  # [levels, K + 1, A]
+    # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
+    by_event = f1.new_zeros(*f1.shape[:2], *active.shape)  # [levels, K + 1, N, C]
+    by_event[:, :, videos, events] = f1
+    number = counts.new_zeros(*f1.shape[:2], len(active)).index_add_(2, videos, defined.long())
+    return _Sums(
+        f1=torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0).sum(2),
+        counts=counts.new_zeros(*counts.shape[:3], num_events).index_add_(3, events, counts),
+        listed=torch.tensor(len(active), device=active.device),
+        with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), several times faster
+    )
 
 
-def _event_counts(predicted: Bool[Tensor, "N T K C"], true: Bool[Tensor, "N T K C"]) -> _Counts:
-    """Match maximal runs by intersection over union >= 0.5, without a loop over videos or runs.
+def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
+    listed = int(sums.listed)
+    tracks = _track_names(modalities)
+    levels = []
+    for *f1, event_av in (100 * sums.f1 / max(listed, 1)).tolist():
+        levels.append({**dict(zip(tracks, f1, strict=True)), "type_av": sum(f1) / len(f1), "event_av": event_av})
+    per_event = {
+        level: dict(zip(tracks, of_tracks, strict=True))
+        for level, of_tracks in zip(LEVELS, _event_f1(sums.counts), strict=True)
+    }
+    return ParsingScores(levels[0], levels[1], per_event, listed, int(sums.with_predictions))
+
+
+def _lines(
+    timeline: Bool[Tensor, "N T M C"], videos: Int[Tensor, " A"], events: Int[Tensor, " A"]
+) -> Bool[Tensor, "K A T"]:
+    """Lines of these videos' events in each modality, followed by their conjunction where there are several."""
+    lines = [modality.transpose(1, 2)[videos, events] for modality in timeline.unbind(2)]
+    return torch.stack([*lines, functools.reduce(torch.logical_and, lines)] if len(lines) > 1 else lines)
+
+
+def _segment_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+    """TP, FP and FN of each line, in segments."""
+    tp = (predicted & true).sum(2)
+    return torch.stack([tp, predicted.sum(2) - tp, true.sum(2) - tp])
+
+
+def _event_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+    """The same, in maximal runs: matched by intersection over union >= 0.5, without a loop over lines or runs.
 
     Two runs meet in one interval at most, and every maximal run of the conjunction is one such meeting. With
     its length I and the lengths P and G of the two runs around it, I / (P + G - I) >= 0.5 is 3I >= P + G. No
     run can match two others: it would have to cover half of both and the gap between them.
     """
-    meeting = predicted & true
-    starts, inside = _run_starts(meeting), _run_lengths(meeting)
-    tp = (starts & (3 * inside >= _run_lengths(predicted) + _run_lengths(true))).sum(1)
-    return _Counts(tp, _run_starts(predicted).sum(1) - tp, _run_starts(true).sum(1) - tp)
+    of_prediction, of_truth, meetings = (_runs(lines) for lines in (predicted, true, predicted & true))
+    around = sum(_lengths_around(meetings, runs) for runs in (of_prediction, of_truth))
+    matches = meetings[3 * (meetings[:, 1] - meetings[:, 0]) >= around]
+    tp, positives, actual = (_per_line(runs, predicted) for runs in (matches, of_prediction, of_truth))
+    return torch.stack([tp, positives - tp, actual - tp])
 
 
-def _run_starts(timeline: Bool[Tensor, "N T K C"]) -> Bool[Tensor, "N T K C"]:
-    before = torch.cat([torch.zeros_like(timeline[:, :1]), timeline[:, :-1]], dim=1)
-    return timeline & ~before
+def _runs(lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "R 2"]:
+    """Start and end (exclusive) of every maximal run, in positions of all lines in a row, each ended by a gap."""
+    joined = F.pad(F.pad(lines, (0, 1)).flatten(), (1, 0))
+    return (joined[1:] ^ joined[:-1]).nonzero().reshape(-1, 2)
 
 
-def _run_lengths(timeline: Bool[Tensor, "N T K C"]) -> Int[Tensor, "N T K C"]:
-    """Length of the run around every active segment (meaningless elsewhere)."""
-    return _run_so_far(timeline) + _run_so_far(timeline.flip(1)).flip(1) - 1
+def _lengths_around(inner: Int[Tensor, "I 2"], outer: Int[Tensor, "R 2"]) -> Int[Tensor, " I"]:
+    """The length of the outer run that holds each inner one."""
+    starts, ends = outer.T.contiguous()
+    holding = torch.searchsorted(starts, inner[:, 0].contiguous(), right=True) - 1
+    length: Tensor = (ends - starts)[holding]
+    return length
 
 
-def _run_so_far(timeline: Bool[Tensor, "N T K C"]) -> Int[Tensor, "N T K C"]:
-    """How many segments the current run has lasted, itself included; 0 outside runs."""
-    steps = torch.arange(1, timeline.shape[1] + 1, device=timeline.device)[None, :, None, None]
-    last_gap = torch.where(timeline, 0, steps).cummax(1).values
-    return steps - last_gap
+def _per_line(runs: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "K A"]:
+    """How many of the runs each line has."""
+    tracks, count, segments = lines.shape
+    found: Tensor = (runs[:, 0] // (segments + 1)).bincount(minlength=tracks * count)
+    return found.reshape(tracks, count)
 
 
-def _video_f1(counts: _Counts, modalities: int) -> Float[Tensor, "N K1"]:
-    """F1 of each video: one column a track, then event_av, which pools the counts of the modalities."""
-    tp, fp, fn = (torch.cat([c, c[:, :modalities].sum(1, keepdim=True)], dim=1).double() for c in counts)
-    size = 2 * tp + fp + fn  # [N, K + 1, C]
-    f1 = torch.where(size > 0, 2 * tp / size.clamp(min=1), 0).sum(-1)
-    events = (size > 0).sum(-1)
-    return torch.where(events > 0, f1 / events.clamp(min=1), 1.0)
+def _with_event_av(counts: Int[Tensor, "levels 3 K A"], modalities: int) -> Int[Tensor, "levels 3 K1 A"]:
+    """One more row: the counts of all modalities together."""
+    return torch.cat([counts, counts[:, :, :modalities].sum(2, keepdim=True)], dim=2)
 
 
-def _event_f1(counts: Int[Tensor, "3 K C"]) -> list[list[float | None]]:
-    tp, fp, fn = counts.double()
+def _f1(counts: Int[Tensor, "levels 3 K A"]) -> tuple[Float[Tensor, "levels K A"], Bool[Tensor, "levels K A"]]:
+    """2TP / (2TP + FP + FN), and where that is defined; 0 elsewhere."""
+    tp, fp, fn = counts.double().unbind(1)
     size = 2 * tp + fp + fn
-    f1 = (200 * tp / size.clamp(min=1)).tolist()
+    return 2 * tp / size.clamp(min=1), size > 0
+
+
+def _event_f1(counts: Int[Tensor, "levels 3 K C"]) -> list[list[list[float | None]]]:
+    """F1 of each level, track and event in percent, None where it is not defined."""
+    f1, defined = _f1(counts)
     return [
-        [score if known else None for score, known in zip(row, has, strict=True)]
-        for row, has in zip(f1, (size > 0).tolist(), strict=True)
+        [
+            [100 * score if known else None for score, known in zip(*row, strict=True)]
+            for row in zip(*level, strict=True)
+        ]
+        for level in zip(f1.tolist(), defined.tolist(), strict=True)
     ]

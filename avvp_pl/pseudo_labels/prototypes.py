@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import faiss
@@ -12,9 +13,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avvp_pl.pseudo_labels.sampling import KeySegments
-
-# A problem here is a few milliseconds on one thread; on two, with anything else running, it is a hundred times that.
-faiss.omp_set_num_threads(1)
 
 ITERATIONS = 20
 PADDED_NUMBERS = 2**26  # how many the torch backend handles at once: 256 MB
@@ -65,18 +63,33 @@ def _cluster_with_faiss(
     centres: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
     k, dim = centres.shape[1:]
-    for problem in large:
-        kmeans = faiss.Kmeans(
-            dim,
-            k,
-            niter=ITERATIONS,
-            seed=int(_generator(seed, problem).integers(2**31)),
-            gpu=_gpu_found(),
-            min_points_per_centroid=1,  # only silences a warning
-            max_points_per_centroid=len(parts[problem]),  # the default of 256 samples without a word
-        )
-        kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
-        centres[problem] = torch.from_numpy(kmeans.centroids).to(centres)
+    with _one_thread():
+        for problem in large:
+            kmeans = faiss.Kmeans(
+                dim,
+                k,
+                niter=ITERATIONS,
+                seed=int(_generator(seed, problem).integers(2**31)),
+                gpu=_gpu_found(),
+                min_points_per_centroid=1,  # only silences a warning
+                max_points_per_centroid=len(parts[problem]),  # the default of 256 samples without a word
+            )
+            kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
+            centres[problem] = torch.from_numpy(kmeans.centroids).to(centres)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A problem is milliseconds on one thread; on two, with anything else running, it is a hundred times that.
+
+    Torch may share faiss's threads, and gets them back.
+    """
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def _cluster_with_torch(

@@ -1,6 +1,9 @@
 """K-means prototypes: small sets are kept as they are, large ones are clustered well and reproducibly."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -223,6 +226,21 @@ def test_a_seed_gives_the_same_prototypes_bit_by_bit(of_events: Callable[..., Fo
     others = [of_events(features, positive, negative, 5, seed, 50) for seed in (8, 3)]
     assert same(first, again)
     assert not any(same(first, other) for other in others)
+
+
+def test_torch_keeps_its_threads() -> None:
+    """In a process of its own: faiss and torch share their threads, and the tests have one."""
+    code = (
+        "import os, torch; before = torch.get_num_threads(); import avvp_pl.assemble\n"
+        "from avvp_pl.pseudo_labels import KeySegments, build_prototypes\n"
+        "found = KeySegments(torch.zeros(50).long(), torch.arange(50), torch.randn(50, 4))\n"
+        "build_prototypes(found, 1, 3, (0,), 'faiss')\n"
+        "print(before, torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    before, after = printed.stdout.split()
+    assert before == after  # 2, where there are two cores
 
 
 def test_no_seed_of_anyone_else_matters(of_one_event: Cluster) -> None:

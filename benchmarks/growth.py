@@ -1,0 +1,106 @@
+"""Growth: labelling and one training epoch of ``ppl_soft`` with LLP's number of videos and with ten times as many.
+
+More videos are the same ones over again, so that memory is that of the method and not of the data. Each number of
+videos is a process of its own: ``python -m benchmarks.growth VIDEOS STORED`` prints its seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+from avvp_pl.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.types import Batch
+from benchmarks.measure import THREADS, Row, Scale, run_module, threads
+from benchmarks.workload import configured, folder
+
+STORED = 1_000
+MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
+
+
+@dataclass(frozen=True)
+class RepeatedVideos(VideoSet):
+    """Videos over and over: row i has the features of row i modulo the number of videos there are features of."""
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        rows = rows.to(self.mask.device)
+        stored = len(next(iter(self.features_in.values())))
+        batch = super().__getitem__(rows % stored)
+        return replace(batch, index=rows)
+
+    @classmethod
+    def of(cls, videos: VideoSet, times: int) -> RepeatedVideos:
+        """These videos, so many times."""
+        mask, weak_labels = videos.mask.repeat(times, 1), videos.weak_labels.repeat(times, 1)
+        names = tuple(f"{name}_{time}" for time in range(times) for name in videos.names)
+        return cls(names, videos.features_in, mask, weak_labels)
+
+
+class Grown(NamedTuple):
+    """Seconds of labelling and of the steps of one epoch, and the most memory in bytes."""
+
+    labelling: float
+    training: float
+    memory: int
+
+
+class Watch(pl.Callback):
+    """Take the times of the measured epoch."""
+
+    def __init__(self) -> None:
+        self.labelling = self.training = self.started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Behind the labelling."""
+        self.started = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Behind the last step."""
+        self.training = time.perf_counter() - self.started
+        refresh: Any = next(c for c in trainer.callbacks if isinstance(c, RefreshPseudoLabels))  # type: ignore[attr-defined]
+        self.labelling = refresh.labelling_seconds
+
+
+def measure(scale: Scale) -> Iterator[Row]:
+    """Ten times the videos, against ten times the time and memory."""
+    few, many = (_in_process(videos) for videos in (scale.llp_videos, scale.grown * scale.llp_videos))
+    times = f"{scale.llp_videos} to {scale.grown * scale.llp_videos} videos"
+    for what in ("labelling", "training"):
+        before, after = getattr(few, what), getattr(many, what)
+        linear = after / (scale.grown * before)
+        yield Row(f"{what}, {times}", f"{before:.3g} s to {after:.3g} s", "", f"{linear:.2f} of linear", "at most 1.15")
+    memory = [f"{grown.memory / 1e9:.2f} GB" for grown in (few, many)]
+    yield Row(f"peak memory, {times}", " to ".join(memory), "", f"{many.memory / few.memory:.2f} times")
+
+
+def _in_process(videos: int) -> Grown:
+    ended = run_module("benchmarks.growth", str(videos), str(min(STORED, videos)))
+    labelling, training = json.loads(ended.printed.splitlines()[-1])
+    return Grown(labelling, training, ended.peak)
+
+
+def main(videos: int, stored: int) -> None:
+    """Train for two epochs and print the times of the second."""
+    with folder() as run, threads(THREADS):
+        cfg = configured("ppl_soft", run, stored, f"trainer.max_epochs={MEASURED_EPOCH + 1}")
+        prepare_process(cfg)
+        made = build_videos(cfg)
+        assert made.train is not None
+        repeated = replace(made, train=RepeatedVideos.of(made.train, videos // stored))
+        watch = Watch()
+        # its first epoch, without labels, need only fill the momentum network
+        build_trainer(cfg, watch).fit(build_method(cfg, repeated), build_data(cfg, repeated))
+    print(json.dumps([watch.labelling, watch.training]))
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

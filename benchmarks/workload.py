@@ -1,0 +1,43 @@
+"""What is measured: videos of LLP's shapes, and methods as their configuration makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from avvp_pl.cli import config_dir
+from benchmarks.plain import Loader, PlainVideos
+
+BATCH_SIZE = 16
+
+
+def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: str) -> DictConfig:
+    """The configuration of ``avvp_pl.train`` for so many training videos with LLP's streams."""
+    splits = f"data.sizes={{train: {videos}, val: 16, test: 16}}"
+    settings = [
+        f"+experiment={experiment}",
+        "data=synthetic_llp_size",
+        "logger=csv",
+        splits,
+        f"paths.run_dir={run_dir}",
+    ]
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose("train", [*settings, *overrides])
+
+
+def plain_loader(videos: PlainVideos, batch_size: int = BATCH_SIZE, shuffle: bool = False) -> Loader:
+    """One worker, which is started anew for every epoch."""
+    return DataLoader(videos, batch_size, shuffle=shuffle, num_workers=1)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A temporary folder; hundreds of MB of features lie there for a while."""
+    with TemporaryDirectory(prefix="avvp_pl_benchmark_") as name:
+        yield Path(name)
