@@ -100,7 +100,6 @@ class TrainingStep:
         assert made.train is not None
         assert isinstance(method, MIL)
         self.videos, self.method = made.train, method.train()
-        self.method.log_dict = lambda *_, **__: None  # type: ignore[method-assign]  # no trainer to log to
         self.rows = torch.arange(BATCH_SIZE)
         self.optimizer = method.configure_optimizers()
         method.meet(self.videos)

@@ -63,4 +63,4 @@ def measure(scale: Scale) -> Iterator[Row]:
                 build_trainer(cfg, between).fit(build_method(cfg, videos), build_data(cfg, videos))
                 pair = Pair(between.times.ours[WARM_UP:], between.times.plain[WARM_UP:])
             what = f"training epoch of `{experiment}`, {scale.epoch_videos} videos, {number} thread{'s' * (number > 1)}"
-            yield pair.row(what, required, unit="s")
+            yield pair.row(what, required if number == THREADS else "", unit="s")
