@@ -134,7 +134,7 @@ class PPL(NPL):
             sample.add(chosen, segment, block.features.flatten(0, 2))
             report.lap("select")
         report.segments = dict(zip(SIGNS, add_up(counts), strict=True))
-        found_by_all = sample.result(gather)
+        found_by_all = sample.result(gather if world_size() > 1 else None)
         report.lap("select")
         return found_by_all
 
@@ -142,8 +142,9 @@ class PPL(NPL):
         groups, events, k, dim = self.positive.shape
         problems = groups * 2 * events
         seed = (self.seed, self.current_epoch)
-        mine = found[found.problem % world_size() == rank()]
-        centres, mask = build_prototypes(mine, problems, self.k, seed, self.kmeans)
+        if world_size() > 1:
+            found = found[found.problem % world_size() == rank()]
+        centres, mask = build_prototypes(found, problems, self.k, seed, self.kmeans)
         centres = add_up(centres).view(groups, 2, events, k, dim)
         used = add_up(mask.long()).bool().view(groups, 2, events, k)
         for number, sign in enumerate(SIGNS):

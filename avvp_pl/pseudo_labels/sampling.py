@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PENDING = 2**16  # key segments that may wait to be sampled; 128 MB of features
+PENDING = 2**15  # key segments that may wait to be sampled: 64 MB of features
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,6 @@ class KeySegments:
 
     def __getitem__(self, rows: Tensor) -> KeySegments:
         return KeySegments(self.problem[rows], self.segment[rows], self.features[rows])
-
-    @staticmethod
-    def joined(parts: Sequence[KeySegments]) -> KeySegments:
-        """All of them, part after part."""
-        columns = zip(*((part.problem, part.segment, part.features) for part in parts), strict=True)
-        return KeySegments(*map(torch.cat, columns))
 
 
 class KeySegmentSample:
@@ -65,40 +59,52 @@ class KeySegmentSample:
             self._reduce()
 
     def result(self, gather: Callable[[Tensor], Tensor] | None = None) -> KeySegments:
-        """The sample, sorted by problem, then by segment.
+        """The sample, sorted by problem, then by segment; afterwards this is empty.
 
         ``gather`` joins the rows of several processes, which then all have the sample of all their segments.
         """
         self._reduce()
-        if gather is not None:
-            (found,) = self.parts
-            self.parts = [KeySegments(gather(found.problem), gather(found.segment), gather(found.features))]
-            self._reduce()
-        (found,) = self.parts
-        order = found.segment.argsort()
-        return found[order[found.problem[order].argsort(stable=True)]]
+        found = self._sorted()
+        if gather is None:
+            return found
+        self.parts = [KeySegments(gather(found.problem), gather(found.segment), gather(found.features))]
+        self._reduce()
+        return self._sorted()
 
     def _reduce(self) -> None:
-        """Join the parts, and leave nothing in them that is not in the sample."""
-        found = KeySegments.joined(self.parts)
-        self.parts, self.pending = [], 0  # let go of what was joined before it is copied once more
-        if self.limit is not None:
-            found, self.largest = self._smallest(found, self.limit)
-        self.parts = [found]
-
-    def _smallest(self, found: KeySegments, limit: int) -> tuple[KeySegments, Tensor]:
-        """The ``limit`` of each problem with the smallest keys, and the largest of these keys."""
-        keys = sampling_keys(found.problem, found.segment, self.seed)
+        """Leave nothing in the parts that is not in the sample; parts are copied one by one, for the memory."""
+        self.pending = 0
+        if self.limit is None:
+            return
+        problem, segment = self._numbers()
+        keys = sampling_keys(problem, segment, self.seed)
         order = keys.argsort()
-        order = order[found.problem[order].argsort(stable=True)]
-        counts = found.problem.bincount(minlength=self.problems)
-        starts = counts.cumsum(0) - counts
-        place = torch.arange(len(order), device=order.device) - starts[found.problem[order]]
-        kept = order[place < limit]
-        largest = torch.full_like(counts, torch.iinfo(torch.int64).max)
-        last = order[place == limit - 1]
-        largest[found.problem[last]] = keys[last]
-        return found[kept], largest
+        order = order[problem[order].argsort(stable=True)]
+        counts = problem.bincount(minlength=self.problems)
+        place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[problem[order]]
+        kept = torch.zeros_like(keys, dtype=torch.bool)
+        kept[order[place < self.limit]] = True
+        last = order[place == self.limit - 1]
+        self.largest = torch.full_like(counts, torch.iinfo(torch.int64).max)
+        self.largest[problem[last]] = keys[last]
+        for number, own in enumerate(torch.split(kept, [len(part) for part in self.parts])):
+            if not own.all():
+                self.parts[number] = self.parts[number][own]
+
+    def _sorted(self) -> KeySegments:
+        problem, segment = self._numbers()
+        order = segment.argsort()
+        order = order[problem[order].argsort(stable=True)]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
+        features = self.parts[-1].features.new_empty(len(order), self.parts[-1].features.shape[1])
+        for own in torch.split(place, [len(part) for part in self.parts]):
+            features[own] = self.parts.pop(0).features
+        return KeySegments(problem[order], segment[order], features)
+
+    def _numbers(self) -> tuple[Tensor, Tensor]:
+        """Problems and segments of all parts."""
+        return torch.cat([part.problem for part in self.parts]), torch.cat([part.segment for part in self.parts])
 
 
 def sampling_keys(problem: Int[Tensor, " n"], segment: Int[Tensor, " n"], seed: int) -> Int[Tensor, " n"]:

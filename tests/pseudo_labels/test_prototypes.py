@@ -287,14 +287,15 @@ def test_features_that_are_not_finite_are_an_error(of_one_event: Cluster, value:
 def sizes_of_llp(seed: int) -> KeySegments:
     """Normalized features of twelve problems of many sizes, so weakly around directions that starts matter little."""
     generator = torch.Generator().manual_seed(seed)
-    parts = []
+    numbers, parts = [], []
     for problem, size in enumerate((700, 12, 90, 3, 0, 400, 400, 25, 1500, 60, 11, 200)):
         directions = torch.randn(7, 48, generator=generator)
         noise = 2 * torch.randn(size, 48, generator=generator)
         features = directions[torch.randint(7, (size,), generator=generator)] + noise
-        number = torch.full((size,), problem)
-        parts.append(KeySegments(number, torch.arange(size), torch.nn.functional.normalize(features, dim=-1)))
-    return KeySegments.joined(parts)
+        numbers.append(torch.full((size,), problem))
+        parts.append(torch.nn.functional.normalize(features, dim=-1))
+    joined = torch.cat(parts)
+    return KeySegments(torch.cat(numbers), torch.arange(len(joined)), joined)
 
 
 def test_both_backends_reach_the_same_objective() -> None:

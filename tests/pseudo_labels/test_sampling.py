@@ -115,3 +115,4 @@ def test_what_is_held_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         held.append(sum(map(len, sample.parts)))
     assert max(held) <= 20 + 64 + 200  # the sample, what waits, one block
     assert max(held[50:]) <= 20 + 64
+    assert len(sample.result()) == 20
