@@ -111,7 +111,7 @@ class PPL(NPL):
         """The key segments of every group, sign and event, in this order: problem number (g * 2 + sign) * C + c."""
         problems = 2 * self.positive_mask[..., 0].numel()
         seed = self.seed * 1_000_003 + self.current_epoch
-        sample = KeySegmentSample(problems, self.max_segments_per_event, seed, self.network.feature_dim, self.device)
+        sample = KeySegmentSample(problems, self.max_segments_per_event, seed, like=self.positive[0, 0])
         counts = torch.zeros(2, len(self.events), dtype=torch.long, device=self.device)
         groups = torch.eye(len(self.modalities)) if self.per_modality else torch.ones(len(self.modalities), 1)
         member = groups.bool().to(self.device)[:, :, None, None]  # [M, G, 1, 1]

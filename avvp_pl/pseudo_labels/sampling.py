@@ -35,15 +35,13 @@ class KeySegmentSample:
 
     Each segment has a pseudo-random key of its own (:func:`sampling_keys`), and those of the smallest keys are the
     sample. So it depends on ``seed`` and on which segments there are, not on blocks or processes, and holds
-    O(problems * limit) features however many were added.
+    O(problems * limit) features however many were added. These are ``like`` any features given.
     """
 
-    def __init__(
-        self, problems: int, limit: int | None, seed: int, dim: int, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, problems: int, limit: int | None, seed: int, like: Float[Tensor, "_ D"]) -> None:
         self.problems, self.limit, self.seed = problems, limit, seed
-        nothing = torch.zeros(0, dtype=torch.long, device=device)
-        self.parts = [KeySegments(nothing, nothing, torch.zeros(0, dim, device=device))]
+        nothing = torch.zeros(0, dtype=torch.long, device=like.device)
+        self.parts = [KeySegments(nothing, nothing, like[:0])]
         self.pending = 0
         self.largest: Tensor | None = None  # [P]: keys above are not among the smallest `limit`
 

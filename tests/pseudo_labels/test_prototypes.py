@@ -40,7 +40,7 @@ def of_events(backend: Backend) -> Callable[..., Found]:
         features: Tensor, positive: Tensor, negative: Tensor, k: int, seed: int = 0, max_segments: int | None = None
     ) -> Found:
         events = positive.shape[1]
-        sample = KeySegmentSample(2 * events, max_segments, seed, features.shape[1])
+        sample = KeySegmentSample(2 * events, max_segments, seed, like=features)
         sample.add(torch.cat([positive, negative], dim=1), torch.arange(len(features)), features)
         centres, mask = build_prototypes(sample.result(), 2 * events, k, (seed,), backend)
         return Found(centres[:events], mask[:events], centres[events:], mask[events:])

@@ -23,7 +23,7 @@ def choice(segments: int, problems: int, seed: int = 0) -> Tensor:
 
 def sampled(chosen: Tensor, limit: int | None, blocks: list[Tensor], seed: int = 3) -> KeySegments:
     """A sample of the segments that come in these blocks; the feature of a segment is its number."""
-    sample = KeySegmentSample(chosen.shape[1], limit, seed, dim=1)
+    sample = KeySegmentSample(chosen.shape[1], limit, seed, torch.zeros(1, 1))
     for rows in blocks:
         sample.add(chosen[rows], rows, rows[:, None].float())
     return sample.result()
@@ -72,7 +72,7 @@ def test_shares_of_several_processes_make_the_sample_of_all() -> None:
         torch.cat([part.segment for part in own]),
         torch.cat([part.features for part in own]),
     ]
-    sample = KeySegmentSample(4, 20, 3, dim=1)
+    sample = KeySegmentSample(4, 20, 3, torch.zeros(1, 1))
     sample.add(chosen[parts[1]], parts[1], parts[1][:, None].float())
     assert equal(sample.result(gather=lambda _: columns.pop(0)), expected)
 
@@ -107,7 +107,7 @@ def test_problems_and_seeds_are_sampled_independently() -> None:
 
 def test_what_is_held_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "PENDING", 64)
-    sample = KeySegmentSample(2, 10, 0, dim=1)
+    sample = KeySegmentSample(2, 10, 0, torch.zeros(1, 1))
     held = []
     for start in range(0, 20_000, 100):
         rows = torch.arange(start, start + 100)
