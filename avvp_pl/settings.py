@@ -67,7 +67,20 @@ class Flag:
         return "true or false"
 
 
-Limit = Number | Choice | Flag
+@dataclass(frozen=True)
+class Arguments:
+    """Names and values that are passed on."""
+
+    example: str
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, DictConfig | dict)  # of the command line it is a dict
+
+    def __str__(self) -> str:
+        return f"names and values such as {self.example}"
+
+
+Limit = Number | Choice | Flag | Arguments
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
@@ -117,6 +130,7 @@ LIMITS: dict[str, Limit] = {
     "trainer.max_epochs": COUNT,
     "seed": Number(0, whole=True),
     "threads": COUNT,
+    "compile": Arguments("{mode: reduce-overhead}"),
     "matmul_precision": Choice(("highest", "high", "medium")),
     "segments": COUNT,
     "segment_seconds": POSITIVE,

@@ -356,6 +356,8 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
         (["+sweep=methods", "data.noise=0.5,-1"], "data.noise=-1: it must be"),
         (["network.cross_attention=off"], "network.cross_attention=off: it must be true or false"),
         (["+experiment=ppl_soft", "method.labels=sft"], "it must be one of soft, hard"),
+        (["+experiment=ppl_soft", "method.kmeans=cuml"], "it must be one of faiss, torch"),
+        (["compile=true"], "compile=True: it must be names and values such as {mode: reduce-overhead}"),
     ],
 )
 def test_bad_settings_are_refused_before_any_work(
