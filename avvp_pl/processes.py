@@ -1,6 +1,6 @@
 """The processes of a run: who does what, and how the parts come together. A single process pays nothing for it.
 
-Every function but ``share`` has to be called by all processes.
+``add_up``, ``gather`` and ``gather_batch`` have to be called by all processes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def share(parts: Sequence[T]) -> list[T]:
 
 
 def add_up(x: Tensor) -> Tensor:
-    """The sum of every process's ``x``; exact where all but one of them are 0."""
+    """The sum of every process's ``x``, in place; exact where all but one of them are 0."""
     if world_size() > 1:
         dist.all_reduce(x)
     return x
@@ -73,4 +73,4 @@ class _GatherBatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         start = rank() * ctx.rows
-        return add_up(upstream.contiguous())[start : start + ctx.rows]
+        return add_up(upstream.clone())[start : start + ctx.rows]

@@ -152,6 +152,9 @@ def check_settings(cfg: DictConfig) -> None:
         for name, value in values.items():
             if value is not None:
                 _check(name, value, limit)
+    dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
+    if dim is not None and num_heads is not None and dim % num_heads:
+        raise InputError(f"network.num_heads={num_heads}: it must divide network.dim={dim}")
     gamma, beta = (OmegaConf.select(cfg, f"method.{name}") for name in ("gamma", "beta"))
     if gamma is not None and beta is not None and beta > gamma:
         log.warning(

@@ -78,7 +78,8 @@ def measure(scale: Scale) -> Iterator[Row]:
     for what in ("labelling", "training"):
         before, after = getattr(few, what), getattr(many, what)
         linear = after / (scale.grown * before)
-        yield Row(f"{what}, {times}", f"{before:.3g} s to {after:.3g} s", "", f"{linear:.2f} of linear", "at most 1.15")
+        part = "a tenth of a training epoch" if what == "training" else what
+        yield Row(f"{part}, {times}", f"{before:.3g} s to {after:.3g} s", "", f"{linear:.2f} of linear", "at most 1.15")
     memory = [f"{grown.memory / 1e9:.2f} GB" for grown in (few, many)]
     yield Row(f"peak memory, {times}", " to ".join(memory), "", f"{many.memory / few.memory:.2f} times")
 

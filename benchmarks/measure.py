@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-THREADS = torch.get_num_threads()  # as torch has it by itself: asked before anything imports faiss and changes it
+THREADS = torch.get_num_threads()  # as torch has it by itself
 
 
 @dataclass(frozen=True)

@@ -357,6 +357,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
         (["network.cross_attention=off"], "network.cross_attention=off: it must be true or false"),
         (["+experiment=ppl_soft", "method.labels=sft"], "it must be one of soft, hard"),
         (["+experiment=ppl_soft", "method.kmeans=cuml"], "it must be one of faiss, torch"),
+        (["network.num_heads=3"], "network.num_heads=3: it must divide network.dim=512"),
         (["compile=true"], "compile=True: it must be names and values such as {mode: reduce-overhead}"),
     ],
 )

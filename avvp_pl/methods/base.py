@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.metrics import AVVPMetric, ParsingScores
+from avvp_pl.processes import rank
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 THRESHOLD = 0.5  # of videos and of segments, in every published method and so here
@@ -46,6 +47,7 @@ class ParsingModule(pl.LightningModule):
         self.test_metric = AVVPMetric(self.modalities, len(self.events))
         self.test_scores: ParsingScores | None = None
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
+        self.step_losses: dict[str, tuple[Tensor, int]] = {}  # of a step that may yet be interrupted
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Run the network."""
@@ -70,10 +72,14 @@ class ParsingModule(pl.LightningModule):
 
         Lightning's own ``log`` does the same at half a millisecond a value and step.
         """
-        videos = len(batch.index)
-        for name, loss in losses.items():
+        self.step_losses |= {name: (loss.detach(), len(batch.index)) for name, loss in losses.items()}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step, and its losses become those of the epoch: of an interrupted one they are not."""
+        super().optimizer_step(*args, **kwargs)
+        for name, (loss, videos) in self.step_losses.items():
             total, seen = self.losses.get(name, (torch.zeros_like(loss), 0))
-            self.losses[name] = torch.add(total, loss.detach(), alpha=videos), seen + videos
+            self.losses[name] = torch.add(total, loss, alpha=videos), seen + videos
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Behind the last batch of an epoch, log its losses."""
@@ -91,8 +97,10 @@ class ParsingModule(pl.LightningModule):
         self.losses = checkpoint["losses"]
 
     def on_fit_start(self) -> None:
-        """Those of a checkpoint were loaded before there was a device."""
+        """The losses of a checkpoint were loaded before there was a device."""
         self.losses = {name: (total.to(self.device), videos) for name, (total, videos) in self.losses.items()}
+        if rank():  # else every process would drop the same numbers of its own videos
+            torch.manual_seed(torch.initial_seed() + rank())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos."""

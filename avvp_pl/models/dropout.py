@@ -30,6 +30,6 @@ class Dropout(nn.Module):
         if x.device.type != "cpu":  # one kernel there
             return torch.empty_like(x).bernoulli_(1 - self.p).div_(1 - self.p)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        dropped = round(65536 * self.p)
+        dropped = min(65535, round(65536 * self.p))
         kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 32768
         return kept.to(x.dtype).mul_(65536 / (65536 - dropped))

@@ -66,5 +66,5 @@ class EncodedVideos:
         output = self.net(batch)
         if not output.segment_probs.isfinite().all():
             raise ValueError("some segment probabilities are NaN: the network has diverged")
-        features = F.normalize(output.features, dim=-1) if self.normalize_features else output.features.contiguous()
+        features = F.normalize(output.features, dim=-1) if self.normalize_features else output.features
         return EncodedBlock(batch.index, batch.mask, batch.weak_labels, features, output.segment_probs)

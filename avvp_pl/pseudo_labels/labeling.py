@@ -18,12 +18,13 @@ def prototype_evidence(
     un-normalized features overflows even float64. +inf for an event without negative prototypes, -inf for one
     without positive ones.
     """
-    return _evidence(
-        _similarity(features, prototypes.positive, tau),
-        prototypes.positive_mask,
-        _similarity(features, prototypes.negative, tau),
-        prototypes.negative_mask,
-    )
+    with torch.autocast(features.device.type, enabled=False):  # divided by tau, half precision would decide otherwise
+        return _evidence(
+            _similarity(features, prototypes.positive, tau),
+            prototypes.positive_mask,
+            _similarity(features, prototypes.negative, tau),
+            prototypes.negative_mask,
+        )
 
 
 def hard_labels(
