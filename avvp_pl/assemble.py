@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import logging
-import random
 import sys
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.checkpoints import CheckpointFiles, check_data, load_weights, read_checkpoint, trained_config
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.methods.base import ParsingModule
 from avvp_pl.methods.ppl import PPL
+from avvp_pl.randomness import reseed
 
 
 def prepare_process(cfg: DictConfig) -> None:
     """Seed everything, set the number of threads, and silence what is noise on every run."""
-    random.seed(cfg.seed)
-    np.random.seed(cfg.seed)  # noqa: NPY002 - libraries may use the global generator
-    torch.manual_seed(cfg.seed)
+    reseed(cfg.seed)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
@@ -90,20 +89,21 @@ def speed_up(cfg: DictConfig, method: ParsingModule) -> None:
         method.network.compile(**cfg.compile)
 
 
-def describe_streams(videos: ParsingSet) -> list[list[Any]]:
-    """Each modality's streams with their dimensions, in order: what a network's first layers are made for."""
-    dims = videos.stream_dims
-    return [[name, *([stream, dims[stream]] for stream in streams)] for name, streams in videos.modalities.items()]
-
-
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     """The trainer with the configured callbacks and loggers; a progress bar where someone can see it."""
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None] + [*more]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
+    plugins: list[Any] = [CheckpointFiles()]
+    if SLURMEnvironment.detect():  # its own way to queue a job again would save a checkpoint of another kind
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: pl.Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=sys.stdout.isatty()
+        cfg.trainer,
+        callbacks=callbacks,
+        plugins=plugins,
+        logger=loggers or False,
+        enable_progress_bar=sys.stdout.isatty(),
     )
     _refuse_ddp_in_sweep(trainer)
     return trainer
@@ -119,36 +119,29 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
         )
 
 
-def resume_from(cfg: DictConfig) -> Path | None:
-    """The checkpoint to go on from: that of ``cfg.resume``, the run folder's last (``auto``), or none."""
-    if cfg.resume is None:
-        return None
-    path = Path(cfg.paths.run_dir) / "checkpoints" / "last.ckpt" if cfg.resume == "auto" else Path(cfg.resume)
-    if not path.exists() and cfg.resume != "auto":
-        raise InputError(f"resume={cfg.resume}: no such file; give a checkpoint, auto or null")
-    return path if path.exists() else None
+class BestEpoch(NamedTuple):
+    """The checkpoint of the best epoch by validation, and its score; empty and None where nothing was validated."""
+
+    path: str
+    score: float | None
 
 
-def load_checkpoint(file: str) -> tuple[dict[str, Any], DictConfig]:
-    """A checkpoint of a run and the configuration that it was trained with."""
-    path = Path(file)
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        trained = OmegaConf.create(checkpoint["config"])
-    except FileNotFoundError:
-        raise InputError(f"{path.absolute()}: no such checkpoint") from None
-    except Exception as error:  # torch raises a dozen kinds on a damaged or foreign file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path.absolute()}: not a checkpoint of avvp_pl.train ({reason})") from None
-    assert isinstance(trained, DictConfig)
-    return checkpoint, trained
+def best_epoch(trainer: pl.Trainer) -> BestEpoch:
+    """What the trainer has selected, in whichever process it did."""
+    best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
+    score = best.best_model_score
+    if score is None and best.best_model_path:  # forked processes hand back the path only
+        score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]
+    return BestEpoch(best.best_model_path, None if score is None else float(score))
 
 
 def restore(
     cfg: DictConfig, splits: Collection[str], truth_required: bool
 ) -> tuple[DictConfig, ParsingSet, ParsingModule]:
     """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training."""
-    checkpoint, trained = load_checkpoint(cfg.checkpoint)
+    path = Path(cfg.checkpoint)
+    checkpoint = read_checkpoint(path)
+    trained = trained_config(checkpoint, path)
     if cfg.data is not None:
         trained.data = cfg.data
     if cfg.inference is not None:
@@ -160,16 +153,9 @@ def restore(
         trained[group] = OmegaConf.to_container(cfg[group], resolve=True)
     trained.logger = {}
     videos = build_videos(trained, splits, truth_required)
-    if list(videos.events) != checkpoint["events"]:
-        raise InputError(
-            f"{cfg.checkpoint} was trained on {len(checkpoint['events'])} events that are not those of the data "
-            f"({len(videos.events)}); give the data of the same events in the same order (data/classes.txt)"
-        )
-    needed, found = checkpoint["streams"], describe_streams(videos)
-    if needed != found:
-        raise InputError(f"{cfg.checkpoint} was trained on the streams {needed}, the data has {found}")
+    check_data(videos, checkpoint, path)
     method = build_method(trained, videos)
-    method.load_state_dict(checkpoint["state_dict"])
+    load_weights(method, checkpoint, path)
     if isinstance(method, PPL) and method.inference == "prototype" and not method.positive_mask.any():
         raise InputError(
             f"{cfg.checkpoint} has no prototypes: its epoch came before method.start_epoch={method.start_epoch}; "

@@ -26,12 +26,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avvp_pl.errors import InputError, nearest
+from avvp_pl.errors import InputError, TrainingError, nearest
 from avvp_pl.settings import check_settings, check_sweep, unknown_key
+from avvp_pl.signals import handling, stop_at_once
 from avvp_pl.sweeps import conclude, record_failure
 
 # Hydra wraps what fails while it builds an object, so its exceptions may hold an InputError
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
+MESSAGES = (*USER_ERRORS, TrainingError)  # errors that need no traceback
 
 Task = Callable[[DictConfig], Any]
 
@@ -69,7 +71,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
                 # raised, it would end the sweep at the next batch of jobs, or on its way between processes
                 record_failure(Path(hydra_cfg.runtime.output_dir), _explain(error, name), error)
                 return None
-            if hydra_cfg.mode == RunMode.MULTIRUN or not isinstance(error, USER_ERRORS):
+            if hydra_cfg.mode == RunMode.MULTIRUN or not isinstance(error, MESSAGES):
                 raise
             _leave(name, error, cfg.debug)
 
@@ -82,7 +84,8 @@ def command(name: str, task: Task) -> Callable[[], None]:
         try:
             check_sweep([argument for argument in arguments if "=" in argument and argument[0] != "-"])
             try:
-                hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
+                with handling(stop_at_once):
+                    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
             finally:
                 passed = conclude()
         except USER_ERRORS as error:
@@ -104,12 +107,14 @@ def _leave(name: str, error: Exception, debug: bool, code: int = 2) -> NoReturn:
     if debug:
         traceback.print_exception(error)
     print(f"avvp_pl.{name}: {_explain(error, name)}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(1 if isinstance(error, TrainingError) else code)
 
 
 def _explain(error: Exception, name: str) -> str:
     """One message for a user."""
     root = error.__cause__ or error
+    if isinstance(error, TrainingError):
+        return str(error)
     if not isinstance(error, USER_ERRORS):
         return f"{type(error).__name__}: {error}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in PLUGINS:

@@ -1,4 +1,4 @@
-"""The one error of bad input: a message a user can act on, and exit code 2."""
+"""Errors that are a message a user can act on: of bad input (exit code 2), and of a training that failed (1)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Something given by the user is wrong; the message names the file, row or key, and the mend."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where, why, and from which checkpoint it can."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

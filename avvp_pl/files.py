@@ -3,30 +3,61 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from avvp_pl.errors import InputError
 
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[TextIO]:
-    """A text file to write to, which takes the place of ``path`` only once it is complete."""
+def _replacing(path: Path) -> Iterator[Path]:
+    """The name of a temporary file beside ``path``, which takes its place once it is complete."""
     # of no other writer, whichever process, thread or machine on a shared disk it is
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        yield temporary
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[TextIO]:
+    """A text file to write to, which takes the place of ``path`` only once it is complete and on the disk."""
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        _to_disk(file)
+
+
+def atomic_write_bytes(path: Path, content: memoryview) -> None:
+    """Write a file of bytes in the same way."""
+    with _replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        _to_disk(file)
+
+
+def _to_disk(file: IO[Any]) -> None:
+    """A renamed file that is not on the disk yet would be empty after a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a writer left that was killed; for a folder that nobody else writes into."""
+    for path in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -13,18 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import append_rows, read_rows
 
+CLOCK = "labelling/"  # what is measured in seconds, and so is another number every time
+
 
 class EpochCSVLogger(Logger):
-    """Rows of metrics by epoch, on disk after every epoch; a resumed run goes on below the rows it had.
+    """Rows by epoch: ``metrics.csv``, which the same settings and seed write to the byte, and ``timings.csv``.
 
-    Lightning's own CSV logger writes training and validation into different rows and deletes the file of an
-    interrupted run.
+    On disk after every epoch; a resumed run goes on below the rows that it had. Lightning's own CSV logger writes
+    training and validation into different rows and deletes the file of an interrupted run.
     """
 
     def __init__(self, directory: str) -> None:
         super().__init__()
-        self.path = Path(directory) / "metrics.csv"
-        self.row: dict[str, Any] = {}
+        self.metrics, self.timings = (Path(directory) / name for name in ("metrics.csv", "timings.csv"))
 
     @property
     def name(self) -> str:
@@ -38,17 +39,18 @@ class EpochCSVLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Complete the row of the epoch; test scores, of the whole run, go into the last one."""
-        of_run = any(name.startswith("test/") for name in metrics)
-        last = read_rows(self.path)[-1:] if of_run else []
-        if last:  # the processes that test may not be those that trained, and know of no epoch
-            self.row = {**last[0], "epoch": int(last[0]["epoch"])}
-        elif metrics["epoch"] != self.row.get("epoch"):
-            self.row = {"epoch": int(metrics["epoch"])}
-        self.row |= {name: value for name, value in metrics.items() if name != "epoch"}
-        if not last:
-            self.row["step"] = step
-        append_rows(self.path, [self.row], replacing="epoch")
+        """Write the row of an epoch; test scores, of the whole run, complete the last one."""
+        tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
+        timings = {name: value for name, value in metrics.items() if name.startswith(CLOCK)}
+        row: dict[str, Any] = {"epoch": int(metrics["epoch"]), "step": step}
+        if tested:  # the processes that test may not be those that trained, and know of no epoch
+            last = read_rows(self.metrics)[-1:]
+            append_rows(self.metrics, [{**(last[0] if last else row), **tested}], replacing="epoch")
+            return
+        kept = {name: value for name, value in metrics.items() if name != "epoch" and name not in timings}
+        append_rows(self.metrics, [row | kept], replacing="epoch")
+        if timings:
+            append_rows(self.timings, [row | timings], replacing="epoch")
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """``config.yaml`` has them."""

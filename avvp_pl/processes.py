@@ -1,6 +1,6 @@
 """The processes of a run: who does what, and how the parts come together. A single process pays nothing for it.
 
-``add_up``, ``gather`` and ``gather_batch`` have to be called by all processes.
+All but ``rank``, ``world_size`` and ``share`` have to be called by all processes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,29 @@ def add_up(x: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(x)
     return x
+
+
+def largest(number: int) -> int:
+    """The largest of every process's ``number``."""
+    if world_size() == 1:
+        return number
+    found = torch.tensor(number, device=_device())
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found)
+
+
+def gather_objects(item: T) -> list[T]:
+    """Every process's ``item``, in their order; of plain data, for it goes by pickle between them."""
+    if world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def _device() -> torch.device:
+    """Where the numbers must be that processes tell each other."""
+    return torch.device("cpu" if dist.get_backend() == "gloo" else torch.accelerator.current_accelerator() or "cpu")
 
 
 def gather(rows: Tensor) -> Tensor:

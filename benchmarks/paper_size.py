@@ -11,13 +11,13 @@ from benchmarks.workload import folder
 
 
 def measure(scale: Scale) -> Iterator[Row]:
-    """Run, read metrics.csv."""
+    """Run, read timings.csv."""
     with folder() as run:
         size = [f"data.sizes.train={scale.llp_videos}", f"trainer.max_epochs={scale.llp_epochs}"]
         settings = ["+experiment=ppl_soft", "data=synthetic_llp_size", *size, "logger=csv", f"hydra.run.dir={run}"]
         ended = run_module("avvp_pl.train", *settings)
-        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["labelling/seconds"]]
+        with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
     labelling, share = (
         statistics.median(float(row[f"labelling/{column}"]) for row in rows)
         for column in ("seconds", "share_of_training")

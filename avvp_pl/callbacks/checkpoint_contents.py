@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -22,5 +23,6 @@ class CheckpointContents(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add them."""
+        """Add them, and the id under which W&B knows the run."""
         checkpoint.update(self.contents)
+        checkpoint["wandb_id"] = next((log.version for log in trainer.loggers if isinstance(log, WandbLogger)), None)

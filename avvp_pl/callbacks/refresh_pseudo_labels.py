@@ -33,54 +33,59 @@ class RefreshPseudoLabels(pl.Callback):
         self.monitor = monitor
         self.best = float("-inf")
         self.warned: set[str] = set()
-        self.labelling_seconds = 0.0
-        self.training_started = 0.0
-        self.training_seconds = 0.0
+        self.report: dict[str, float] = {}  # of this epoch's labels
+        self.training_seconds = 0.0  # of this epoch, on them
+        self.clock = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say where k-means runs."""
         if isinstance(pl_module, PPL):
             log.info("k-means runs on the %s", kmeans_device(pl_module.kmeans, pl_module.device))
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, also in the middle of an epoch."""
+        self.clock = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refresh."""
-        self.training_started = time.perf_counter()
-        self.labelling_seconds = self.training_seconds = 0.0
-        if not isinstance(pl_module, NPL) or trainer.current_epoch < pl_module.start_epoch:
-            return
+        self.report, self.training_seconds = {}, 0.0
+        if isinstance(pl_module, NPL) and trainer.current_epoch >= pl_module.start_epoch:
+            self._refresh(trainer, pl_module)
+        self.clock = time.perf_counter()
+
+    def _refresh(self, trainer: pl.Trainer, method: NPL) -> None:
         videos: VideoSet = trainer.datamodule.train  # type: ignore[attr-defined]
-        report = pl_module.refresh(videos)
-        self.labelling_seconds = sum(report.seconds.values())
-        logged = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
-        logged["labelling/seconds"] = self.labelling_seconds
-        assert pl_module.pseudo_labels is not None
-        logged["train/em/bound"] = float(report.bound)
+        report = method.refresh(videos)
+        assert method.pseudo_labels is not None
+        seconds = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
+        self.report = {**seconds, "labelling/seconds": sum(seconds.values()), "train/em/bound": float(report.bound)}
         if videos.truth is not None:
-            logged |= label_quality(pl_module.pseudo_labels, videos.truth, videos.mask, pl_module.modalities)
+            self.report |= label_quality(method.pseudo_labels, videos.truth, videos.mask, method.modalities)
         for sign, counts in report.segments.items():
-            logged[f"pseudo_labels/{sign}_segments"] = float(counts.sum())
-            logged[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
-        pl_module.log_dict(logged, on_step=False, on_epoch=True, rank_zero_only=True)
+            self.report[f"pseudo_labels/{sign}_segments"] = float(counts.sum())
+            self.report[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
         if report.segments and trainer.is_global_zero:
-            self._report_events(report, pl_module.events, trainer.current_epoch)
-        self.training_started = time.perf_counter()
+            self._report_events(report, method.events, trainer.current_epoch)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Keep the time; the last call of an epoch stands."""
-        self.training_seconds = time.perf_counter() - self.training_started
+        """Keep the time."""
+        now = time.perf_counter()
+        self.training_seconds += now - self.clock
+        self.clock = now
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the time of labelling with that of training on the labels."""
-        if self.labelling_seconds and self.training_seconds:
-            share = self.labelling_seconds / self.training_seconds
-            pl_module.log("labelling/share_of_training", share, rank_zero_only=True)
+        """Log all of it, and compare the time of labelling with that of training on the labels."""
+        seconds = self.report.get("labelling/seconds")
+        if seconds and self.training_seconds:
+            share = self.report["labelling/share_of_training"] = seconds / self.training_seconds
             log.info(
                 "epoch %d: labelling took %.2f s, %.2f of training (%.2f s)",
                 trainer.current_epoch,
-                self.labelling_seconds,
+                seconds,
                 share,
                 self.training_seconds,
             )
+        pl_module.log_dict(self.report, rank_zero_only=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the method when its validation score is the best so far."""
@@ -90,12 +95,14 @@ class RefreshPseudoLabels(pl.Callback):
             pl_module.keep_best()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
-        return {"best": self.best}
+        """What a resumed run must know, also in the middle of an epoch."""
+        kept = {"best": self.best, "report": self.report, "training_seconds": self.training_seconds}
+        return {**kept, "warned": sorted(self.warned)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue."""
-        self.best = state_dict["best"]
+        self.best, self.report = state_dict["best"], dict(state_dict["report"])
+        self.training_seconds, self.warned = state_dict["training_seconds"], set(state_dict["warned"])
 
     def _report_events(self, report: Refresh, events: tuple[str, ...], epoch: int) -> None:
         columns = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.methods.base import ParsingModule
+from avvp_pl.processes import gather_objects
 from avvp_pl.scores import print_scores, write_scores
 from avvp_pl.timelines import write_tables
 from avvp_pl.types import Batch
@@ -32,11 +32,7 @@ class RunFiles(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put them in the order of the split, from all processes, and write."""
-        gathered = [self.parsed]
-        if trainer.world_size > 1:
-            gathered = [[] for _ in range(trainer.world_size)]
-            dist.all_gather_object(gathered, self.parsed)
-        parsed, self.parsed = [pair for part in gathered for pair in part], []
+        parsed, self.parsed = [pair for part in gather_objects(self.parsed) for pair in part], []
         if not trainer.is_global_zero:
             return
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]

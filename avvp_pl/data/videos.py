@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,6 +82,12 @@ class ParsingSet:
         """Dimension of each stream."""
         videos = next(iter(self.splits.values()))
         return {name: stream.shape[-1] for name, stream in videos.features_in.items()}
+
+    @property
+    def streams(self) -> list[list[Any]]:
+        """Each modality's streams with their dimensions, in order: what a network's first layers are made for."""
+        dims = self.stream_dims
+        return [[name, *([stream, dims[stream]] for stream in streams)] for name, streams in self.modalities.items()]
 
 
 class VideoBatches(Sampler[Tensor]):

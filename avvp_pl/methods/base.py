@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.metrics import AVVPMetric, ParsingScores
-from avvp_pl.processes import rank
+from avvp_pl.processes import gather_objects, rank, world_size
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 THRESHOLD = 0.5  # of videos and of segments, in every published method and so here
@@ -47,7 +47,8 @@ class ParsingModule(pl.LightningModule):
         self.test_metric = AVVPMetric(self.modalities, len(self.events))
         self.test_scores: ParsingScores | None = None
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
-        self.step_losses: dict[str, tuple[Tensor, int]] = {}  # of a step that may yet be interrupted
+        self.step_losses: dict[str, tuple[Tensor, int]] = {}  # of a step that may yet fail
+        self.logged: set[str] = set()  # names, since they were last taken
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Run the network."""
@@ -67,6 +68,13 @@ class ParsingModule(pl.LightningModule):
         timelines, probs = (torch.cat(column).cpu() for column in zip(*parsed, strict=True))
         return Parsed(timelines, probs)
 
+    def log(self, name: str, value: Any, *more: Any, **options: Any) -> None:
+        """Log a value of this epoch, in training or validation: it will be in the epoch's row."""
+        self.logged.add(name)
+        if options.get("logger") is None:  # EpochLog hands the row to the loggers, but for test scores
+            options["logger"] = self.trainer.testing
+        super().log(name, value, *more, **options)
+
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
 
@@ -75,7 +83,7 @@ class ParsingModule(pl.LightningModule):
         self.step_losses |= {name: (loss.detach(), len(batch.index)) for name, loss in losses.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """A step, and its losses become those of the epoch: of an interrupted one they are not."""
+        """A step, and its losses become those of the epoch: of one that fails they are not."""
         super().optimizer_step(*args, **kwargs)
         for name, (loss, videos) in self.step_losses.items():
             total, seen = self.losses.get(name, (torch.zeros_like(loss), 0))
@@ -89,18 +97,21 @@ class ParsingModule(pl.LightningModule):
             self.losses = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run that goes on in the middle of an epoch needs the losses of its first part."""
-        checkpoint["losses"] = self.losses
+        """A run that goes on in the middle of an epoch needs the losses of its first part, each process its own."""
+        sums = [torch.tensor([float(total), n], dtype=torch.float64) for total, n in self.losses.values()]
+        mine = torch.stack(sums) if sums else torch.zeros(0, 2, dtype=torch.float64)
+        checkpoint["losses"] = {"names": list(self.losses), "sums": torch.stack(gather_objects(mine))}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with them."""
-        self.losses = checkpoint["losses"]
+        """Continue with them; where there are other processes now, the first one takes all."""
+        names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
+        same = len(sums) == world_size()
+        mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
+        self.losses = {name: (total.float(), int(n)) for name, (total, n) in zip(names, mine, strict=True)}
 
     def on_fit_start(self) -> None:
         """The losses of a checkpoint were loaded before there was a device."""
         self.losses = {name: (total.to(self.device), videos) for name, (total, videos) in self.losses.items()}
-        if rank():  # else every process would drop the same numbers of its own videos
-            torch.manual_seed(torch.initial_seed() + rank())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from avvp_pl.assemble import build_data, build_method
-from avvp_pl.callbacks.interruption import SaveOnInterrupt, resumable
+from avvp_pl.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
+from avvp_pl.callbacks.safe_stop import SafeStop
+from avvp_pl.callbacks.seed_steps import SeedSteps
 from avvp_pl.cli import config_dir
 from avvp_pl.data.videos import ParsingSet, VideoBatches
 from avvp_pl.methods import npl
@@ -126,42 +130,59 @@ class TestTraining:
         assert method.network.training
         assert not any(module.training for module in method.momentum_net.modules())
 
-    def test_an_interrupted_epoch_goes_on_with_the_videos_not_yet_seen(self, build: Build, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("steps", [0, 1, 5, 6, 7, 8, 11])
+    def test_a_run_that_is_asked_to_stop_goes_on_with_the_next_step(
+        self, build: Build, tmp_path: Path, steps: int
+    ) -> None:
+        """Six steps an epoch: also before the first of an epoch, and between two epochs."""
         seen: list[list[int]] = []
 
-        class Watch(pl.Callback):
-            def __init__(self, stop_after: int | None) -> None:
-                self.stop_after = stop_after
+        class Ask(pl.Callback):
+            def __init__(self, stop: SafeStop, after: int | None) -> None:
+                self.stop, self.after = stop, after
+
+            def on_train_epoch_start(self, *_: Any) -> None:  # while labelling
+                self.ask()
 
             def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
                 seen.append(batch.index.tolist())
-                if len(seen) == self.stop_after:
-                    raise KeyboardInterrupt
+                self.ask()
 
-        def run(stop_after: int | None, resume: Path | None) -> dict[str, float]:
-            method, data = build("npl_soft", "data.batch_size=7", "network.dropout=0")
-            callbacks = [Watch(stop_after), SaveOnInterrupt(str(tmp_path))]
+            def ask(self) -> None:
+                if len(seen) == self.after:
+                    self.stop.request.note(signal.SIGTERM, None)
+
+        def run(stop_after: int | None, resume: Path | None) -> Any:
+            method, data = build("ppl_soft", "data.batch_size=7", "method.start_epoch=0")
+            stop = SafeStop(str(tmp_path), max_loss=1e4)
+            refresh = RefreshPseudoLabels(str(tmp_path))
+            last = ModelCheckpoint(
+                tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False, every_n_epochs=1
+            )
             trainer = pl.Trainer(
                 accelerator="cpu",
                 max_epochs=2,
                 logger=False,
-                callbacks=callbacks,
-                enable_checkpointing=False,
+                callbacks=[SeedSteps(3), stop, refresh, last, Ask(stop, stop_after)],
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-            with resumable(trainer):
-                trainer.fit(method, data, ckpt_path=resume)
-            return {name: float(mean) for name, mean in trainer.callback_metrics.items() if name.startswith("train/")}
+            trainer.fit(method, data, ckpt_path=resume)
+            return method.state_dict(), trainer.callback_metrics
 
-        means = run(None, None)
+        weights, metrics = run(None, None)
         undisturbed, seen[:] = list(seen), []
         with pytest.raises(SystemExit) as leave:
-            run(8, None)  # the second of the six batches of epoch 1
-        assert leave.value.code == 130
-        assert run(None, tmp_path / "last.ckpt") == pytest.approx(means)
+            run(steps, None)
+        assert leave.value.code == 143
+        assert len(seen) == steps
+        again, metrics_again = run(None, tmp_path / "last.ckpt")
         assert seen == undisturbed
+        assert all(torch.equal(weights[name], again[name]) for name in weights)
+        for name in metrics:
+            if not name.startswith("labelling/"):
+                assert torch.equal(metrics[name], metrics_again[name]), name
 
     def test_logged_losses_are_means_over_the_videos(self, build: Build) -> None:
         """40 videos in batches of 16, 16 and 8, which count for half."""

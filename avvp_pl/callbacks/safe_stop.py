@@ -1,0 +1,166 @@
+"""When training stops before its end: asked to by a signal, or because it has diverged."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from avvp_pl.checkpoints import read_checkpoint
+from avvp_pl.errors import TrainingError
+from avvp_pl.processes import gather_objects, largest
+from avvp_pl.signals import STOPPING, Handler, StopRequest, exit_code, handle, handled_elsewhere, stop_at_once
+from avvp_pl.types import Batch
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY = 50  # steps, on a device whose values have to be waited for
+NAMED_VIDEOS = 32
+NEVER = 2**62
+
+
+class Step(NamedTuple):
+    """A training step: its number and place, its loss, and the rows of its videos."""
+
+    number: int
+    batch: int
+    loss: Tensor
+    rows: Tensor
+
+
+class SafeStop(pl.Callback):
+    """Stop between two steps, all processes together.
+
+    On SIGINT, SIGTERM or SIGUSR1 write ``last.ckpt`` into ``directory``, from which the run goes on with the very next
+    step. Where a loss is not finite or above ``max_loss``, or a weight is not finite, raise :class:`TrainingError`
+    before anything of it is saved: it names the step, its videos and the last good checkpoint.
+    """
+
+    def __init__(self, directory: str, max_loss: float) -> None:
+        self.path = Path(directory) / "last.ckpt"
+        self.max_loss = max_loss
+        self.request = StopRequest()
+        self.foreign: dict[int, Handler] = {}
+        self.steps: list[Step] = []  # those whose loss was not looked at yet
+        self.said = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before training there is nothing to save. See who handles signals, before Lightning does, too."""
+        self.foreign = handled_elsewhere()
+        self._handle(stop_at_once)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note signals; Lightning's own handler would make several processes wait for each other."""
+        self._handle(self.request.note)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """While testing there is nothing to save either."""
+        self._handle(stop_at_once)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if asked to since the last step: the epoch's end has been saved."""
+        self._stop_if_asked(trainer, f"before epoch {trainer.current_epoch}")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Look at the losses so far; save and stop if asked to."""
+        asked = largest(self.request.number)
+        if asked or pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
+            self._check_losses(trainer)
+        if asked:
+            self._check_weights(trainer, pl_module)
+            trainer.save_checkpoint(self.path)
+            self._stop_if_asked(trainer, f"in epoch {trainer.current_epoch}, before batch {batch_idx}")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Keep the loss, without waiting for its value."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):  # else the method took no step
+            self.steps.append(Step(trainer.global_step - 1, batch_idx, loss.detach(), batch.index))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let nothing that has diverged be saved: this comes before checkpoints are."""
+        self._check_losses(trainer)
+        self._check_weights(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if asked to in the last epoch."""
+        self._stop_if_asked(trainer, "before testing")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how to go on where it was not said yet: testing, or at a second Ctrl-C."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit) and not self.said:
+            self._say("at once")
+
+    def _handle(self, handler: Handler) -> None:
+        handle({**dict.fromkeys(STOPPING, handler), **self.foreign})
+
+    def _stop_if_asked(self, trainer: pl.Trainer, where: str) -> None:
+        number = largest(self.request.number)
+        if not number:
+            return
+        self._say(f"by {signal.Signals(number).name} {where}")
+        # of several processes only the first says it: Lightning kills them all where one of the others fails
+        raise SystemExit(exit_code(number) if trainer.is_global_zero else 0)
+
+    def _say(self, how: str) -> None:
+        self.said = True
+        if not self.path.exists():
+            log.warning("stopped %s; there was nothing to save yet", how)
+            return
+        folder = self.path.parent.parent
+        log.warning("stopped %s; saved. To go on: the same command with resume=auto hydra.run.dir=%s", how, folder)
+
+    def _check_losses(self, trainer: pl.Trainer) -> None:
+        """Raise for the first step whose loss, in any process, is not that of a training that converges."""
+        steps, self.steps = self.steps, []
+        losses: list[float] = torch.stack([step.loss for step in steps]).tolist() if steps else []
+        bad = {
+            step.number: (step, loss)
+            for step, loss in zip(steps, losses, strict=True)
+            if not (math.isfinite(loss) and abs(loss) <= self.max_loss)
+        }
+        first = -largest(-min(bad, default=NEVER))
+        if first == NEVER:
+            return
+        where, names = "", []
+        if first in bad:
+            step, loss = bad[first]
+            names = [trainer.datamodule.train.names[row] for row in step.rows.tolist()]  # type: ignore[attr-defined]
+            where = f"the loss is {loss:g} at step {first} (epoch {trainer.current_epoch}, batch {step.batch})"
+        found = [pair for pair in gather_objects((where, names)) if pair[0]]
+        videos = [name for _, part in found for name in part]
+        shown = ", ".join(videos[:NAMED_VIDEOS]) + (f" and {len(videos) - NAMED_VIDEOS} more" * (len(videos) > 32))
+        self._give_up(trainer, f"{found[0][0]}, on the videos {shown}")
+
+    def _check_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise if the last step spoiled the weights, though its loss was in order."""
+        norms = torch._foreach_norm(list(pl_module.parameters()))
+        if largest(int(not torch.stack(norms).isfinite().all())):
+            step = trainer.global_step - 1
+            self._give_up(trainer, f"weights are NaN or infinite after step {step} (epoch {trainer.current_epoch})")
+
+    def _give_up(self, trainer: pl.Trainer, problem: str) -> NoReturn:
+        if not trainer.is_global_zero:
+            raise SystemExit(0)
+        raise TrainingError(f"training has diverged: {problem}; {last_good(self.path)}")
+
+
+def last_good(path: Path) -> str:
+    """In words, what a training that failed can go on from."""
+    if not path.exists():
+        return "there is no checkpoint yet. Try a smaller method.learning_rate"
+    epoch = read_checkpoint(path)["epoch"]
+    return (
+        f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
+        f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
+    )

@@ -1,0 +1,210 @@
+"""Checkpoint files: written whole or not at all, and read as if a stranger had sent them.
+
+A checkpoint is plain data: tensors, numbers, words. Nothing in it is unpickled, and of the configuration in it only
+classes of this package are ever built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+from avvp_pl.files import atomic_write_bytes
+from avvp_pl.methods.base import ParsingModule
+from avvp_pl.types import ParsingNetwork
+
+# What a checkpoint has beside Lightning's own entries, and the kind of each
+CONTENTS = {"config": dict, "events": list, "streams": list, "state_dict": dict, "epoch": int, "global_step": int}
+# What the configuration in a checkpoint may build: a subclass, or (None) by a function that reads data
+BUILT: dict[str, type | None] = {
+    "network._target_": ParsingNetwork,
+    "method._target_": ParsingModule,
+    "data.source._target_": None,
+}
+# Its groups that belong to the run that wrote it, and not to what was trained
+OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
+# Settings that a run may go on with changed: they do not decide what it computes, or only for how long
+FREE = {"resume", "debug", "threads", "compile", "tags", *OF_THE_RUN}
+FREE_DATA = {"root", "packed", "eval_batch_size", "max_epochs", "source"}  # the source is made of the others
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """What Lightning writes and reads checkpoints by."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file, or raise :class:`InputError` and leave it as it was.
+
+        Lightning's own way goes by a temporary file elsewhere, whose copying a kill can interrupt.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            atomic_write_bytes(Path(path), content.getbuffer())
+        except InputError as error:
+            kept = "the checkpoint that was there is unharmed" if Path(path).exists() else "there is none yet"
+            raise InputError(f"{error}; {kept}. Make room, then go on with resume=auto") from error
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a file, without unpickling; what a checkpoint says of files beside it holds where they are now."""
+        checkpoint = _load(Path(path))
+        for state in checkpoint.get("callbacks", {}).values():
+            if "dirpath" in state:
+                _move(state, Path(path).resolve().parent)
+        return checkpoint
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ``avvp_pl.train``, in main memory; :class:`InputError` on any other file."""
+    checkpoint = _load(path)
+    for name, kind in CONTENTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise _foreign(path, f"it has no {name}")
+    return checkpoint
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A dictionary of plain data, in main memory."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path.absolute()}: no such checkpoint") from None
+    except Exception as error:  # torch raises a dozen kinds on a damaged or foreign file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _foreign(path, reason) from None
+    if not isinstance(content, dict):
+        raise _foreign(path, f"it is a {type(content).__name__}")
+    return content
+
+
+def _move(state: dict[str, Any], folder: Path) -> None:
+    """Let the state of a callback that saves the best epoch be that of a run whose folder has always been here.
+
+    Lightning would forget which score was the best so far.
+    """
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        if state[key] and (folder / Path(state[key]).name).exists():
+            state[key] = str(folder / Path(state[key]).name)
+    state["best_k_models"] = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
+    state["dirpath"] = str(folder)
+
+
+def _foreign(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path.absolute()}: not a whole checkpoint of avvp_pl.train ({reason}); give another, or train anew"
+    )
+
+
+def trained_config(checkpoint: Mapping[str, Any], path: Path) -> DictConfig:
+    """The configuration in a checkpoint, but for the groups that belong to the run that wrote it.
+
+    :class:`InputError` where it would build anything but a network and a method of this package on data read by this
+    package, or refers to anything outside itself, such as the environment.
+    """
+    config = {name: part for name, part in checkpoint["config"].items() if name not in OF_THE_RUN}
+    for key, value in _leaves(config):
+        if isinstance(value, str) and "${" in value:
+            raise InputError(
+                f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
+            )
+        if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
+            raise InputError(f"{path}: its configuration would build {value} ({key}), not of avvp_pl: do not trust it")
+    trained = OmegaConf.create(config)
+    for key in BUILT:
+        if OmegaConf.select(trained, key) is None:
+            raise _foreign(path, f"its configuration has no {key}")
+    return trained
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested containers, with its full name."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+def _may_build(key: str, target: Any) -> bool:
+    """Whether ``target`` is of the kind that has its place at ``key``, and defined in this package.
+
+    A name such as ``avvp_pl.cli.os.system`` only passes through it.
+    """
+    module, _, name = str(target).rpartition(".")
+    if key not in BUILT or module.partition(".")[0] != "avvp_pl":
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    kind = BUILT[key]
+    if kind is None:
+        return inspect.isfunction(found) and found.__module__.startswith("avvp_pl.data.")
+    return inspect.isclass(found) and issubclass(found, kind) and found.__module__.startswith("avvp_pl.")
+
+
+def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where a checkpoint was trained on other events or streams."""
+    if list(videos.events) != checkpoint["events"]:
+        raise InputError(
+            f"{path} was trained on {len(checkpoint['events'])} events that are not those of the data "
+            f"({len(videos.events)}); give the data of the same events in the same order (data/classes.txt)"
+        )
+    if videos.streams != checkpoint["streams"]:
+        raise InputError(f"{path} was trained on the streams {checkpoint['streams']}, the data has {videos.streams}")
+
+
+def load_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Load the weights of a checkpoint; :class:`InputError` where they are of another network."""
+    check_weights(method, checkpoint, path)
+    method.load_state_dict(checkpoint["state_dict"])
+
+
+def check_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where the weights of a checkpoint do not fit: one is missing, unknown or misshapen."""
+    needed = {name: tuple(weight.shape) for name, weight in method.state_dict().items()}
+    found = {
+        name: tuple(weight.shape) if isinstance(weight, torch.Tensor) else None
+        for name, weight in checkpoint["state_dict"].items()
+    }
+    for name in sorted({*needed, *found}, key=str):
+        if needed.get(name) != found.get(name):
+            raise InputError(
+                f"{path}: its weights are of another network: {name} has {_shape(found, name)}, "
+                f"the settings need {_shape(needed, name)}"
+            )
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...] | None], name: str) -> str:
+    shape = shapes.get(name)
+    return "nothing" if shape is None else f"the shape {list(shape)}"
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a run would go on with that is not as it was, and decides what it computes: ``key: old, now new``."""
+    old, new = (
+        {
+            key: value
+            for key, value in _leaves({name: part for name, part in config.items() if name not in FREE})
+            if key.split(".")[:1] != ["data"] or key.split(".")[1] not in FREE_DATA
+        }
+        for config in (before, now)
+    )
+    return [
+        f"{key}: {old.get(key, 'not there')}, now {new.get(key, 'not there')}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]

@@ -1,0 +1,72 @@
+"""Signals that ask a command to stop, and the exit codes that say so. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn, TypeAlias
+
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
+
+# SIGUSR1 is what SLURM is often told to send before a job's time is over
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def exit_code(number: int) -> int:
+    """130 after SIGINT, else 143."""
+    return 130 if number == signal.SIGINT else 143
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave with the exit code of the signal, through all ``finally`` clauses."""
+    raise SystemExit(exit_code(number))
+
+
+def handled_elsewhere() -> dict[int, Handler]:
+    """The handlers of those signals that somebody else has a use for, such as the launcher of a cluster's jobs."""
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    return {number: handler for number, handler in handlers.items() if _is_foreign(handler)}
+
+
+def _is_foreign(handler: Handler) -> bool:
+    defined_in = str(getattr(handler, "__module__", ""))
+    return callable(handler) and handler != signal.default_int_handler and not defined_in.startswith("avvp_pl.")
+
+
+def handle(handlers: Mapping[int, Handler]) -> None:
+    """Set handlers, where that is possible: in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def handling(handler: Handler) -> Iterator[None]:
+    """Handle the stopping signals that nobody else does, and afterwards as before."""
+    before: dict[int, Handler] = {
+        number: signal.getsignal(number) for number in STOPPING if number not in handled_elsewhere()
+    }
+    handle(dict.fromkeys(before, handler))
+    try:
+        yield
+    finally:
+        handle(before)
+
+
+class StopRequest:
+    """Notes a signal that asks to stop, for those who look where it is safe to.
+
+    The first one stands; a second SIGINT (Ctrl-C again) is obeyed at once.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.number == number == signal.SIGINT:
+            stop_at_once(number, frame)
+        self.number = self.number or number

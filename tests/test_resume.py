@@ -1,0 +1,196 @@
+"""A run that is killed at any moment and started again ends as one that never was, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avvp_pl.files import read_rows
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SETTINGS = (
+    "+experiment=ppl_soft",
+    "method.source=best",
+    "data.sizes.train=70",
+    "data.sizes.val=16",
+    "data.sizes.test=16",
+    "network.dim=32",
+    "network.feedforward_dim=32",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=5",
+    "method.learning_rate=0.003",
+    "threads=1",
+    "logger=csv",
+    "resume=auto",
+)
+TWO = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_method=fork", "data.batch_size=8")
+# Where a kill could hurt: SIGKILL instead of the numbered call
+POINTS = {
+    "between the optimizer's step and the momentum network's": ("avvp_pl.methods.npl:momentum_update", 13),
+    "while labelling": ("avvp_pl.methods.ppl:build_prototypes", 3),
+    "while validating": ("avvp_pl.methods.base:ParsingModule.validation_step", 3),
+    "with a checkpoint written but not in its place": ("avvp_pl.checkpoints:atomic_write_bytes", 4),
+    "while a table is written": ("avvp_pl.files:_to_disk", 9),
+    "with the best checkpoint saved and the last one not": ("avvp_pl.checkpoints:CheckpointFiles.save_checkpoint", 6),
+    "with the last checkpoint saved and nothing after": (
+        "lightning.pytorch.trainer.connectors.logger_connector.logger_connector:_LoggerConnector.on_epoch_end",
+        3,
+    ),
+    "while testing": ("avvp_pl.methods.base:ParsingModule.test_step", 1),
+}
+
+
+class Runs:
+    """Runs of the same settings, each in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-W", "ignore", "-m", "tests.zygote", str(folder)]
+        self.zygote = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.seconds = 0.0
+        assert self._answer() == "ready"
+
+    def _answer(self) -> str:
+        assert self.zygote.stdout is not None
+        return self.zygote.stdout.readline().strip()
+
+    def start(self, name: str, *more: str, point: tuple[str, int] | None = None) -> int:
+        """Start a run, or start it again; the number of its process."""
+        assert self.zygote.stdin is not None
+        arguments = [*SETTINGS, f"hydra.run.dir={self.folder / name}", *more]
+        order: dict[str, Any] = {"arguments": arguments, "log": str(self.folder / f"{name}.log")}
+        if point is not None:
+            order |= {"point": point[0], "call": point[1]}
+        self.zygote.stdin.write(json.dumps(order) + "\n")
+        self.zygote.stdin.flush()
+        return int(self._answer())
+
+    def ended(self) -> int:
+        """The exit status of the process that was started last."""
+        return int(self._answer())
+
+    def whole(self, name: str, *more: str) -> Path:
+        """A run from its beginning or wherever it was to its end; its folder."""
+        self.start(name, *more)
+        assert self.ended() == 0, (self.folder / f"{name}.log").read_text()
+        return self.folder / name
+
+    def timed(self, name: str, *more: str) -> Path:
+        """A whole run, whose seconds are kept."""
+        started = time.perf_counter()
+        folder = self.whole(name, *more)
+        self.seconds = time.perf_counter() - started
+        return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    made = Runs(tmp_path_factory.mktemp("runs"))
+    yield made
+    made.zygote.kill()
+    made.zygote.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runs: Runs) -> Path:
+    return runs.timed("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def two_undisturbed(runs: Runs) -> Path:
+    return runs.timed("two_undisturbed", *TWO)
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two nested containers are not the same to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [*one, *(key for key in other if key not in one)]
+        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{path}/{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [
+            found for i, pair in enumerate(zip(one, other, strict=True)) for found in differences(*pair, f"{path}/{i}")
+        ]
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.dtype == other.dtype and torch.equal(one, other)
+    else:
+        same = type(one) is type(other) and one == other
+    return [] if same else [f"{path}: {one} and {other}"]
+
+
+def checkpoint(run: Path, name: str) -> dict[str, Any]:
+    """All of a checkpoint but clocks, counters of attempts and the folder's own name."""
+    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    del content["config"]["paths"], content["loops"]
+    content["config"]["callbacks"] = content["config"]["trainer"] = content["config"]["logger"] = None
+    for state in content["callbacks"].values():
+        state.pop("training_seconds", None)
+        state.pop("current_score", None)  # Lightning keeps it for nobody, and does not restore it
+        report = state.get("report", {})
+        for key in [key for key in report if key.startswith("labelling/")]:
+            del report[key]
+        for key in [key for key in state if key.endswith("path") or key == "best_k_models"]:
+            state[key] = str(state[key]).replace(str(run), "")
+    return content
+
+
+def assert_same(run: Path, other: Path) -> None:
+    for name in ("best", "last"):
+        assert not differences(checkpoint(run, name), checkpoint(other, name)), name
+    for name in ("metrics.csv", "pseudo_labels.csv", "scores.json", "predictions/audio.csv", "predictions/visual.csv"):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_the_comparison_bites(undisturbed: Path, runs: Runs) -> None:
+    other = runs.whole("other", "seed=1")
+    assert differences(checkpoint(undisturbed, "last"), checkpoint(other, "last"))
+    assert (undisturbed / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes()
+    assert [row["epoch"] for row in read_rows(undisturbed / "metrics.csv")] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_the_worst_moment(runs: Runs, undisturbed: Path, point: str) -> None:
+    name = point.replace(" ", "_").replace("'", "")
+    runs.start(name, point=POINTS[point])
+    assert runs.ended() == -signal.SIGKILL, (runs.folder / f"{name}.log").read_text()
+    assert_same(runs.whole(name), undisturbed)
+
+
+def kill_at_random(runs: Runs, name: str, seed: int, kills: int, *more: str) -> Path:
+    """Start a run and kill it so often, each time after a part of what a whole one takes; then let it end."""
+    moments, killed = random.Random(seed), 0
+    while killed < kills:
+        process, started = runs.start(name, *more), time.perf_counter()
+        time.sleep(moments.random() * runs.seconds)
+        with suppress(ProcessLookupError):  # it was quicker, or is not a group yet
+            os.killpg(process, signal.SIGKILL)
+        status = runs.ended()
+        killed += status != 0
+        assert status in {0, -signal.SIGKILL}
+        if status == 0:
+            runs.seconds = time.perf_counter() - started  # from here on it only tests
+    return runs.whole(name, *more)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_again_and_again(runs: Runs, undisturbed: Path, seed: int) -> None:
+    assert_same(kill_at_random(runs, f"random{seed}", seed, 5), undisturbed)
+
+
+def test_two_processes_killed_again_and_again(runs: Runs, two_undisturbed: Path) -> None:
+    assert_same(kill_at_random(runs, "two_random", 0, 5, *TWO), two_undisturbed)
