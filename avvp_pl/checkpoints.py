@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class CheckpointFiles(TorchCheckpointIO):
             atomic_write_bytes(Path(path), content.getbuffer())
         except InputError as error:
             kept = "the checkpoint that was there is unharmed" if Path(path).exists() else "there is none yet"
-            raise InputError(f"{error}; {kept}. Make room, then go on with resume=auto") from error
+            raise InputError(f"{error}; {kept}. Make room, then go on with resume=auto") from None
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a file, without unpickling; what a checkpoint says of files beside it holds where they are now."""
@@ -79,6 +80,8 @@ def _load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path.absolute()}: no such checkpoint") from None
+    except pickle.UnpicklingError:  # torch would advise to unpickle it all the same
+        raise _foreign(path, "it is damaged, or holds more than plain data") from None
     except Exception as error:  # torch raises a dozen kinds on a damaged or foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _foreign(path, reason) from None
@@ -100,8 +103,17 @@ def _move(state: dict[str, Any], folder: Path) -> None:
 
 
 def _foreign(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path.absolute()}: not a whole checkpoint of avvp_pl.train ({reason}); give another, or train anew"
+    return InputError(f"{path.absolute()}: not a checkpoint of avvp_pl.train ({reason}); give another, or train anew")
+
+
+def last_good(path: Path) -> str:
+    """In words, what a training that failed can go on from."""
+    if not path.exists():
+        return "there is no checkpoint yet. Try a smaller method.learning_rate"
+    epoch = read_checkpoint(path)["epoch"]
+    return (
+        f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
+        f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
     )
 
 

@@ -7,6 +7,7 @@ SIGINT and SIGTERM; 1 anything else, failed jobs of a sweep included. Nothing he
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -34,6 +35,9 @@ from avvp_pl.sweeps import conclude, record_failure
 # Hydra wraps what fails while it builds an object, so its exceptions may hold an InputError
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
 MESSAGES = (*USER_ERRORS, TrainingError)  # errors that need no traceback
+
+# A disk that is full or may not be written to, met by those who do not say so themselves, such as Hydra
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.ENOENT}
 
 Task = Callable[[DictConfig], Any]
 
@@ -93,6 +97,10 @@ def command(name: str, task: Task) -> Callable[[], None]:
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as error:
+            disk = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(disk, OSError) and disk.errno in DISK:
+                where = disk.filename or "the run folder"
+                _leave(name, InputError(f"{where}: cannot be read or written ({disk.strerror})"), debug)
             if passed:
                 raise
             _leave(name, error, debug, code=1)  # a launcher or sweeper gave up on what the summary names

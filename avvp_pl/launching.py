@@ -37,5 +37,5 @@ def as_one_process(trainer: pl.Trainer) -> Iterator[None]:
             for kind in (InputError, TrainingError):
                 _, name, message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
                 if name:
-                    raise kind(message.strip()) from error
+                    raise kind(message.strip()) from None
             raise

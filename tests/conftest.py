@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
+from typing import Protocol
 
 # before torch is imported: two libraries' threads on two cores are many times slower than one
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -33,3 +36,23 @@ def tiny() -> ParsingSet:
         modalities={"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"]},
         seed=0,
     )
+
+
+class Command(Protocol):
+    def __call__(self, name: str, *arguments: str) -> int: ...
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run ``python -m avvp_pl.NAME ARGUMENTS`` in this process, in an empty folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [f"avvp_pl.{name}", *arguments])
+        try:
+            importlib.import_module(f"avvp_pl.{name}").main()
+        except SystemExit as leave:
+            return int(leave.code or 0)
+        return 0
+
+    return run

@@ -13,7 +13,6 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.cli import config_dir
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
+from tests.conftest import Command
 
 TINY = (
     "data.sizes.train=32",
@@ -34,26 +34,6 @@ TINY = (
 )
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-class Command(Protocol):
-    def __call__(self, name: str, *arguments: str) -> int: ...
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Run ``python -m avvp_pl.NAME ARGUMENTS`` in this process, in an empty folder; its exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(name: str, *arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", [f"avvp_pl.{name}", *arguments])
-        try:
-            importlib.import_module(f"avvp_pl.{name}").main()
-        except SystemExit as leave:
-            return int(leave.code or 0)
-        return 0
-
-    return run
 
 
 def train(command: Command, folder: Path, *arguments: str) -> Path:
@@ -89,9 +69,13 @@ def test_a_run_folder_is_complete(trained: Path) -> None:
     for name in ("train/loss", "val/segment/type_av", "val/average"):
         assert all(float(row[name]) >= 0 for row in metrics[:2])
     labelled = metrics[1]  # start_epoch is 1
-    for name in ("labelling/seconds", "labelling/share_of_training", "train/em/bound", "train/contrastive"):
+    for name in ("train/em/bound", "train/contrastive"):
         assert metrics[0][name] == ""
         assert labelled[name] != ""
+    (timed,) = rows(trained / "timings.csv")
+    assert timed["epoch"] == "1"
+    assert float(timed["labelling/share_of_training"]) > 0
+    assert not any(name.startswith("labelling/") for name in labelled)  # what a clock says is not the same twice
     assert 0 <= float(labelled["pseudo_labels/visual/f1"]) <= 100
     events = rows(trained / "pseudo_labels.csv")
     assert len(events) == 25
@@ -152,6 +136,20 @@ def test_same_seed_same_bits(command: Command, tmp_path: Path) -> None:
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_a_job_of_a_sweep_has_the_bits_of_a_run_by_itself(command: Command, tmp_path: Path) -> None:
+    """Whatever the process did before: other experiments, other seeds."""
+    alone = train(command, tmp_path / "alone", "+experiment=ppl_soft", "trainer.max_epochs=2", "seed=3")
+    sweep = ("-m", "+experiment=npl_hard,ppl_soft", "seed=4,3", "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}")
+    assert command("train", *TINY, "logger=csv", *sweep) == 0
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (alone, tmp_path / "3")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    for file in ("metrics.csv", "pseudo_labels.csv", "scores.json", "predictions/audio.csv"):
+        assert (tmp_path / "3" / file).read_bytes() == (alone / file).read_bytes()
 
 
 def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:

@@ -69,16 +69,18 @@ class Runs:
         assert self.zygote.stdout is not None
         return self.zygote.stdout.readline().strip()
 
-    def start(self, name: str, *more: str, point: tuple[str, int] | None = None) -> int:
-        """Start a run, or start it again; the number of its process."""
+    def start(self, name: str, *more: str, **deeds: Any) -> int:
+        """Start a run, or start it again; the number of its process. ``deeds``: see the zygote."""
         assert self.zygote.stdin is not None
         arguments = [*SETTINGS, f"hydra.run.dir={self.folder / name}", *more]
-        order: dict[str, Any] = {"arguments": arguments, "log": str(self.folder / f"{name}.log")}
-        if point is not None:
-            order |= {"point": point[0], "call": point[1]}
+        order = {"arguments": arguments, "log": str(self.folder / f"{name}.log"), **deeds}
         self.zygote.stdin.write(json.dumps(order) + "\n")
         self.zygote.stdin.flush()
         return int(self._answer())
+
+    def said(self, name: str) -> str:
+        """What a run has printed so far."""
+        return (self.folder / f"{name}.log").read_text()
 
     def ended(self) -> int:
         """The exit status of the process that was started last."""
@@ -87,7 +89,7 @@ class Runs:
     def whole(self, name: str, *more: str) -> Path:
         """A run from its beginning or wherever it was to its end; its folder."""
         self.start(name, *more)
-        assert self.ended() == 0, (self.folder / f"{name}.log").read_text()
+        assert self.ended() == 0, self.said(name)
         return self.folder / name
 
     def timed(self, name: str, *more: str) -> Path:
@@ -139,12 +141,15 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
     content["config"]["callbacks"] = content["config"]["trainer"] = content["config"]["logger"] = None
     for state in content["callbacks"].values():
         state.pop("training_seconds", None)
+        state.pop("dirpath", None)
         state.pop("current_score", None)  # Lightning keeps it for nobody, and does not restore it
         report = state.get("report", {})
         for key in [key for key in report if key.startswith("labelling/")]:
             del report[key]
-        for key in [key for key in state if key.endswith("path") or key == "best_k_models"]:
-            state[key] = str(state[key]).replace(str(run), "")
+        for key in [key for key in state if key.endswith("model_path")]:
+            state[key] = Path(state[key]).name
+        if "best_k_models" in state:
+            state["best_k_models"] = {Path(path).name: score for path, score in state["best_k_models"].items()}
     return content
 
 
@@ -166,8 +171,9 @@ def test_the_comparison_bites(undisturbed: Path, runs: Runs) -> None:
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_the_worst_moment(runs: Runs, undisturbed: Path, point: str) -> None:
     name = point.replace(" ", "_").replace("'", "")
-    runs.start(name, point=POINTS[point])
-    assert runs.ended() == -signal.SIGKILL, (runs.folder / f"{name}.log").read_text()
+    place, call = POINTS[point]
+    runs.start(name, point=place, call=call, signal=signal.SIGKILL, rank=0)
+    assert runs.ended() == -signal.SIGKILL, runs.said(name)
     assert_same(runs.whole(name), undisturbed)
 
 
@@ -194,3 +200,78 @@ def test_killed_again_and_again(runs: Runs, undisturbed: Path, seed: int) -> Non
 
 def test_two_processes_killed_again_and_again(runs: Runs, two_undisturbed: Path) -> None:
     assert_same(kill_at_random(runs, "two_random", 0, 5, *TWO), two_undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "code"),
+    [
+        ("while training", signal.SIGTERM, 143),
+        ("while training", signal.SIGINT, 130),
+        ("while training", signal.SIGUSR1, 143),
+        ("while labelling", signal.SIGTERM, 143),
+        ("while validating", signal.SIGTERM, 143),
+        ("while testing", signal.SIGTERM, 143),
+        ("while testing", signal.SIGINT, 130),
+    ],
+)
+def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal.Signals, code: int) -> None:
+    places = {"while training": POINTS["between the optimizer's step and the momentum network's"], **POINTS}
+    point, call = places[where]
+    name = f"{number.name}_{where.replace(' ', '_')}"
+    runs.start(name, point=point, call=call, signal=number, rank=0)
+    assert runs.ended() == code, runs.said(name)
+    said = runs.said(name)
+    assert f"To go on: the same command with resume=auto hydra.run.dir={runs.folder / name}" in said
+    assert "Traceback" not in said
+    assert_same(runs.whole(name), undisturbed)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_asked_to_stop(runs: Runs, two_undisturbed: Path, rank: int) -> None:
+    """Whichever process is asked, both save together."""
+    name = f"two_asked_{rank}"
+    point, call = POINTS["between the optimizer's step and the momentum network's"]
+    runs.start(name, *TWO, point=point, call=call, signal=signal.SIGTERM, rank=rank)
+    assert runs.ended() == 143, runs.said(name)
+    assert "stopped by SIGTERM in epoch 2, before batch 3; saved" in runs.said(name)
+    assert_same(runs.whole(name, *TWO), two_undisturbed)
+
+
+def test_the_process_that_waits_for_two_passes_the_signal_on(runs: Runs, two_undisturbed: Path) -> None:
+    process = runs.start("two_waiting", *TWO)
+    while not (runs.folder / "two_waiting" / "pseudo_labels.csv").exists():
+        time.sleep(0.01)
+    os.kill(process, signal.SIGTERM)
+    assert runs.ended() == 143, runs.said("two_waiting")
+    assert_same(runs.whole("two_waiting", *TWO), two_undisturbed)
+
+
+@pytest.mark.parametrize("largest", [3_500, 100_000])
+def test_a_full_disk_is_one_clear_error_and_costs_no_checkpoint(runs: Runs, undisturbed: Path, largest: int) -> None:
+    """What is too large for the disk is a file of Hydra's (of 4 kB) or a checkpoint (of 900 kB)."""
+    name = f"full_{largest}"
+    point, call = POINTS["while validating"]
+    runs.start(name, point=point, call=call, signal=signal.SIGKILL, rank=0)
+    runs.ended()
+    before = (runs.folder / name / "checkpoints" / "last.ckpt").read_bytes()
+    runs.start(name, largest_file=largest)
+    assert runs.ended() == 2, runs.said(name)
+    said = runs.said(name)
+    assert "cannot be written (File too large)" in said
+    assert ("the checkpoint that was there is unharmed" in said) == (largest == 100_000)
+    assert "Traceback" not in said
+    assert (runs.folder / name / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert_same(runs.whole(name), undisturbed)
+
+
+def test_a_finished_run_is_only_tested_again(runs: Runs, undisturbed: Path) -> None:
+    runs.whole("finished")
+    assert_same(runs.whole("finished"), undisturbed)
+
+
+def test_a_moved_folder_goes_on_with_its_best_epoch(runs: Runs, undisturbed: Path) -> None:
+    point, call = POINTS["while testing"]
+    runs.start("before", point=point, call=call, signal=signal.SIGKILL, rank=0)
+    runs.ended()
+    (runs.folder / "before").rename(runs.folder / "moved")
+    assert_same(runs.whole("moved"), undisturbed)

@@ -1,8 +1,9 @@
 """A process that has imported everything and forks a real ``avvp_pl.train`` for each line it is told.
 
 So a test can start, kill and start again dozens of runs, each in a process group of its own, in a second each. A line
-is JSON: ``arguments``, ``log`` (where its output goes) and, to be killed from inside, ``point`` (``module:name``) with
-``call``: SIGKILL comes instead of that call, counted from 1. Answers are the process's number, then its exit status.
+is JSON: ``arguments``, ``log`` (where its output goes), ``largest_file`` (in bytes, for a disk that is full), and to be
+sent a signal from inside ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: it comes before that call,
+counted from 1, in the process of that rank; SIGKILL to all. Answered are the process's number, then its exit status.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 from itertools import count
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_by_kill(point: str, call: int) -> None:
+def send_signal_at(point: str, call: int, number: int, rank: int) -> None:
     module, _, path = point.partition(":")
     *owners, name = path.split(".")
     owner = importlib.import_module(module)
@@ -25,21 +27,26 @@ def replace_by_kill(point: str, call: int) -> None:
         owner = getattr(owner, part)
     original, calls = getattr(owner, name), count(1)
 
-    def kill_or_call(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) == call:
-            os.killpg(0, signal.SIGKILL)
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        now = next(calls) == call
+        if now and number == signal.SIGKILL:
+            os.killpg(0, number)
+        elif now and int(os.environ.get("LOCAL_RANK", "0")) == rank:
+            os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
-    setattr(owner, name, kill_or_call)
+    setattr(owner, name, interrupted)
 
 
 def run(order: dict[str, Any]) -> None:
     os.setsid()
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if order.get("point"):
-        replace_by_kill(order["point"], order["call"])
+    if "largest_file" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
+    if "point" in order:
+        send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
     sys.argv = ["avvp_pl.train", *order["arguments"]]
     code = 1
     try:

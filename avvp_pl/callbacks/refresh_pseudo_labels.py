@@ -10,7 +10,9 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
+from avvp_pl.checkpoints import last_good
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import TrainingError
 from avvp_pl.files import append_rows
 from avvp_pl.methods.npl import NPL, Refresh
 from avvp_pl.methods.ppl import PPL
@@ -55,7 +57,11 @@ class RefreshPseudoLabels(pl.Callback):
 
     def _refresh(self, trainer: pl.Trainer, method: NPL) -> None:
         videos: VideoSet = trainer.datamodule.train  # type: ignore[attr-defined]
-        report = method.refresh(videos)
+        try:
+            report = method.refresh(videos)
+        except ValueError as error:
+            last = self.path.parent / "checkpoints" / "last.ckpt"
+            raise TrainingError(f"labelling for epoch {trainer.current_epoch}: {error}; {last_good(last)}") from error
         assert method.pseudo_labels is not None
         seconds = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
         self.report = {**seconds, "labelling/seconds": sum(seconds.values()), "train/em/bound": float(report.bound)}

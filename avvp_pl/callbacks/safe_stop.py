@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from avvp_pl.checkpoints import read_checkpoint
+from avvp_pl.checkpoints import last_good
 from avvp_pl.errors import TrainingError
 from avvp_pl.processes import gather_objects, largest
 from avvp_pl.signals import STOPPING, Handler, StopRequest, exit_code, handle, handled_elsewhere, stop_at_once
@@ -153,14 +153,3 @@ class SafeStop(pl.Callback):
         if not trainer.is_global_zero:
             raise SystemExit(0)
         raise TrainingError(f"training has diverged: {problem}; {last_good(self.path)}")
-
-
-def last_good(path: Path) -> str:
-    """In words, what a training that failed can go on from."""
-    if not path.exists():
-        return "there is no checkpoint yet. Try a smaller method.learning_rate"
-    epoch = read_checkpoint(path)["epoch"]
-    return (
-        f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
-        f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
-    )
