@@ -32,6 +32,7 @@ class RunFolder:
         if self.checkpoint is not None:
             self.content = read_checkpoint(self.checkpoint)
             self._compare(self.content["config"], cfg)
+            self._check_length(self.content["epoch"], cfg)
 
     def begin(self, cfg: DictConfig) -> None:
         """Write ``config.yaml``, remove what an earlier attempt left unfinished, and go on with the same W&B run."""
@@ -68,6 +69,14 @@ class RunFolder:
                 "hydra.run.dir or remove the folder"
             )
         return path
+
+    def _check_length(self, epoch: int, cfg: DictConfig) -> None:
+        limit = cfg.trainer.max_epochs
+        if limit is not None and 0 <= limit <= epoch:
+            raise InputError(
+                f"trainer.max_epochs={limit} ends with epoch {limit - 1}, but {self.checkpoint} is of epoch {epoch}; "
+                "give more epochs, or another checkpoint"
+            )
 
     def _compare(self, before: dict[str, Any], cfg: DictConfig) -> None:
         now: Any = OmegaConf.to_container(cfg, resolve=True)

