@@ -25,31 +25,29 @@ def stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(exit_code(number))
 
 
-def handled_elsewhere() -> dict[int, Handler]:
-    """The handlers of those signals that somebody else has a use for, such as the launcher of a cluster's jobs."""
-    handlers = {number: signal.getsignal(number) for number in STOPPING}
-    return {number: handler for number, handler in handlers.items() if _is_foreign(handler)}
+def handlers() -> dict[int, Handler]:
+    """Who handles the stopping signals now."""
+    return {number: signal.getsignal(number) for number in STOPPING}
 
 
-def _is_foreign(handler: Handler) -> bool:
+def is_foreign(handler: Handler) -> bool:
+    """Whether somebody else has a use for a signal, such as the launcher of a cluster's jobs; it is left alone then."""
     defined_in = str(getattr(handler, "__module__", ""))
     return callable(handler) and handler != signal.default_int_handler and not defined_in.startswith("avvp_pl.")
 
 
-def handle(handlers: Mapping[int, Handler]) -> None:
+def handle(wanted: Mapping[int, Handler]) -> None:
     """Set handlers, where that is possible: in the main thread."""
     if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
+        for number, handler in wanted.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
     """Handle the stopping signals that nobody else does, and afterwards as before."""
-    before: dict[int, Handler] = {
-        number: signal.getsignal(number) for number in STOPPING if number not in handled_elsewhere()
-    }
-    handle(dict.fromkeys(before, handler))
+    before = handlers()
+    handle({number: handler for number, present in before.items() if not is_foreign(present)})
     try:
         yield
     finally:

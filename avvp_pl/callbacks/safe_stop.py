@@ -15,7 +15,7 @@ from torch import Tensor
 from avvp_pl.checkpoints import last_good
 from avvp_pl.errors import TrainingError
 from avvp_pl.processes import gather_objects, largest
-from avvp_pl.signals import STOPPING, Handler, StopRequest, exit_code, handle, handled_elsewhere, stop_at_once
+from avvp_pl.signals import Handler, StopRequest, exit_code, handle, handlers, is_foreign, stop_at_once
 from avvp_pl.types import Batch
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ class SafeStop(pl.Callback):
         self.path = Path(directory) / "last.ckpt"
         self.max_loss = max_loss
         self.request = StopRequest()
-        self.foreign: dict[int, Handler] = {}
+        self.before: dict[int, Handler] = {}
         self.steps: list[Step] = []  # those whose loss was not looked at yet
         self.said = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Before training there is nothing to save. See who handles signals, before Lightning does, too."""
-        self.foreign = handled_elsewhere()
+        self.before = handlers()
         self._handle(stop_at_once)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,7 +74,7 @@ class SafeStop(pl.Callback):
         asked = largest(self.request.number)
         if asked or pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
             self._check_losses(trainer)
-        if asked:
+        if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # else gradients would be lost
             self._check_weights(trainer, pl_module)
             trainer.save_checkpoint(self.path)
             self._stop_if_asked(trainer, f"in epoch {trainer.current_epoch}, before batch {batch_idx}")
@@ -96,13 +96,18 @@ class SafeStop(pl.Callback):
         """Stop if asked to in the last epoch."""
         self._stop_if_asked(trainer, "before testing")
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave signals as they were found."""
+        handle(self.before)
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how to go on where it was not said yet: testing, or at a second Ctrl-C."""
         if isinstance(exception, KeyboardInterrupt | SystemExit) and not self.said:
             self._say("at once")
+        handle(self.before)
 
     def _handle(self, handler: Handler) -> None:
-        handle({**dict.fromkeys(STOPPING, handler), **self.foreign})
+        handle({number: before if is_foreign(before) else handler for number, before in self.before.items()})
 
     def _stop_if_asked(self, trainer: pl.Trainer, where: str) -> None:
         number = largest(self.request.number)
@@ -139,8 +144,8 @@ class SafeStop(pl.Callback):
             where = f"the loss is {loss:g} at step {first} (epoch {trainer.current_epoch}, batch {step.batch})"
         found = [pair for pair in gather_objects((where, names)) if pair[0]]
         videos = [name for _, part in found for name in part]
-        shown = ", ".join(videos[:NAMED_VIDEOS]) + (f" and {len(videos) - NAMED_VIDEOS} more" * (len(videos) > 32))
-        self._give_up(trainer, f"{found[0][0]}, on the videos {shown}")
+        more = f" and {len(videos) - NAMED_VIDEOS} more" if len(videos) > NAMED_VIDEOS else ""
+        self._give_up(trainer, f"{found[0][0]}, on the videos {', '.join(videos[:NAMED_VIDEOS])}{more}")
 
     def _check_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the last step spoiled the weights, though its loss was in order."""

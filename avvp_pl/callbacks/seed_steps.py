@@ -23,9 +23,11 @@ class SeedSteps(pl.Callback):
         """Seed what is drawn between two epochs, such as pseudo labels."""
         reseed(self.seed, trainer.global_rank, "epoch", trainer.current_epoch)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Seed a training step."""
-        reseed(self.seed, trainer.global_rank, "step", trainer.global_step)
+        reseed(self.seed, trainer.global_rank, "step", trainer.current_epoch, batch_idx)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed a validation."""
