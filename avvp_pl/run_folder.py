@@ -35,9 +35,11 @@ class RunFolder:
             self._check_length(self.content["epoch"], cfg)
 
     def begin(self, cfg: DictConfig) -> None:
-        """Write ``config.yaml``, remove what an earlier attempt left unfinished, and go on with the same W&B run."""
+        """Write ``config.yaml``, remove what an earlier attempt left unfinished, and let loggers go on with its run."""
         if self.content is not None and "wandb" in cfg.logger:
             cfg.logger.wandb.id = self.content.get("wandb_id")
+        if self.content is not None and "tensorboard" in cfg.logger:
+            cfg.logger.tensorboard.purge_step = self.content["global_step"] + 1
         self._clear(cfg)
 
     def check(self, method: ParsingModule, videos: ParsingSet) -> None:

@@ -33,6 +33,7 @@ TINY = (
     "trainer.accelerator=cpu",
 )
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+KEY = "0123456789abcdef0123456789abcdef01234567"  # to W&B
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -372,6 +373,32 @@ def test_a_bad_checkpoint_is_refused(command: Command, tmp_path: Path, capfd: py
     (tmp_path / "bad.ckpt").write_bytes(b"nothing of the kind")
     assert command("evaluate", f"checkpoint={tmp_path / 'bad.ckpt'}") == 2
     assert "bad.ckpt: not a checkpoint" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
+def test_a_run_that_is_gone_on_with_is_one_to_its_logger(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logger: str
+) -> None:
+    """Killed between an epoch's row and its checkpoint, so that the row is logged twice."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="an extra")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    run, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    arguments = (*TINY, "+experiment=mil", f"logger={logger}", f"hydra.run.dir={run}", "resume=auto")
+    assert command("train", *arguments, "trainer.max_epochs=1") == 0
+    first = last.read_bytes()
+    assert command("train", *arguments, "trainer.max_epochs=2") == 0
+    last.write_bytes(first)
+    assert command("train", *arguments, "trainer.max_epochs=2") == 0
+    assert [row["step"] for row in rows(run / "metrics.csv")] == ["2", "4"]
+    if logger == "tensorboard":
+        events = reader.EventAccumulator(str(run / "tensorboard")).Reload()
+        assert [scalar.step for scalar in events.Scalars("train/loss")] == [2, 4]
+        return
+    offline = list((tmp_path / "outputs" / "wandb").glob("offline-run-*"))
+    assert len(offline) == 3
+    assert len({path.name.rpartition("-")[2] for path in offline}) == 1
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
 def test_wandb_runs_offline_with_panels(command: Command, tmp_path: Path) -> None:
