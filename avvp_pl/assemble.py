@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -28,12 +29,13 @@ from avvp_pl.methods.base import ParsingModule
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.randomness import reseed
 
+THREADS = torch.get_num_threads()  # what torch likes: the job before may have set another number
+
 
 def prepare_process(cfg: DictConfig) -> None:
     """Seed everything, set the number of threads, and silence what is noise on every run."""
     reseed(cfg.seed)
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or THREADS)
     for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
     for noisy in (
@@ -95,8 +97,9 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
-    plugins: list[Any] = [CheckpointFiles()]
-    if SLURMEnvironment.detect():  # its own way to queue a job again would save a checkpoint of another kind
+    plugins = [*(instantiate(cfg.trainer.get("plugins")) or []), CheckpointFiles()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun may run inside SLURM
+        # Lightning's own way to queue a job again would save a checkpoint of another kind
         plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
@@ -120,9 +123,9 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
 
 
 class BestEpoch(NamedTuple):
-    """The checkpoint of the best epoch by validation, and its score; empty and None where nothing was validated."""
+    """The checkpoint of the best epoch by validation, and its score; None where nothing was validated."""
 
-    path: str
+    path: str | None
     score: float | None
 
 
@@ -132,7 +135,7 @@ def best_epoch(trainer: pl.Trainer) -> BestEpoch:
     score = best.best_model_score
     if score is None and best.best_model_path:  # forked processes hand back the path only
         score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]
-    return BestEpoch(best.best_model_path, None if score is None else float(score))
+    return BestEpoch(best.best_model_path or None, None if score is None else float(score))
 
 
 def restore(
@@ -141,9 +144,7 @@ def restore(
     """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training."""
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
-    trained = trained_config(checkpoint, path)
-    if cfg.data is not None:
-        trained.data = cfg.data
+    trained = trained_config(checkpoint, path, {} if cfg.data is None else {"data": cfg.data})
     if cfg.inference is not None:
         if "inference" not in trained.method and cfg.inference != "classifier":
             raise InputError(f"inference={cfg.inference}: {trained.name} has no prototypes; only ppl methods have")

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import io
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,16 @@ from avvp_pl.methods.base import ParsingModule
 from avvp_pl.types import ParsingNetwork
 
 # What a checkpoint has beside Lightning's own entries, and the kind of each
-CONTENTS = {"config": dict, "events": list, "streams": list, "state_dict": dict, "epoch": int, "global_step": int}
+CONTENTS = {
+    "config": dict,
+    "events": list,
+    "streams": list,
+    "state_dict": dict,
+    "callbacks": dict,
+    "losses": dict,
+    "epoch": int,
+    "global_step": int,
+}
 # What the configuration in a checkpoint may build: a subclass, or (None) by a function that reads data
 BUILT: dict[str, type | None] = {
     "network._target_": ParsingNetwork,
@@ -37,8 +47,12 @@ BUILT: dict[str, type | None] = {
 # Its groups that belong to the run that wrote it, and not to what was trained
 OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
 # Settings that a run may go on with changed: they do not decide what it computes, or only for how long
-FREE = {"resume", "debug", "threads", "compile", "tags", *OF_THE_RUN}
-FREE_DATA = {"root", "packed", "eval_batch_size", "max_epochs", "source"}  # the source is made of the others
+FREE = re.compile(
+    r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
+    r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
+    r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
+)
+FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -58,12 +72,17 @@ class CheckpointFiles(TorchCheckpointIO):
             raise InputError(f"{error}; {kept}. Make room, then go on with resume=auto") from None
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read a file, without unpickling; what a checkpoint says of files beside it holds where they are now."""
+        """Read a file, without unpickling; what it says of files beside it can mean no others."""
         checkpoint = _load(Path(path))
         for state in checkpoint.get("callbacks", {}).values():
-            if "dirpath" in state:
-                _move(state, Path(path).resolve().parent)
+            if isinstance(state, dict) and "best_model_path" in state:
+                _keep_to(Path(path).resolve().parent, state)
         return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove one file, and never a folder."""
+        if FILE_NAME.fullmatch(Path(path).name):
+            Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -95,15 +114,20 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _move(state: dict[str, Any], folder: Path) -> None:
-    """Let the state of a callback that saves the best epoch be that of a run whose folder has always been here.
+def _keep_to(folder: Path, state: dict[str, Any]) -> None:
+    """Let the state of a callback that saves checkpoints be that of a run whose folder is, and always was, here.
 
-    Lightning would forget which score was the best so far.
+    Of a folder that was moved, Lightning would forget which score was the best so far; and it removes what it believes
+    to be an older checkpoint, wherever a path in the state points.
     """
+
+    def here(path: Any) -> str:
+        name = str(path).rpartition("/")[2]
+        return str(folder / name) if FILE_NAME.fullmatch(name) else ""
+
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        if state[key] and (folder / Path(state[key]).name).exists():
-            state[key] = str(folder / Path(state[key]).name)
-    state["best_k_models"] = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
+        state[key] = here(state.get(key))
+    state["best_k_models"] = {here(path): score for path, score in dict(state.get("best_k_models", {})).items()}
     state["dirpath"] = str(folder)
 
 
@@ -113,30 +137,31 @@ def _foreign(path: Path, reason: str) -> InputError:
 
 def last_good(path: Path) -> str:
     """In words, what a training that failed can go on from."""
-    if not path.exists():
-        return "there is no checkpoint yet. Try a smaller method.learning_rate"
-    epoch = read_checkpoint(path)["epoch"]
+    try:
+        epoch = read_checkpoint(path)["epoch"]
+    except InputError:
+        return "there is no checkpoint to go on from. Try a smaller method.learning_rate"
     return (
         f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
         f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
     )
 
 
-def trained_config(checkpoint: Mapping[str, Any], path: Path) -> DictConfig:
-    """The configuration in a checkpoint, but for the groups that belong to the run that wrote it.
+def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[str, DictConfig]) -> DictConfig:
+    """The configuration in a checkpoint, with some groups ``replaced``, without those of the run that wrote it.
 
     :class:`InputError` where it would build anything but a network and a method of this package on data read by this
     package, or refers to anything outside itself, such as the environment.
     """
-    config = {name: part for name, part in checkpoint["config"].items() if name not in OF_THE_RUN}
+    config = {name: part for name, part in checkpoint["config"].items() if name not in {*OF_THE_RUN, *replaced}}
     for key, value in _leaves(config):
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
             )
         if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
-            raise InputError(f"{path}: its configuration would build {value} ({key}), not of avvp_pl: do not trust it")
-    trained = OmegaConf.create(config)
+            raise InputError(f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust")
+    trained = OmegaConf.create({**config, **replaced})
     for key in BUILT:
         if OmegaConf.select(trained, key) is None:
             raise _foreign(path, f"its configuration has no {key}")
@@ -165,7 +190,7 @@ def _may_build(key: str, target: Any) -> bool:
         return False
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
         return False
     kind = BUILT[key]
     if kind is None:
@@ -209,12 +234,7 @@ def _shape(shapes: Mapping[str, tuple[Any, ...]], name: str) -> str:
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a run would go on with that is not as it was, and decides what it computes: ``key: old, now new``."""
     old, new = (
-        {
-            key: value
-            for key, value in _leaves({name: part for name, part in config.items() if name not in FREE})
-            if key.split(".")[:1] != ["data"] or key.split(".")[1] not in FREE_DATA
-        }
-        for config in (before, now)
+        {key: value for key, value in _leaves(dict(config)) if not FREE.fullmatch(key)} for config in (before, now)
     )
     return [
         f"{key}: {old.get(key, 'not there')}, now {new.get(key, 'not there')}"

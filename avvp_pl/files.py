@@ -25,6 +25,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+        _folder_to_disk(path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -53,9 +54,18 @@ def _to_disk(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
+def _folder_to_disk(folder: Path) -> None:
+    """So that the new name, too, outlives a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a writer left that was killed; for a folder that nobody else writes into."""
-    for path in folder.rglob(".*.tmp"):
+    """Remove the temporary files of writers that were killed; for a folder that nobody else writes into now."""
+    for path in folder.glob(".*.tmp"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import torch
 
 
 def reseed(*position: int | str) -> None:
-    """Start every global generator anew (Python's, numpy's, torch's on CPU and CUDA), each position from its own seed.
+    """Start every global generator anew (Python's, numpy's, torch's on all devices), each position from its own seed.
 
     A run that starts every step so draws the same numbers in it whether it came there in one go, after another job in
     the same process, or from a checkpoint; so no generator's state has to be saved, of however many processes.
@@ -19,6 +19,8 @@ def reseed(*position: int | str) -> None:
     seed = int.from_bytes(digest) >> 1
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries may use the global generator
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes a tenth of a millisecond
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
+    elif torch.accelerator.is_available():
+        torch.manual_seed(seed)  # every kind of device, in a tenth of a millisecond
+    torch.default_generator.manual_seed(seed)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -21,12 +22,14 @@ log = logging.getLogger(__name__)
 class RunFolder:
     """What a run finds in ``paths.run_dir`` and, by ``resume``, begins with: nothing, or a checkpoint that fits it.
 
-    :class:`InputError` where the folder holds a run that this one would overwrite, or the checkpoint is not one, or
-    ``resume=auto`` would go on with other settings than before.
+    While it is open, no other run can be in the folder. :class:`InputError` where one is, or where the folder holds a run
+    that this one would overwrite, or the checkpoint is not one, or ``resume=auto`` would go on with other settings.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self.path = Path(cfg.paths.run_dir)
+        self.is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        self.lock = self._lock() if self.is_first else None
         self.checkpoint = self._checkpoint(cfg.resume)
         self.content: dict[str, Any] | None = None
         if self.checkpoint is not None:
@@ -34,40 +37,74 @@ class RunFolder:
             self._compare(self.content["config"], cfg)
             self._check_length(self.content["epoch"], cfg)
 
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock is not None:
+            self.lock.close()
+
     def begin(self, cfg: DictConfig) -> None:
-        """Write ``config.yaml``, remove what an earlier attempt left unfinished, and let loggers go on with its run."""
-        if self.content is not None and "wandb" in cfg.logger:
-            cfg.logger.wandb.id = self.content.get("wandb_id")
-        if self.content is not None and "tensorboard" in cfg.logger:
-            cfg.logger.tensorboard.purge_step = self.content["global_step"] + 1
-        self._clear(cfg)
+        """Write ``config.yaml`` and let loggers go on with the run that the folder holds, if it does."""
+        if self.content is not None and self._is_own(self.checkpoint):
+            if cfg.logger.get("wandb"):
+                cfg.logger.wandb.id = self.content.get("wandb_id")
+            if cfg.logger.get("tensorboard"):
+                cfg.logger.tensorboard.purge_step = self.content["global_step"] + 1
+        if self.is_first:
+            with atomic_write(self.path / "config.yaml") as file:
+                file.write(OmegaConf.to_yaml(cfg, resolve=True))
 
     def check(self, method: ParsingModule, videos: ParsingSet) -> None:
-        """Raise :class:`InputError` where the checkpoint is of other data or another network."""
+        """Raise :class:`InputError` where the checkpoint is of other data or another network.
+
+        If all is well, remove what earlier attempts left unfinished.
+        """
         if self.checkpoint is not None and self.content is not None:
             check_data(videos, self.content, self.checkpoint)
             check_weights(method, self.content, self.checkpoint)
             self.content = None  # it is read again, into the trainer
+        if self.is_first:
+            for folder in (self.path, self.path / "checkpoints", self.path / "predictions"):
+                remove_unfinished(folder)
+            if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
+                for name in ("metrics.csv", "timings.csv", "pseudo_labels.csv"):
+                    (self.path / name).unlink(missing_ok=True)
 
-    @rank_zero_only
-    def _clear(self, cfg: DictConfig) -> None:
-        remove_unfinished(self.path)
-        if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
-            for name in ("metrics.csv", "timings.csv", "pseudo_labels.csv", "scores.json"):
-                (self.path / name).unlink(missing_ok=True)
-        with atomic_write(self.path / "config.yaml") as file:
-            file.write(OmegaConf.to_yaml(cfg, resolve=True))
+    def _lock(self) -> IO[bytes]:
+        """Held until it is closed, or the process is killed."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("wb")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another hydra.run.dir") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise InputError(f"{self.path}: another run is in this folder now; give another hydra.run.dir") from None
+        except OSError:
+            log.info("%s: its disk has no locks, so take care that no other run is in it", self.path)
+        return lock
+
+    def _is_own(self, checkpoint: Path | None) -> bool:
+        return checkpoint is not None and checkpoint.resolve().parent == (self.path / "checkpoints").resolve()
 
     def _checkpoint(self, resume: str | None) -> Path | None:
-        last = self.path / "checkpoints" / "last.ckpt"
-        if resume == "auto":
-            return last if last.exists() else None
-        path = None if resume is None else Path(resume)
-        if path is not None and not path.exists():
+        last, scores = self.path / "checkpoints" / "last.ckpt", self.path / "scores.json"
+        if resume not in {None, "auto"} and not Path(str(resume)).exists():
             raise InputError(f"resume={resume}: no such file; give a checkpoint, auto or null")
-        if last.exists() and (path is None or path.resolve().parent != last.resolve().parent):
+        if resume == "auto" and last.exists():
+            return last
+        path = None if resume in {None, "auto"} else Path(str(resume))
+        if last.exists() and not self._is_own(path):
             raise InputError(
                 f"{self.path} holds a run already: resume=auto goes on with it; to begin anew, give another "
+                "hydra.run.dir or remove the folder"
+            )
+        if scores.exists() and path is None:
+            raise InputError(
+                f"{self.path} holds a finished run, and no checkpoints/last.ckpt to go on from; give another "
                 "hydra.run.dir or remove the folder"
             )
         return path

@@ -24,18 +24,18 @@ def train(cfg: DictConfig) -> float | None:
     from avvp_pl.run_folder import RunFolder
 
     prepare_process(cfg)
-    folder = RunFolder(cfg)
-    folder.begin(cfg)
-    videos = build_videos(cfg)
-    data = build_data(cfg, videos)
-    method = build_method(cfg, videos)
-    folder.check(method, videos)
-    speed_up(cfg, method)
-    trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
-    with logging_to(trainer.loggers, cfg), as_one_process(trainer):
-        trainer.fit(method, data, ckpt_path=folder.checkpoint)
-        best = best_epoch(trainer)
-        trainer.test(method, data, ckpt_path=best.path, verbose=False)
+    with RunFolder(cfg) as folder:
+        folder.begin(cfg)
+        videos = build_videos(cfg)
+        data = build_data(cfg, videos)
+        method = build_method(cfg, videos)
+        folder.check(method, videos)
+        speed_up(cfg, method)
+        trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
+        with logging_to(trainer.loggers, cfg), as_one_process(trainer):
+            trainer.fit(method, data, ckpt_path=folder.checkpoint)
+            best = best_epoch(trainer)
+            trainer.test(method, data, ckpt_path=best.path, verbose=False)
     if trainer.is_global_zero:
         print(f"run folder: {folder.path}")
     return best.score

@@ -122,13 +122,13 @@ def test_the_environment_is_not_told_to_a_checkpoint(trained: Path, value: str) 
     content = read_checkpoint(trained)
     content["config"]["name"] = value
     with pytest.raises(InputError, match="its configuration refers to something outside it"):
-        trained_config(content, trained)
+        trained_config(content, trained, {})
 
 
 def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
     content = read_checkpoint(trained)
     content["config"]["callbacks"] = {"mine": {"_target_": "os.system"}}
-    assert not {"callbacks", "trainer", "logger", "paths"} & set(trained_config(content, trained))
+    assert not {"callbacks", "trainer", "logger", "paths"} & set(trained_config(content, trained, {}))
 
 
 def cut(path: Path, to: Path, keep: float) -> None:

@@ -29,15 +29,17 @@ class EpochLog(pl.Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock and a row."""
+        assert isinstance(pl_module, ParsingModule)
         self.started = time.perf_counter()
+        pl_module.logged, pl_module.row_is_taken = set(), False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the row and the line."""
         assert isinstance(pl_module, ParsingModule)
         values = trainer.callback_metrics  # asked by all processes, for they add it up
         row = {name: _number(values[name]) for name in sorted(pl_module.logged) if name in values}
-        pl_module.logged.clear()
+        pl_module.row_is_taken = True
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **row}, step=trainer.global_step)
         shown = {"loss": "train/loss", "val type_av": "val/segment/type_av", "val average": "val/average"}

@@ -60,8 +60,8 @@ class RefreshPseudoLabels(pl.Callback):
         try:
             report = method.refresh(videos)
         except ValueError as error:
-            last = self.path.parent / "checkpoints" / "last.ckpt"
-            raise TrainingError(f"labelling for epoch {trainer.current_epoch}: {error}; {last_good(last)}") from error
+            last = last_good(self.path.parent / "checkpoints" / "last.ckpt")
+            raise TrainingError(f"labelling for epoch {trainer.current_epoch}: {error}; {last}") from error
         assert method.pseudo_labels is not None
         seconds = {f"labelling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
         self.report = {**seconds, "labelling/seconds": sum(seconds.values()), "train/em/bound": float(report.bound)}

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from avvp_pl.checkpoints import last_good
-from avvp_pl.errors import TrainingError
+from avvp_pl.checkpoints import last_good, read_checkpoint
+from avvp_pl.errors import InputError, TrainingError
 from avvp_pl.processes import gather_objects, largest
 from avvp_pl.signals import Handler, StopRequest, exit_code, handle, handlers, is_foreign, stop_at_once
 from avvp_pl.types import Batch
@@ -51,21 +52,22 @@ class SafeStop(pl.Callback):
         self.said = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Before training there is nothing to save. See who handles signals, before Lightning does, too."""
+        """See who handles signals, before Lightning does, too."""
         self.before = handlers()
-        self._handle(stop_at_once)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note signals; Lightning's own handler would make several processes wait for each other."""
         self._handle(self.request.note)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """While testing there is nothing to save either."""
+        """While testing there is nothing to save."""
         self._handle(stop_at_once)
+        self._stop_if_asked(trainer, "before testing")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop if asked to since the last step: the epoch's end has been saved."""
-        self._stop_if_asked(trainer, f"before epoch {trainer.current_epoch}")
+        """Stop if asked to since the last step, where the end of the epoch has been saved."""
+        if largest(self.request.number) and self._saved_at() == trainer.global_step:
+            self._stop_if_asked(trainer, f"before epoch {trainer.current_epoch}")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -76,6 +78,8 @@ class SafeStop(pl.Callback):
             self._check_losses(trainer)
         if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # else gradients would be lost
             self._check_weights(trainer, pl_module)
+            # Lightning adds one to it when it goes on in the middle of an epoch
+            trainer.fit_loop.epoch_loop._batches_that_stepped -= 1
             trainer.save_checkpoint(self.path)
             self._stop_if_asked(trainer, f"in epoch {trainer.current_epoch}, before batch {batch_idx}")
 
@@ -85,26 +89,25 @@ class SafeStop(pl.Callback):
         """Keep the loss, without waiting for its value."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):  # else the method took no step
-            self.steps.append(Step(trainer.global_step - 1, batch_idx, loss.detach(), batch.index))
+            number = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
+            self.steps.append(Step(number, batch_idx, loss.detach().reshape(()), batch.index))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let nothing that has diverged be saved: this comes before the best checkpoint is."""
+        self._check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let nothing that has diverged be saved: this comes before checkpoints are."""
-        self._check_losses(trainer)
-        self._check_weights(trainer, pl_module)
+        """The same where nothing is validated."""
+        self._check(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if asked to in the last epoch."""
         self._stop_if_asked(trainer, "before testing")
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave signals as they were found."""
-        handle(self.before)
-
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how to go on where it was not said yet: testing, or at a second Ctrl-C."""
         if isinstance(exception, KeyboardInterrupt | SystemExit) and not self.said:
-            self._say("at once")
-        handle(self.before)
+            self._say(trainer, "at once")
 
     def _handle(self, handler: Handler) -> None:
         handle({number: before if is_foreign(before) else handler for number, before in self.before.items()})
@@ -113,17 +116,31 @@ class SafeStop(pl.Callback):
         number = largest(self.request.number)
         if not number:
             return
-        self._say(f"by {signal.Signals(number).name} {where}")
+        self._say(trainer, f"by {signal.Signals(number).name} {where}")
         # of several processes only the first says it: Lightning kills them all where one of the others fails
         raise SystemExit(exit_code(number) if trainer.is_global_zero else 0)
 
-    def _say(self, how: str) -> None:
+    def _say(self, trainer: pl.Trainer, how: str) -> None:
         self.said = True
-        if not self.path.exists():
-            log.warning("stopped %s; there was nothing to save yet", how)
+        saved_at = self._saved_at()
+        if saved_at is None:
+            log.warning("stopped %s; there is no checkpoint to go on from yet", how)
             return
+        saved = "saved" if saved_at == trainer.global_step else f"the last checkpoint is of step {saved_at}"
         folder = self.path.parent.parent
-        log.warning("stopped %s; saved. To go on: the same command with resume=auto hydra.run.dir=%s", how, folder)
+        log.warning("stopped %s; %s. To go on: the same command with resume=auto hydra.run.dir=%s", how, saved, folder)
+
+    def _saved_at(self) -> int | None:
+        """The step of the last checkpoint."""
+        try:
+            return int(read_checkpoint(self.path)["global_step"])
+        except InputError:
+            return None
+
+    def _check(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._check_losses(trainer)
+            self._check_weights(trainer, pl_module)
 
     def _check_losses(self, trainer: pl.Trainer) -> None:
         """Raise for the first step whose loss, in any process, is not that of a training that converges."""
@@ -142,6 +159,7 @@ class SafeStop(pl.Callback):
             step, loss = bad[first]
             names = [trainer.datamodule.train.names[row] for row in step.rows.tolist()]  # type: ignore[attr-defined]
             where = f"the loss is {loss:g} at step {first} (epoch {trainer.current_epoch}, batch {step.batch})"
+            where += f", above callbacks.safe_stop.max_loss={self.max_loss:g}" if math.isfinite(loss) else ""
         found = [pair for pair in gather_objects((where, names)) if pair[0]]
         videos = [name for _, part in found for name in part]
         more = f" and {len(videos) - NAMED_VIDEOS} more" if len(videos) > NAMED_VIDEOS else ""
@@ -151,8 +169,7 @@ class SafeStop(pl.Callback):
         """Raise if the last step spoiled the weights, though its loss was in order."""
         norms = torch._foreach_norm(list(pl_module.parameters()))
         if largest(int(not torch.stack(norms).isfinite().all())):
-            step = trainer.global_step - 1
-            self._give_up(trainer, f"weights are NaN or infinite after step {step} (epoch {trainer.current_epoch})")
+            self._give_up(trainer, f"weights are NaN or infinite in epoch {trainer.current_epoch}")
 
     def _give_up(self, trainer: pl.Trainer, problem: str) -> NoReturn:
         if not trainer.is_global_zero:

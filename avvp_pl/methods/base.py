@@ -48,7 +48,8 @@ class ParsingModule(pl.LightningModule):
         self.test_scores: ParsingScores | None = None
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
         self.step_losses: dict[str, tuple[Tensor, int]] = {}  # of a step that may yet fail
-        self.logged: set[str] = set()  # names, since they were last taken
+        self.logged: set[str] = set()  # names, of this epoch
+        self.row_is_taken = False
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Run the network."""
@@ -68,12 +69,18 @@ class ParsingModule(pl.LightningModule):
         timelines, probs = (torch.cat(column).cpu() for column in zip(*parsed, strict=True))
         return Parsed(timelines, probs)
 
-    def log(self, name: str, value: Any, *more: Any, **options: Any) -> None:
-        """Log a value of this epoch, in training or validation: it will be in the epoch's row."""
+    def log(
+        self, name: str, value: Any, prog_bar: bool = False, logger: bool | None = None, *more: Any, **options: Any
+    ) -> None:
+        """Log a value of this epoch, in training or validation: it will be in the epoch's row.
+
+        ``logger`` counts for nothing: EpochLog hands the row to the loggers, but for test scores.
+        """
+        testing = self._trainer is not None and self.trainer.testing
+        if self.row_is_taken and not testing:
+            raise RuntimeError(f"{name} is logged after the epoch's row was taken; log it before on_train_epoch_end")
         self.logged.add(name)
-        if options.get("logger") is None:  # EpochLog hands the row to the loggers, but for test scores
-            options["logger"] = self.trainer.testing
-        super().log(name, value, *more, **options)
+        super().log(name, value, prog_bar, testing, *more, **options)
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.

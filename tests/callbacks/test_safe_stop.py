@@ -101,7 +101,7 @@ def test_weights_that_the_last_step_of_an_epoch_spoiled_are_not_saved(
 
 
 def test_before_the_first_checkpoint_there_is_none_to_name(tiny: ParsingSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"at step 0 .*; there is no checkpoint yet"):
+    with pytest.raises(TrainingError, match=r"at step 0 .*; there is no checkpoint to go on from"):
         fit(tiny, tmp_path, 0, float("nan"))
     assert not list(tmp_path.iterdir())
 
