@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class RunFolder:
     """What a run finds in ``paths.run_dir`` and, by ``resume``, begins with: nothing, or a checkpoint that fits it.
 
-    While it is open, no other run can be in the folder. :class:`InputError` where one is, or where the folder holds a run
-    that this one would overwrite, or the checkpoint is not one, or ``resume=auto`` would go on with other settings.
+    While it is open, no other run can be in the folder. :class:`InputError` where one is, or where the folder holds one
+    that would be overwritten, or the checkpoint is not one, or ``resume=auto`` would go on with other settings.
     """
 
     def __init__(self, cfg: DictConfig) -> None:

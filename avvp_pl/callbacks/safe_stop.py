@@ -49,6 +49,7 @@ class SafeStop(pl.Callback):
         self.request = StopRequest()
         self.before: dict[int, Handler] = {}
         self.steps: list[Step] = []  # those whose loss was not looked at yet
+        self.latest = -1
         self.said = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -89,8 +90,8 @@ class SafeStop(pl.Callback):
         """Keep the loss, without waiting for its value."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):  # else the method took no step
-            number = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
-            self.steps.append(Step(number, batch_idx, loss.detach().reshape(()), batch.index))
+            self.latest = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
+            self.steps.append(Step(self.latest, batch_idx, loss.detach().reshape(()), batch.index))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let nothing that has diverged be saved: this comes before the best checkpoint is."""
@@ -169,7 +170,8 @@ class SafeStop(pl.Callback):
         """Raise if the last step spoiled the weights, though its loss was in order."""
         norms = torch._foreach_norm(list(pl_module.parameters()))
         if largest(int(not torch.stack(norms).isfinite().all())):
-            self._give_up(trainer, f"weights are NaN or infinite in epoch {trainer.current_epoch}")
+            where = f"after step {self.latest} (epoch {trainer.current_epoch})"
+            self._give_up(trainer, f"weights are NaN or infinite {where}")
 
     def _give_up(self, trainer: pl.Trainer, problem: str) -> NoReturn:
         if not trainer.is_global_zero:
