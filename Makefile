@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup train test lint types bench clean
+.PHONY: help setup train test lint types audit bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,10 @@ lint: $(STAMP) ## check style and formatting
 
 types: $(STAMP) ## check types, strictly
 	$(BIN)/mypy
+	$(BIN)/mypy .ci/audit.py
+
+audit: $(STAMP) ## look for known vulnerabilities in the pinned packages
+	$(BIN)/python .ci/audit.py
 
 bench: $(STAMP) ## measure speed and memory (an hour; rewrites benchmarks/README.md)
 	$(BIN)/python -m benchmarks

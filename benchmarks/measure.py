@@ -32,9 +32,10 @@ class Scale:
     llp_videos: int = 10_000
     llp_epochs: int = 3  # the first is without labels; memory no longer grows after the second
     grown: int = 10
+    refreshes: int = 200
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3)
+QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12)
 
 
 class Row(NamedTuple):

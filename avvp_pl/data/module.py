@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from torch.utils.data import DataLoader
 
 from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.types import Batch
 
 
@@ -22,10 +23,22 @@ class ParsingData(pl.LightningDataModule):
         self.done = {"epoch": -1, "batches": 0}
 
     def setup(self, stage: str) -> None:
-        """Move the videos to the training device once, so that no batch is ever copied to it."""
+        """Move the videos to the training device once, so that no batch is ever copied to it.
+
+        Raises :class:`InputError` where a process would have no video to score, which Lightning does not allow.
+        """
         if self.trainer is not None:
+            self._check_shares(self.trainer.world_size)
             device = self.trainer.strategy.root_device
             self.splits = {name: split.to(device) for name, split in self.splits.items()}
+
+    def _check_shares(self, processes: int) -> None:
+        for name, videos in self.splits.items():
+            if name != "train" and len(videos) < processes:  # training visits some twice
+                raise InputError(
+                    f"{processes} processes are too many for {len(videos)} {name} videos: each must have one to score; "
+                    "give trainer.devices and trainer.num_nodes that make fewer"
+                )
 
     def state_dict(self) -> dict[str, int]:
         """How far the current epoch has come, in batches that were learned from; 0 between two epochs."""

@@ -29,6 +29,7 @@ class Refresh:
         self.bound = torch.zeros((), dtype=torch.float64, device=device)  # Eq. (14), mean over videos and events
         self.segments: dict[str, Tensor] = {}  # "positive", "negative": [C] counts
         self.prototypes: dict[str, Tensor] = {}  # the same, over all groups
+        self.lacking: Tensor | None = None  # [G, C]: groups of modalities without positive segments of an event
         self.started = time.perf_counter()
 
     def lap(self, part: str) -> None:

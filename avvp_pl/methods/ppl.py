@@ -151,6 +151,7 @@ class PPL(NPL):
             getattr(self, sign).copy_(centres[:, number])
             getattr(self, f"{sign}_mask").copy_(used[:, number])
         report.prototypes = dict(zip(SIGNS, used.sum((0, 3)), strict=True))
+        report.lacking = ~used[:, 0].any(-1)
         report.lap("cluster")
 
     def label(self, batch: Batch) -> Tensor:

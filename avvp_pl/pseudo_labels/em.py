@@ -32,7 +32,8 @@ def bound(
     """Eq. (14): E_q[log P(y, w | x)] + H(q) <= log P(w | x), with equality for pseudo_labels = segment_probs.
 
     For w = 1 this is the M step's objective (Eq. 18) plus the entropy of q in closed form; for w = 0 it is
-    sum_s log(1 - p_s).
+    sum_s log(1 - p_s). A video that is all padding has 0: no labelling of it can agree with w = 1, and the -inf
+    of that would hide all other videos in a mean.
     """
     p, r = _inner(segment_probs), _inner(pseudo_labels)
     mean = posterior(r, torch.ones_like(weak_labels), mask)
@@ -40,7 +41,7 @@ def bound(
     gain = mean * (p / r).log() + (1 - mean) * ((1 - p) / (1 - r)).log()
     occurs = (gain * valid).sum(1) + _log_normalizer(r, mask)
     absent = ((1 - p).log() * valid).sum(1)
-    return torch.where(weak_labels > 0.5, occurs, absent)
+    return torch.where((weak_labels > 0.5) & mask.any(1, keepdim=True), occurs, absent)
 
 
 def e_step(segment_probs: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B S C"]:

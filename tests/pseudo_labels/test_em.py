@@ -198,3 +198,14 @@ def test_padding_never_counts(seed: int) -> None:
         assert line(means, b, c, mask) == pytest.approx(expected, rel=1e-9)
         gain = math.fsum(y * math.log(x) + (1 - y) * math.log(1 - x) for y, x in zip(expected, own_p, strict=True))
         assert objective[b, c].item() == pytest.approx(gain, rel=1e-9)
+
+
+def test_a_video_that_is_all_padding_has_nothing_to_bound() -> None:
+    p, r, _ = random_case(4, 0)
+    mask = all_real(p)
+    mask[0] = False
+    weak = torch.ones_like(p[:, 0])
+    found = bound(p, r, weak, mask)
+    assert (found[0] == 0).all()
+    assert torch.equal(found[1:], bound(p[1:], r[1:], weak[1:], mask[1:]))
+    assert not posterior(r, weak, mask)[0].any()
