@@ -72,6 +72,7 @@ class RefreshPseudoLabels(pl.Callback):
             self.report[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
         if report.segments and trainer.is_global_zero:
             self._report_events(report, method.events, trainer.current_epoch)
+            self._warn_of_lacking(report, method)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Keep the time."""
@@ -121,11 +122,16 @@ class RefreshPseudoLabels(pl.Callback):
             for c, event in enumerate(events)
         ]
         append_rows(self.path, rows, replacing="epoch")
-        for row in rows:
-            event = str(row["event"])
-            if not row["positive_segments"] and event not in self.warned:
-                self.warned.add(event)
-                log.warning("%s has no positive segments, so its pseudo labels are 0", event)
+
+    def _warn_of_lacking(self, report: Refresh, method: NPL) -> None:
+        """Once a run for each event, and where modalities have prototypes of their own, each modality."""
+        assert report.lacking is not None
+        everywhere = report.lacking.all(0).tolist()
+        for group, event in report.lacking.nonzero().tolist():
+            where = "" if everywhere[event] else f" in {method.modalities[group]}"
+            if (what := f"{method.events[event]} has no positive segments{where}") not in self.warned:
+                self.warned.add(what)
+                log.warning("%s, so its pseudo labels%s are 0", what, where)
 
 
 def label_quality(pseudo_labels: Tensor, truth: Tensor, mask: Tensor, modalities: tuple[str, ...]) -> dict[str, float]:
