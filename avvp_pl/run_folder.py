@@ -29,13 +29,14 @@ class RunFolder:
     def __init__(self, cfg: DictConfig) -> None:
         self.path = Path(cfg.paths.run_dir)
         self.is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-        self.lock = self._lock() if self.is_first else None
-        self.checkpoint = self._checkpoint(cfg.resume)
+        self.checkpoint: Path | None = None
         self.content: dict[str, Any] | None = None
-        if self.checkpoint is not None:
-            self.content = read_checkpoint(self.checkpoint)
-            self._compare(self.content["config"], cfg)
-            self._check_length(self.content["epoch"], cfg)
+        self.lock = self._lock() if self.is_first else None
+        try:
+            self._look(cfg)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> RunFolder:
         return self
@@ -43,6 +44,13 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         if self.lock is not None:
             self.lock.close()
+
+    def _look(self, cfg: DictConfig) -> None:
+        self.checkpoint = self._checkpoint(cfg.resume)
+        if self.checkpoint is not None:
+            self.content = read_checkpoint(self.checkpoint)
+            self._compare(self.content["config"], cfg)
+            self._check_length(self.content["epoch"], cfg)
 
     def begin(self, cfg: DictConfig) -> None:
         """Write ``config.yaml`` and let loggers go on with the run that the folder holds, if it does."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from avvp_pl.checkpoints import changed_settings, read_checkpoint, trained_config
+from avvp_pl.checkpoints import CheckpointFiles, changed_settings, read_checkpoint, trained_config
 from avvp_pl.errors import InputError
 from tests.conftest import Command
 from tests.test_commands import TINY
@@ -129,6 +129,45 @@ def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
     content = read_checkpoint(trained)
     content["config"]["callbacks"] = {"mine": {"_target_": "os.system"}}
     assert not {"callbacks", "trainer", "logger", "paths"} & set(trained_config(content, trained, {}))
+
+
+@pytest.mark.parametrize("aim", ["..", "../..", "../precious/file.ckpt", "{precious}/file.ckpt", "{precious}"])
+@pytest.mark.parametrize("key", ["best_model_path", "kth_best_model_path", "best_k_models"])
+@pytest.mark.parametrize("with_dirpath", [True, False])
+def test_a_checkpoint_removes_nothing_but_what_is_beside_it(
+    trained: Path, tmp_path: Path, aim: str, key: str, with_dirpath: bool
+) -> None:
+    """Lightning removes what a callback's state says is an older checkpoint, with all that is in it."""
+    precious, folder = tmp_path / "precious", tmp_path / "run" / "checkpoints"
+    precious.mkdir()
+    folder.mkdir(parents=True)
+    (precious / "file.ckpt").touch()
+    target = aim.format(precious=precious)
+
+    def change(content: dict[str, Any]) -> None:
+        for state in content["callbacks"].values():
+            if "best_model_path" in state:
+                state[key] = {target: torch.tensor(1.0)} if key == "best_k_models" else target
+                if not with_dirpath:
+                    del state["dirpath"]
+
+    files = CheckpointFiles()
+    content = files.load_checkpoint(changed(trained, folder / "last.ckpt", change))
+    for state in content["callbacks"].values():
+        if "best_model_path" in state:
+            assert state["dirpath"] == str(folder)
+            for path in (state["best_model_path"], state["kth_best_model_path"], *state["best_k_models"]):
+                assert path == "" or Path(path).parent == folder
+    files.remove_checkpoint(target)
+    files.remove_checkpoint(folder / aim.format(precious=precious))
+    assert precious.is_dir()
+    assert (folder / "last.ckpt").exists()
+
+
+def test_an_older_checkpoint_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "best-v1.ckpt").touch()
+    CheckpointFiles().remove_checkpoint(tmp_path / "best-v1.ckpt")
+    assert not list(tmp_path.iterdir())
 
 
 def cut(path: Path, to: Path, keep: float) -> None:

@@ -153,6 +153,15 @@ def test_a_job_of_a_sweep_has_the_bits_of_a_run_by_itself(command: Command, tmp_
         assert (tmp_path / "1" / file).read_bytes() == (alone / file).read_bytes()
 
 
+def test_a_run_without_validation_tests_its_last_epoch(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=2", "+trainer.limit_val_batches=0")
+    assert not (run / "checkpoints" / "best.ckpt").exists()
+    scores = json.loads((run / "scores.json").read_text())
+    last = run / "checkpoints" / "last.ckpt"
+    assert command("evaluate", f"checkpoint={last}", f"hydra.run.dir={tmp_path / 'again'}") == 0
+    assert json.loads((tmp_path / "again" / "scores.json").read_text()) == scores
+
+
 def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:
     run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1", "resume=auto")
     first = rows(run / "metrics.csv")[0]

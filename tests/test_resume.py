@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +139,9 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
 def checkpoint(run: Path, name: str) -> dict[str, Any]:
     """All of a checkpoint but clocks, counters of attempts and the folder's own name."""
     content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    del content["config"]["paths"], content["loops"]
+    del content["config"]["paths"]
+    loops = content.pop("loops")["fit_loop"]
+    content["steps"] = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
     content["config"]["callbacks"] = content["config"]["trainer"] = content["config"]["logger"] = None
     for state in content["callbacks"].values():
         state.pop("training_seconds", None)
@@ -224,6 +228,20 @@ def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal
     assert f"To go on: the same command with resume=auto hydra.run.dir={runs.folder / name}" in said
     assert "Traceback" not in said
     assert_same(runs.whole(name), undisturbed)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["+trainer.accumulate_grad_batches=2", "+trainer.check_val_every_n_epoch=2", "+trainer.val_check_interval=2"],
+)
+def test_asked_to_stop_and_killed_where_steps_and_epochs_are_others(runs: Runs, setting: str) -> None:
+    name = setting.partition(".")[2].partition("=")[0]
+    reference = runs.whole(f"{name}_undisturbed", setting)
+    point, call = POINTS["between the optimizer's step and the momentum network's"]
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+        runs.start(f"{name}_{status}", setting, point=point, call=call, signal=number, rank=0)
+        assert runs.ended() == status, runs.said(f"{name}_{status}")
+        assert_same(runs.whole(f"{name}_{status}", setting), reference)
 
 
 def test_slurms_early_warning_saves_in_the_same_way(runs: Runs, undisturbed: Path) -> None:
@@ -313,6 +331,24 @@ def test_another_folder_can_go_on_from_a_checkpoint_with_other_settings(runs: Ru
     runs.whole("branch", f"resume={best}", "method.tau=0.2")
     assert "going on with other settings than before: method.tau: 0.1, now 0.2" in runs.said("branch")
     assert (undisturbed / "checkpoints" / "best.ckpt").read_bytes() == best.read_bytes()
+
+
+def test_two_runs_are_not_in_one_folder_at_a_time(runs: Runs, undisturbed: Path) -> None:
+    with (undisturbed / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs.start("second", f"hydra.run.dir={undisturbed}")
+        assert runs.ended() == 2
+    assert f"{undisturbed}: another run is in this folder now" in runs.said("second")
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_begun_over(runs: Runs) -> None:
+    run = runs.whole("cleared")
+    shutil.rmtree(run / "checkpoints")
+    for resume in ("auto", "null"):
+        runs.start("cleared", f"resume={resume}")
+        assert runs.ended() == 2
+        assert "cleared holds a finished run" in runs.said("cleared")
+    assert len(read_rows(run / "metrics.csv")) == 5
 
 
 def test_a_moved_folder_goes_on_with_its_best_epoch(runs: Runs, undisturbed: Path) -> None:

@@ -47,7 +47,6 @@ class ParsingModule(pl.LightningModule):
         self.test_metric = AVVPMetric(self.modalities, len(self.events))
         self.test_scores: ParsingScores | None = None
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
-        self.step_losses: dict[str, tuple[Tensor, int]] = {}  # of a step that may yet fail
         self.logged: set[str] = set()  # names, of this epoch
         self.row_is_taken = False
 
@@ -87,14 +86,10 @@ class ParsingModule(pl.LightningModule):
 
         Lightning's own ``log`` does the same at half a millisecond a value and step.
         """
-        self.step_losses |= {name: (loss.detach(), len(batch.index)) for name, loss in losses.items()}
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """A step, and its losses become those of the epoch: of one that fails they are not."""
-        super().optimizer_step(*args, **kwargs)
-        for name, (loss, videos) in self.step_losses.items():
+        videos = len(batch.index)
+        for name, loss in losses.items():
             total, seen = self.losses.get(name, (torch.zeros_like(loss), 0))
-            self.losses[name] = torch.add(total, loss, alpha=videos), seen + videos
+            self.losses[name] = torch.add(total, loss.detach(), alpha=videos), seen + videos
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Behind the last batch of an epoch, log its losses."""

@@ -90,7 +90,7 @@ class TestTraining:
         assert not syncs.found
         optimizer.step()
         with HostSyncs() as syncs:  # the test bites
-            float(method.step_losses["loss"][0])
+            float(method.losses["loss"][0])
             torch.ones(3)[torch.ones(3) > 0]
         assert syncs.found == ["_local_scalar_dense", "index"]
 
@@ -203,8 +203,8 @@ class TestTraining:
     def test_unguided_has_no_guided_loss(self, build: Build) -> None:
         method, data = build("mil_unguided")
         method.training_step(data.splits["train"][torch.arange(8)], 0)
-        assert method.step_losses["guided"][0] == 0
-        assert method.step_losses["loss"] == method.step_losses["mil"]
+        assert method.losses["guided"][0] == 0
+        assert method.losses["loss"] == method.losses["mil"]
 
     def test_class_weights_come_from_the_training_videos(self, build: Build, tiny: ParsingSet) -> None:
         method, data = build("mil")
