@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import avvp_pl
 from avvp_pl.errors import InputError
-from avvp_pl.settings import LIMITS, Choice, Number, check_settings, check_sweep, unknown_key
+from avvp_pl.settings import LIMITS, Choice, Number, OrNull, check_settings, check_sweep, unknown_key
 
 CONF = Path(avvp_pl.__file__).parents[1] / "conf"
 TINY = 5e-324
@@ -94,9 +94,16 @@ def test_limits_in_words(limit: Number | Choice, words: str) -> None:
 
 
 @pytest.mark.parametrize("key", LIMITS)
-def test_null_and_absent_settings_are_unset(key: str) -> None:
+def test_absent_settings_are_unset_and_null_ones_only_where_it_means_something(key: str) -> None:
     check_settings(OmegaConf.create({}))
-    check(key.removesuffix(".*"), None)
+    group, _, rest = key.rpartition(".")
+    where, name = (group, f"{group}.audio") if rest == "*" else (key, key)
+    value = {"audio": None} if rest == "*" else None
+    if isinstance(LIMITS[key], OrNull):
+        check(where, value)
+    else:
+        with pytest.raises(InputError, match=f"^{re.escape(name)}=null: it must be "):
+            check(where, value)
 
 
 def test_every_member_of_a_group_is_checked() -> None:
@@ -115,9 +122,13 @@ def test_one_wrong_setting_among_right_ones_is_found() -> None:
 
 @pytest.mark.parametrize("key", LIMITS)
 def test_every_limit_is_that_of_a_setting_that_exists(key: str) -> None:
-    group, _, rest = key.removesuffix(".*").rpartition(".")
-    files = sorted((CONF / group).glob("*.yaml"))
-    assert any(OmegaConf.is_config(cfg) and rest in cfg for cfg in map(OmegaConf.load, files)), files
+    group, _, rest = key.removesuffix(".*").partition(".")
+    files = sorted((CONF / group if rest else CONF).glob("*.yaml"))
+    assert any(has(OmegaConf.to_container(OmegaConf.load(file)), (rest or group).split(".")) for file in files), files
+
+
+def has(content: Any, way: list[str]) -> bool:
+    return not way or (isinstance(content, dict) and way[0] in content and has(content[way[0]], way[1:]))
 
 
 @pytest.mark.parametrize(
