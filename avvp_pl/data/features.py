@@ -35,7 +35,7 @@ def read_bytes(path: Path, name: str) -> tuple[os.stat_result, bytes]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row") from None
     except OSError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error.strerror or error) from None
 
 
 def decode(path: Path, content: bytes, segments: int, dtype: str, dim: int | None = None) -> Tensor:
@@ -50,7 +50,14 @@ def decode(path: Path, content: bytes, segments: int, dtype: str, dim: int | Non
     with np.errstate(over="ignore", invalid="ignore"):
         pooled: npt.NDArray[np.float32] = rows.reshape(segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
     if not np.isfinite(pooled).all():
-        raise InputError(f"{path}: holds NaN or infinite values; extract it again")
+        wrong = np.argwhere(~np.isfinite(rows))
+        if not len(wrong):
+            raise InputError(f"{path}: {np.abs(rows).max():g} is too large; scale the features")
+        row, column = wrong[0]
+        raise InputError(
+            f"{path}: holds NaN or infinite values ({len(wrong)}, the first in row {row}, column {column}); "
+            "extract it again"
+        )
     features = torch.from_numpy(pooled).to(DTYPES[dtype])
     if not torch.isfinite(features).all():
         wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
@@ -65,13 +72,15 @@ def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], label: st
     (in the order of the items) is raised, and then nothing more is begun.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     console = Console()
     threads = ThreadPoolExecutor()
     try:
         done = threads.map(task, items)
-        return list(track(done, label, len(items), console=console, transient=True, disable=not console.is_terminal))
+        words, hidden = escape(label), not console.is_terminal
+        return list(track(done, words, len(items), console=console, transient=True, disable=hidden))
     finally:
         threads.shutdown(cancel_futures=True)
 
