@@ -35,6 +35,12 @@ def quote(value: str) -> str:
     return repr(value[:SHOWN]) + "..." * (len(value) > SHOWN)
 
 
+def brief(said: object) -> str:
+    """What a library says of a value of a file, which it may quote: on one line, and cut if it is long."""
+    text = " ".join(str(said).split())
+    return text[: 2 * SHOWN] + "..." * (len(text) > 2 * SHOWN)
+
+
 def printable(text: str) -> str:
     r"""Text for a terminal or a picture: what is no sign (of colour, of direction, of nothing) is spelled out.
 

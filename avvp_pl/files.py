@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from avvp_pl.errors import InputError, quote
+from avvp_pl.errors import InputError, brief, quote
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
@@ -20,7 +20,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 def _replacing(path: Path) -> Iterator[Path]:
     """The name of a temporary file beside ``path``, which takes its place once it is complete."""
     # of no other writer, whichever process, thread or machine on a shared disk it is
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.tmp")  # not longer than a name may be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -110,4 +110,4 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -
 
 
 def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: was changed by another program ({reason}); mend it or remove it")
+    return InputError(f"{path}: was changed by another program ({brief(reason)}); mend it or remove it")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import statistics
 import textwrap
 import traceback
@@ -126,18 +127,20 @@ def _read_run(job: Path, setting: str) -> Run:
     cfg = OmegaConf.load(job / "config.yaml")
     content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
     scores = {f"{level}/{name}": float(value) for level in LEVELS for name, value in content[level].items()}
+    if not all(map(math.isfinite, scores.values())):
+        raise ValueError("a score that is none")
     return Run(setting, int(cfg.seed), {**scores, "average": statistics.fmean(scores.values())})
 
 
 def markdown_table(runs: Sequence[Run]) -> str:
     """Settings as rows, scores as columns, ``mean ± standard deviation`` over the seeds of a setting."""
     settings = list(dict.fromkeys(run.setting for run in runs))
-    columns = list(runs[0].scores)
+    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # of modalities that some runs have
     heads = [_heading(column) for column in columns]
     lines = [f"| | seeds | {' | '.join(heads)} |", "|---|---|" + "---|" * len(columns)]
     for setting in settings:
         same = [run.scores for run in runs if run.setting == setting]
-        cells = [_mean_and_deviation([scores[column] for scores in same]) for column in columns]
+        cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
         lines.append(f"| {_literally(setting)} | {len(same)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -161,6 +164,8 @@ def _first_line(path: Path) -> str | None:
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     mean = statistics.fmean(values)
     return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, brief
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -98,9 +98,10 @@ def _rows(path: Path, content: bytes, segments: int) -> npt.NDArray[Any]:
     except Exception as error:  # numpy raises a dozen kinds on a damaged header
         raise _damaged(path, error) from None
     if dtype.kind != "f":
-        raise InputError(f"{path}: holds {dtype}; floating-point rows are needed")
-    if len(shape) != 2 or shape[0] <= 0 or shape[0] % segments or shape[1] <= 0:
-        raise InputError(f"{path}: has shape {list(shape)}; needed is [n x {segments} rows, dimension], n >= 1")
+        raise InputError(f"{path}: holds {brief(dtype)}; floating-point rows are needed")
+    whole = all(type(axis) is int and axis > 0 for axis in shape)  # True is a whole number to numpy, but no axis
+    if not whole or len(shape) != 2 or shape[0] % segments:
+        raise InputError(f"{path}: has shape {brief(list(shape))}; needed is [n x {segments} rows, dimension], n >= 1")
     count, start = math.prod(shape), file.tell()
     if len(content) - start < count * dtype.itemsize:
         missing = count * dtype.itemsize - (len(content) - start)
@@ -110,4 +111,4 @@ def _rows(path: Path, content: bytes, segments: int) -> npt.NDArray[Any]:
 
 
 def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: not a whole .npy file of numbers ({reason}); extract it again")
+    return InputError(f"{path}: not a whole .npy file of numbers ({brief(reason)}); extract it again")
