@@ -80,7 +80,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
                 # raised, it would end the sweep at the next batch of jobs, or on its way between processes
                 record_failure(Path(hydra_cfg.runtime.output_dir), _explain(error, name), error)
                 return None
-            if hydra_cfg.mode == RunMode.MULTIRUN or not (isinstance(error, MESSAGES) or _of_lightning(error)):
+            if hydra_cfg.mode == RunMode.MULTIRUN or not (isinstance(error, MESSAGES) or _of_user(error)):
                 raise
             _leave(name, error, cfg.debug)
 
@@ -174,8 +174,10 @@ def _one_line(said: object) -> str:
     return " ".join(kept).replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "")
 
 
-def _of_lightning(error: Exception) -> bool:
-    return any(kind.__name__ == LIGHTNING_SAYS for kind in type(error).__mro__)
+def _of_user(error: Exception) -> bool:
+    """Whether Lightning refuses a setting, or the system so much as to look for a file."""
+    refused = isinstance(error, OSError) and error.errno in {errno.EACCES, errno.ENAMETOOLONG}
+    return refused or any(kind.__name__ == LIGHTNING_SAYS for kind in type(error).__mro__)
 
 
 def _groups() -> list[str]:

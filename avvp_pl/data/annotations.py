@@ -116,6 +116,10 @@ def write_timelines(
     segment_seconds: float = 1.0,
 ) -> None:
     """Write [N, T, C] timelines as rows of maximal runs: videos in the order of ``names``, then by event and time."""
+    names = tuple(names)
+    for word in (*names, *events):
+        if not _is_cell(word):
+            raise InputError(f"{path}: {quote(word)} cannot be written into a table; rename it")
     with atomic_write(path) as file:
         file.write("filename\tonset\toffset\tevent_labels\n")
         for name, timeline in zip(names, timelines, strict=True):
@@ -199,6 +203,11 @@ def _text(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
         raise InputError(f"{path}, line {line}: no UTF-8 text (byte {byte:#04x}); save the file as UTF-8") from None
+
+
+def _is_cell(word: str) -> bool:
+    """Whether a word can be read again as it was: it is there, without tabs, line ends or blanks around it."""
+    return word == word.strip() != "" and not re.search(r"[\t\r\n]", word)
 
 
 def _events(cell: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.damage.place import TRAIN, Bomb, Case, Place, archive, cut, instead, replace, setting
+from tests.damage.place import TRAIN, Bomb, Case, Place, archive, cut, instead, nothing, replace, setting
 
 NO_NPY = "AAAAAAAAAAA.npy: not a whole .npy file of numbers"
 ANEW = "the packed array is damaged; packing it anew from the files"
@@ -24,6 +24,14 @@ CASES: dict[str, list[Case]] = {
     "Folder of data": [
         setting(
             "data.root=nowhere", "nowhere: no LLP folder (it has no data/ in it); set data.root", command="prepare"
+        ),
+        Case(
+            "a path that is too long",
+            "error",
+            "/data: cannot be used (File name too long)",
+            nothing,
+            "prepare",
+            (f"data.root={'x' * 300}",),
         ),
         Case(
             "a file called data",
