@@ -37,8 +37,10 @@ USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
 MESSAGES = (*USER_ERRORS, TrainingError)  # errors that need no traceback
 LIGHTNING_SAYS = "MisconfigurationException"  # of settings of its own; by name, for to import it takes seconds
 
-# A disk that is full or may not be written to, met by those who do not say so themselves, such as Hydra
+# A disk that is full or may not be written to, or a path that leads nowhere, met by those who do not say so themselves,
+# such as Hydra
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.ENOENT}
+DISK |= {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 Task = Callable[[DictConfig], Any]
 
@@ -143,7 +145,7 @@ def _explain(error: Exception, name: str) -> str:
     if isinstance(root, InputError):
         return str(root)
     if isinstance(root, OSError) and root.strerror:  # such as a file where the run's folder should be made
-        return f"{root.filename}: cannot be used ({root.strerror})"
+        return f"{root.filename or 'the run folder'}: cannot be read or written ({root.strerror})"
     if isinstance(error, InstantiationException):
         built = re.search(r"full_key: (\S+)", str(error))
         where = f"{built[1]}: " if built else ""
@@ -175,9 +177,10 @@ def _one_line(said: object) -> str:
 
 
 def _of_user(error: Exception) -> bool:
-    """Whether Lightning refuses a setting, or the system so much as to look for a file."""
-    refused = isinstance(error, OSError) and error.errno in {errno.EACCES, errno.ENAMETOOLONG}
-    return refused or any(kind.__name__ == LIGHTNING_SAYS for kind in type(error).__mro__)
+    """Whether another library met the disk, or Lightning refuses a setting."""
+    disk = error if isinstance(error, OSError) else error.__cause__
+    met = isinstance(disk, OSError) and disk.errno in DISK
+    return met or any(kind.__name__ == LIGHTNING_SAYS for kind in type(error).__mro__)
 
 
 def _groups() -> list[str]:

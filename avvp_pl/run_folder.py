@@ -30,12 +30,16 @@ class RunFolder:
         self.path = Path(cfg.paths.run_dir)
         self.is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
         self.lock = self._lock() if self.is_first else None
-        self.checkpoint = self._checkpoint(cfg.resume)
         self.content: dict[str, Any] | None = None
-        if self.checkpoint is not None:
-            self.content = read_checkpoint(self.checkpoint)
-            self._compare(self.content["config"], cfg)
-            self._check_length(self.content["epoch"], cfg)
+        try:
+            self.checkpoint = self._checkpoint(cfg.resume)
+            if self.checkpoint is not None:
+                self.content = read_checkpoint(self.checkpoint)
+                self._compare(self.content["config"], cfg)
+                self._check_length(self.content["epoch"], cfg)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> RunFolder:
         return self

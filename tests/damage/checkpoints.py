@@ -12,7 +12,7 @@ import torch
 
 from tests.damage.place import Bomb, Case, Place, cut, instead, setting
 
-NO_CHECKPOINT = "best.ckpt: not a whole checkpoint of avvp_pl.train"
+NO_CHECKPOINT = "best.ckpt: not a checkpoint of avvp_pl.train"
 
 
 def checkpoint(command: str, name: str, says: str, does: Callable[[Place], object]) -> Case:
@@ -58,7 +58,7 @@ CASES: dict[str, list[Case]] = {
         checkpoint(
             "evaluate",
             "a configuration that would run a program",
-            "best.ckpt: its configuration would build os.system (method._target_), not of avvp_pl: do not trust it",
+            "best.ckpt: its configuration would build os.system as method._target_, which avvp_pl does not trust",
             lambda p: p.edit_checkpoint(lambda c: c["config"]["method"].update(_target_="os.system")),
         ),
         checkpoint(

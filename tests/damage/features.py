@@ -28,7 +28,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a path that is too long",
             "error",
-            "/data: cannot be used (File name too long)",
+            "/data: cannot be read or written (File name too long)",
             nothing,
             "prepare",
             (f"data.root={'x' * 300}",),

@@ -144,14 +144,14 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a file for the run folder",
             "error",
-            "new: cannot be used (File exists)",
+            "new: cannot be read or written (File exists)",
             lambda p: (p.root / "new").touch(),
             "train",
         ),
         Case(
             "a file for the output folder",
             "error",
-            "parsed: cannot be used (File exists)",
+            "parsed: cannot be read or written (File exists)",
             lambda p: (p.root / "parsed").touch(),
             "predict",
         ),
