@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from avvp_pl.data.annotations import runs
+from avvp_pl.errors import printable
 
 # Okabe and Ito's colours, which people with colour blindness tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -31,12 +32,12 @@ def draw_timelines(
     shown = [c for c in range(len(events)) if any((source[..., c] >= 0.5).any() for source in sources.values())]
     rows = max(1, len(shown)) * (len(sources) + 0.5)
     figure = Figure(figsize=(8, 0.9 + 0.23 * rows * len(modalities)), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(printable(title), fontsize=10, parse_math=False)  # a name is no formula, whatever is in it
     panels = np.atleast_1d(figure.subplots(len(modalities), 1, sharex=True))
     for m, (modality, panel) in enumerate(zip(modalities, panels, strict=True)):
         own = {name: source[:, m] for name, source in sources.items()}
         _draw_panel(panel, own, shown, events, segment_seconds)
-        panel.set_title(modality, fontsize=9, loc="left")
+        panel.set_title(modality, fontsize=9, loc="left", parse_math=False)
     panels[-1].set_xlabel("seconds", fontsize=8)
     handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i % len(COLOURS)]) for i in range(len(sources))]
     figure.legend(handles, list(sources), loc="outside lower center", ncols=len(sources), fontsize=8, frameon=False)
@@ -62,7 +63,8 @@ def _draw_panel(
     panel.set_xlim(0, segments * segment_seconds)
     panel.set_ylim(max(1, len(shown)) * group, -0.25)  # the first event on top
     panel.set_yticks([row * group + (group - 0.5) / 2 for row in range(len(shown))])
-    panel.set_yticklabels([events[event].replace("_", " ") for event in shown], fontsize=8)
+    names = [printable(events[event].replace("_", " ")) for event in shown]
+    panel.set_yticklabels(names, fontsize=8, parse_math=False)
     panel.tick_params(axis="x", labelsize=8)
     panel.grid(axis="x", color="0.9", lw=0.6)
     panel.set_axisbelow(True)

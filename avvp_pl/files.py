@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, brief, quote
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
@@ -20,7 +20,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 def _replacing(path: Path) -> Iterator[Path]:
     """The name of a temporary file beside ``path``, which takes its place once it is complete."""
     # of no other writer, whichever process, thread or machine on a shared disk it is
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.tmp")  # not longer than a name may be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -71,11 +71,23 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a comma-separated file with a header; none where there is no file."""
+    """The rows of a comma-separated file with a header; none where there is no file.
+
+    Raises :class:`InputError` where it is not as :func:`append_rows` left it.
+    """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, error) from None
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():  # as DictReader has more or fewer cells than the header
+            raise _damaged(path, f"row {number} has another number of cells than the header")
+    return rows
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -> None:
@@ -84,9 +96,18 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -
     So a run that went back to an earlier epoch overwrites what it does again. New columns are added on the right.
     """
     first = min(int(row[replacing]) for row in rows)
-    kept: list[Mapping[str, Any]] = [row for row in read_rows(path) if int(row[replacing]) < first]
+    kept: list[Mapping[str, Any]] = []
+    for number, row in enumerate(read_rows(path), start=1):
+        if not re.fullmatch("[0-9]{1,18}", row.get(replacing, "")):
+            raise _damaged(path, f"row {number} has {quote(row.get(replacing, ''))} as {replacing}")
+        if int(row[replacing]) < first:
+            kept.append(row)
     columns = list(dict.fromkeys(name for row in (*kept, *rows) for name in row))
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows([*kept, *rows])
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: was changed by another program ({brief(reason)}); mend it or remove it")

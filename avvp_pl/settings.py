@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, nearest
@@ -31,7 +33,7 @@ class Number:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
-        if not math.isfinite(value):  # NaN fails here, and an infinite weight is no weight
+        if not abs(value) <= sys.float_info.max:  # NaN fails here, and an infinite weight is no weight
             return False
         above = value > self.low if self.low_open else value >= self.low
         return above and (value < self.high if self.high_open else value <= self.high)
@@ -40,7 +42,8 @@ class Number:
         kind = "a whole number" if self.whole else "a number"
         if self.high == math.inf:
             return f"{kind} {'above' if self.low_open else 'of at least'} {self.low:g}"
-        return f"{kind} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+        ends = f"{self.low:g}, {int(self.high) if self.whole else format(self.high, 'g')}"
+        return f"{kind} in {'(' if self.low_open else '['}{ends}{')' if self.high_open else ']'}"
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,72 @@ class Arguments:
         return f"names and values such as {self.example}"
 
 
-Limit = Number | Choice | Flag | Arguments
+@dataclass(frozen=True)
+class Location:
+    """A file or folder, there or not. A word, since every other thing would fail deep in some library."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+
+    def __str__(self) -> str:
+        return "a path (./3 where it looks like a number)"
+
+
+@dataclass(frozen=True)
+class Names:
+    """A list of different words; of words that may name a folder, where it is one ``of_folders``."""
+
+    example: str
+    of_folders: bool = False
+    may_be_empty: bool = True
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, list | ListConfig) or not (value or self.may_be_empty):
+            return False
+        if not all(isinstance(name, str) and name for name in value) or len(set(value)) < len(value):
+            return False
+        return not (self.of_folders and any(name in {".", ".."} or re.search(r"[/\\\0]", name) for name in value))
+
+    def __str__(self) -> str:
+        return f"a list of different names{' (no paths)' * self.of_folders} such as {self.example}"
+
+
+@dataclass(frozen=True)
+class Modalities:
+    """Modalities with their streams. The name of a modality is part of files' and scores' names."""
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, Mapping) or not value:
+            return False
+        named = (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name) for name in value)
+        return all(named) and not set(value) & SCORES and all(streams in STREAMS for streams in value.values())
+
+    def __str__(self) -> str:
+        return "names, each with a list of streams, such as {audio: [vggish], visual: [res152, r2plus1d_18]}"
+
+
+@dataclass(frozen=True)
+class OrNull:
+    """What may be left out."""
+
+    limit: Number | Choice | Arguments | Location
+
+    def __contains__(self, value: object) -> bool:
+        return value is None or value in self.limit
+
+    def __str__(self) -> str:
+        return f"{self.limit}, or null"
+
+
+Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OrNull
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
+SEED = Number(0, 2**32 - 1, whole=True)  # as numpy takes it
+SIZE = Number(1, 10**6, whole=True)  # of what is made as large as is asked for
+PATH = Location()
+STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
+SCORES = {"audio_visual", "type_av", "event_av"}  # beside one of every modality
 
 LIMITS: dict[str, Limit] = {
     "method.momentum_warmup": Flag(),
@@ -100,10 +165,12 @@ LIMITS: dict[str, Limit] = {
     "method.min_modality": SHARE,
     "method.weight_pseudo_label": WEIGHT,
     "method.weight_contrastive": WEIGHT,
+    "method.guided_weights": Arguments("{audio: 1.0, visual: 1.0}"),
     "method.guided_weights.*": WEIGHT,
+    "method.guided_smoothing": Arguments("{audio: 1.0, visual: 0.9}"),
     "method.guided_smoothing.*": SHARE,
     "method.start_epoch": Number(0, whole=True),
-    "method.max_segments_per_event": COUNT,
+    "method.max_segments_per_event": OrNull(COUNT),
     "method.kmeans": Choice(("faiss", "torch")),
     "method.feature_memory_gb": WEIGHT,
     "method.learning_rate": POSITIVE,
@@ -118,40 +185,71 @@ LIMITS: dict[str, Limit] = {
     "network.num_heads": COUNT,
     "network.num_layers": COUNT,
     "network.dropout": Number(0, 1, high_open=True),
+    "network.fuse_single_stream": Names("[visual]"),
+    "data.root": PATH,
+    "data.packed": OrNull(PATH),
+    "data.modalities.*": STREAMS,
+    "data.modalities": Modalities(),
+    "data.source": Arguments("{_target_: avvp_pl.data.llp.load_llp}"),
     "data.dtype": Choice(("float32", "float16", "bfloat16")),
-    "data.segments": COUNT,
+    "data.segments": SIZE,
     "data.segment_seconds": POSITIVE,
-    "data.batch_size": COUNT,
-    "data.eval_batch_size": COUNT,
+    "data.batch_size": SIZE,
+    "data.eval_batch_size": SIZE,
+    "data.max_epochs": COUNT,
     "data.seed": Number(0, whole=True),
     "data.noise": WEIGHT,
+    "data.sizes": Arguments("{train: 1500, val: 200, test: 300}"),
     "data.sizes.*": COUNT,
+    "data.streams": Arguments("{vggish: 128, res152: 256, r2plus1d_18: 128}"),
     "data.streams.*": COUNT,
     "trainer.max_epochs": COUNT,
-    "seed": Number(0, whole=True),
-    "threads": COUNT,
-    "compile": Arguments("{mode: reduce-overhead}"),
+    "trainer.num_nodes": COUNT,
+    "trainer.num_sanity_val_steps": Number(-1, whole=True),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.enable_model_summary": Flag(),
+    "trainer.use_distributed_sampler": Flag(),
+    "callbacks.panels.num_videos": COUNT,
+    "callbacks.panels.every_n_epochs": COUNT,
+    "logger.wandb.offline": Flag(),
+    "paths.output_root": PATH,
+    "paths.run_dir": PATH,
+    "tags": Names("[baseline]"),
+    "seed": SEED,
+    "threads": OrNull(COUNT),
+    "compile": OrNull(Arguments("{mode: reduce-overhead}")),
     "matmul_precision": Choice(("highest", "high", "medium")),
-    "segments": COUNT,
+    "resume": OrNull(PATH),
+    "checkpoint": PATH,
+    "output": OrNull(PATH),
+    "videos": PATH,
+    "audio": PATH,
+    "visual": PATH,
+    "predicted_audio": PATH,
+    "predicted_visual": PATH,
+    "classes": OrNull(PATH),
+    "segments": SIZE,
     "segment_seconds": POSITIVE,
     "split": Choice(("train", "val", "test")),
     "pictures": Number(0, whole=True),
-    "inference": Choice(("classifier", "prototype")),
+    "inference": OrNull(Choice(("classifier", "prototype"))),
 }
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raise :class:`InputError` for the first setting that is out of its limits; null means unset."""
+    """Raise :class:`InputError` for the first setting that is out of its limits, or null where that means nothing."""
+    absent = object()
     for key, limit in LIMITS.items():
         if key.endswith(".*"):
             group = OmegaConf.select(cfg, key[:-2])
             found = group if isinstance(group, DictConfig) else {}
             values = {f"{key[:-1]}{name!s}": value for name, value in found.items()}
         else:
-            values = {key: OmegaConf.select(cfg, key)}
+            values = {key: OmegaConf.select(cfg, key, default=absent)}
         for name, value in values.items():
-            if value is not None:
+            if value is not absent:
                 _check(name, value, limit)
+    _check_fusion(cfg)
     dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
     if dim is not None and num_heads is not None and dim % num_heads:
         raise InputError(f"network.num_heads={num_heads}: it must divide network.dim={dim}")
@@ -169,9 +267,9 @@ def check_sweep(overrides: list[str]) -> None:
         limit = LIMITS.get(key) or LIMITS.get(f"{key.rpartition('.')[0]}.*")
         if limit is None:
             continue
-        for element in _values(override):
-            value = element.text if isinstance(element, QuotedString) else element
-            if value is not None and "${" not in str(value):  # what it refers to is checked in the job
+        for element in [] if override.is_delete() else _values(override):
+            value = _plain(element)
+            if "${" not in str(value):  # what it refers to is checked in the job
                 _check(key, value, limit)
 
 
@@ -183,14 +281,41 @@ def _values(override: Override) -> Iterable[Any]:
     return override.sweep_iterator() if override.is_sweep_override() else [value]
 
 
+def _plain(element: Any) -> Any:
+    """A value of the command line without Hydra's note of how it was quoted."""
+    if isinstance(element, QuotedString):
+        return element.text
+    if isinstance(element, list):
+        return [_plain(inner) for inner in element]
+    if isinstance(element, dict):
+        return {_plain(name): _plain(inner) for name, inner in element.items()}
+    return element
+
+
 def unknown_key(cfg: DictConfig, key: str) -> str:
     """What to say of a key that the configuration does not have."""
-    return f"there is no setting {key!r}.{nearest(key, _keys(cfg))} `--cfg job` prints all settings."
+    keys = _keys(cfg)
+    if key in keys:
+        return f"the setting {key!r} is needed, and was taken away or what it is part of replaced"
+    return f"there is no setting {key!r}.{nearest(key, keys)} `--cfg job` prints all settings."
 
 
 def _check(key: str, value: Any, limit: Limit) -> None:
     if value not in limit:
-        raise InputError(f"{key}={value}: it must be {limit}")
+        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}")
+
+
+def _check_fusion(cfg: DictConfig) -> None:
+    """Refuse a name that is no modality: it would change nothing, and nobody would know.
+
+    That of a modality which was left out of the data, and still has its guided weight, is no mistake.
+    """
+    groups = (OmegaConf.select(cfg, key, default={}) for key in ("data.modalities", "method.guided_weights"))
+    known = list(dict.fromkeys(str(name) for group in groups for name in group))
+    for name in OmegaConf.select(cfg, "network.fuse_single_stream", default=[]):
+        if known and name not in known:
+            there = f"{', '.join(known)}.{nearest(name, known)}"
+            raise InputError(f"network.fuse_single_stream={name}: it must be a modality, of {there}")
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:

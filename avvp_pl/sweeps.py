@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import statistics
 import textwrap
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.errors import printable
 from avvp_pl.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ def write_summary(folder: Path) -> list[Failure]:
     runs, failures = read_runs(folder)
     parts = [markdown_table(runs)] if runs else []
     if failures:
-        parts.append("Failed:\n" + "".join(f"- {failure}\n" for failure in failures))
+        parts.append("Failed:\n" + "".join(f"- {_literally(str(failure))}\n" for failure in failures))
     with atomic_write(folder / "summary.md") as file:
         file.write("\n".join(parts))
     return failures
@@ -113,39 +116,56 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
         if error or not (job / "scores.json").exists() or not (job / "config.yaml").exists():
             failures.append(Failure(job.name, setting, error))
             continue
-        cfg = OmegaConf.load(job / "config.yaml")
-        content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
-        scores = {f"{level}/{name}": value for level in LEVELS for name, value in content[level].items()}
-        scores["average"] = statistics.fmean(scores.values())
-        runs.append(Run(setting, cfg.seed, scores))
+        try:
+            runs.append(_read_run(job, setting))
+        except Exception as error:  # of a damaged file, in two languages: a dozen kinds
+            failures.append(Failure(job.name, setting, f"its files are damaged ({type(error).__name__})"))
     return runs, failures
+
+
+def _read_run(job: Path, setting: str) -> Run:
+    cfg = OmegaConf.load(job / "config.yaml")
+    content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
+    scores = {f"{level}/{name}": float(value) for level in LEVELS for name, value in content[level].items()}
+    if not all(map(math.isfinite, scores.values())):
+        raise ValueError("a score that is none")
+    return Run(setting, int(cfg.seed), {**scores, "average": statistics.fmean(scores.values())})
 
 
 def markdown_table(runs: Sequence[Run]) -> str:
     """Settings as rows, scores as columns, ``mean ± standard deviation`` over the seeds of a setting."""
     settings = list(dict.fromkeys(run.setting for run in runs))
-    columns = list(runs[0].scores)
+    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # of modalities that some runs have
     heads = [_heading(column) for column in columns]
     lines = [f"| | seeds | {' | '.join(heads)} |", "|---|---|" + "---|" * len(columns)]
     for setting in settings:
         same = [run.scores for run in runs if run.setting == setting]
-        cells = [_mean_and_deviation([scores[column] for scores in same]) for column in columns]
-        lines.append(f"| {setting} | {len(same)} | {' | '.join(cells)} |")
+        cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
+        lines.append(f"| {_literally(setting)} | {len(same)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _literally(text: str) -> str:
+    """Text that is no cell's end, no line's and no tag of Markdown."""
+    return printable(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _overrides(job: Path) -> list[str]:
     path = job / ".hydra" / "overrides.yaml"
-    overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []
+    overrides: Any = []
+    with suppress(Exception):  # of a damaged file: the job is then one without a setting
+        overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []
     # a job that is just starting may have written nothing yet, which is an empty mapping
-    return [override.lstrip("+") for override in overrides] if isinstance(overrides, list) else []
+    return [str(override).lstrip("+") for override in overrides] if isinstance(overrides, list) else []
 
 
 def _first_line(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else None
+    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.exists() else None
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     mean = statistics.fmean(values)
     return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
 

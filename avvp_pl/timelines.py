@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from avvp_pl.data.annotations import runs, write_timelines
+from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.figures import draw_timelines
-from avvp_pl.files import atomic_write
+from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.methods.base import Parsed
 
 
@@ -55,13 +57,16 @@ def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: Par
 
 
 def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: ParsingSet, count: int) -> None:
-    """``pictures/VIDEO.png`` of the first ``count`` videos: what was found, below the truth where it is known."""
+    """``pictures/KEY.png`` of the first ``count`` videos: what was found, below the truth where it is known.
+
+    They are called as the videos' feature files are, which no name can lead out of the folder.
+    """
     for row in range(min(count, len(split))):
         name = split.names[row]
         sources = {"prediction": parsed.timelines[row].numpy()}
         if split.truth is not None:
             sources = {"truth": split.truth[row].cpu().numpy(), **sources}
         figure = draw_timelines(name, sources, list(videos.modalities), videos.events, videos.segment_seconds)
-        path = folder / "pictures" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=120)
+        atomic_write_bytes(folder / "pictures" / f"{feature_key(name)}.png", content.getbuffer())

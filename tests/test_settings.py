@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import avvp_pl
 from avvp_pl.errors import InputError
-from avvp_pl.settings import LIMITS, Choice, Number, check_settings, check_sweep, unknown_key
+from avvp_pl.settings import LIMITS, Choice, Number, OrNull, check_settings, check_sweep, unknown_key
 
 CONF = Path(avvp_pl.__file__).parents[1] / "conf"
 TINY = 5e-324
@@ -30,7 +30,14 @@ ACCEPTED: dict[str, list[Any]] = {
     "data.dtype": ["float32", "float16", "bfloat16"],
     "network.dropout": [0, 0.999],
     "trainer.max_epochs": [1],
-    "seed": [0],
+    "seed": [0, 2**32 - 1],
+    "threads": [1, None],
+    "resume": ["auto", "a/b.ckpt", None],
+    "data.root": ["a b", "./3", "../x"],
+    "data.packed": [None, "packed"],
+    "data.modalities": [{"audio": ["a"]}, {"x": ["a b", "c"], "y_2": ["a b"]}],
+    "network.fuse_single_stream": [[], ["visual"]],
+    "compile": [None, {}, {"mode": "x"}],
 }
 REFUSED: dict[str, list[Any]] = {
     "method.gamma": [0, 0.0, -0.1, math.nextafter(1, 2), 2],
@@ -45,8 +52,19 @@ REFUSED: dict[str, list[Any]] = {
     "data.dtype": ["float64", "int8", "half", 16],
     "network.dropout": [-0.1, 1],
     "trainer.max_epochs": [0, -1],
-    "seed": [-1, 1.5],
-}
+    "seed": [-1, 1.5, 2**32, 10**400],
+    "threads": [0, "all"],
+    "resume": [3, "", True, []],
+    "data.root": [3, 1.5, "", " ", "a\0b", [], {}, True],
+    "data.packed": ["", 0],
+    "data.segments": [10**6 + 1],
+    "data.modalities": [
+        3, "audio", [], ["audio"], {}, {"audio_visual": ["a"]}, {"type_av": ["a"]}, {"a/b": ["a"]}, {"": ["a"]},
+        {"3": ["a"]},
+    ],
+    "network.fuse_single_stream": ["visual", ["visual", "visual"], [3], [""], {}],
+    "compile": [True, "x", []],
+}  # fmt: skip
 NO_NUMBERS = [math.nan, math.inf, -math.inf, "0.5", "1", "abc", "", True, False, [0.5]]
 
 
@@ -86,17 +104,26 @@ def test_no_numbers(key: str, value: Any) -> None:
         (Number(0, 1, high_open=True), "a number in [0, 1)"),
         (Number(0, low_open=True), "a number above 0"),
         (Number(1, whole=True), "a whole number of at least 1"),
+        (Number(1, 10**6, whole=True), "a whole number in [1, 1000000]"),
         (Choice(("soft", "hard")), "one of soft, hard"),
+        (OrNull(Choice(("soft", "hard"))), "one of soft, hard, or null"),
     ],
 )
-def test_limits_in_words(limit: Number | Choice, words: str) -> None:
+def test_limits_in_words(limit: Number | Choice | OrNull, words: str) -> None:
     assert str(limit) == words
 
 
 @pytest.mark.parametrize("key", LIMITS)
-def test_null_and_absent_settings_are_unset(key: str) -> None:
+def test_absent_settings_are_unset_and_null_ones_only_where_it_means_something(key: str) -> None:
     check_settings(OmegaConf.create({}))
-    check(key.removesuffix(".*"), None)
+    group, _, rest = key.rpartition(".")
+    where, name = (group, f"{group}.audio") if rest == "*" else (key, key)
+    value = {"audio": None} if rest == "*" else None
+    if isinstance(LIMITS[key], OrNull):
+        check(where, value)
+    else:
+        with pytest.raises(InputError, match=f"^{re.escape(name)}=null: it must be "):
+            check(where, value)
 
 
 def test_every_member_of_a_group_is_checked() -> None:
@@ -107,6 +134,25 @@ def test_every_member_of_a_group_is_checked() -> None:
         check("method.guided_smoothing", {"audio": 1.0, "visual": 1.5})
 
 
+@pytest.mark.parametrize("streams", [[], "vggish", ["a", "a"], ["a/b"], [".."], ["a\\b"], [3], [None], None])
+def test_streams_are_different_names_of_folders(streams: Any) -> None:
+    with pytest.raises(InputError, match=r"^data\.modalities\.audio=.*: it must be a list of different names"):
+        check("data.modalities", {"audio": streams})
+
+
+def test_a_fused_modality_is_one_that_there_is() -> None:
+    def fuse(name: str, **modalities: list[str]) -> None:
+        cfg = {"data": {"modalities": modalities}, "network": {"fuse_single_stream": [name]}}
+        check_settings(OmegaConf.create({**cfg, "method": {"guided_weights": {"audio": 1.0, "visual": 1.0}}}))
+
+    fuse("visual", audio=["a"], visual=["b"])
+    fuse("visual", audio=["a"])  # left out of the data alone
+    fuse("touch", touch=["a"])
+    said = r"fuse_single_stream=visul: it must be a modality, of audio, visual\. Did you mean 'visual'"
+    with pytest.raises(InputError, match=said):
+        fuse("visul", audio=["a"], visual=["b"])
+
+
 def test_one_wrong_setting_among_right_ones_is_found() -> None:
     cfg = OmegaConf.create({"seed": 1, "method": {"gamma": 0.5, "beta": 0.2, "k": 10, "tau": 0.0}})
     with pytest.raises(InputError, match=r"^method\.tau=0\.0"):
@@ -115,9 +161,13 @@ def test_one_wrong_setting_among_right_ones_is_found() -> None:
 
 @pytest.mark.parametrize("key", LIMITS)
 def test_every_limit_is_that_of_a_setting_that_exists(key: str) -> None:
-    group, _, rest = key.removesuffix(".*").rpartition(".")
-    files = sorted((CONF / group).glob("*.yaml"))
-    assert any(OmegaConf.is_config(cfg) and rest in cfg for cfg in map(OmegaConf.load, files)), files
+    group, _, rest = key.removesuffix(".*").partition(".")
+    files = sorted((CONF / group if rest else CONF).glob("*.yaml"))
+    assert any(has(OmegaConf.to_container(OmegaConf.load(file)), (rest or group).split(".")) for file in files), files
+
+
+def has(content: Any, way: list[str]) -> bool:
+    return not way or (isinstance(content, dict) and way[0] in content and has(content[way[0]], way[1:]))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +216,9 @@ def test_sweeps_within_limits(override: str) -> None:
         ("method.tau=tag(log,interval(0,1))", "method.tau=0.0:"),
         ("method.k=interval(1,5)", "method.k=1.0: it must be a whole number"),
         ("method.gamma=1.5", "method.gamma=1.5:"),
+        ("seed=0,null", "seed=null: it must be a whole number"),
+        ("data.root=a,3", "data.root=3: it must be a path"),
+        ("data.modalities={audio: [a]},{audio: [a, a]}", "data.modalities={'audio': ['a', 'a']}: it must be names"),
     ],
 )
 def test_sweeps_beyond_limits(override: str, said: str) -> None:
@@ -175,7 +228,14 @@ def test_sweeps_beyond_limits(override: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["method.labels='soft','hard'", "method.max_segments_per_event=null,5000", "threads=null,1"],
+    [
+        "method.labels='soft','hard'",
+        "method.max_segments_per_event=null,5000",
+        "threads=null,1",
+        "data.modalities={audio: ['a'], visual: [b, c]},{audio: [a]}",
+        "data.modalities.audio=[a],['b']",
+        "data.root='3'",
+    ],
 )
 def test_sweeps_may_take_what_a_single_run_may(override: str) -> None:
     check_sweep([override])
@@ -194,6 +254,7 @@ def test_sweeps_over_members_of_a_group_are_checked(override: str) -> None:
         ("data.size.train", "Did you mean 'data.sizes.train'?"),
         ("sead", "Did you mean 'seed'?"),
         ("xyzzy", "there is no setting 'xyzzy'. `--cfg job`"),
+        ("seed", "the setting 'seed' is needed, and was taken away"),
         ("method.link", "Did you mean 'method.linked'?"),
         ("data.rot", "Did you mean 'data.root'?"),
     ],

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +19,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from avvp_pl.errors import InputError, nearest
+from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.files import atomic_write
 
 Timelines: TypeAlias = dict[str, npt.NDArray[np.bool_]]
+
+# what `float` takes beyond it (1_0, other alphabets' digits, infinity) is a damaged table
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+SEPARATORS = {",": "comma-separated", ";": "separated by semicolons", "  ": "separated by spaces"}
 
 
 class Oddities(Counter[str]):
@@ -40,7 +46,7 @@ def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> d
     for line, row in _rows(path, ("filename", "event_labels")):
         name = row["filename"]
         if name in labels:
-            raise InputError(f"{path}, line {line}: {name!r} is listed twice; remove one of the rows")
+            raise InputError(f"{path}, line {line}: {quote(name)} is listed twice; remove one of the rows")
         named = _events(row["event_labels"])
         found = [_number(event, numbers, path, line) for event in named]
         labels[name] = sorted(set(found))
@@ -53,13 +59,18 @@ def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> d
 
 def read_names(path: Path) -> list[str]:
     """The listed videos of a weak-label table (or of one that has the ``filename`` column only)."""
-    names = [row["filename"] for _, row in _rows(path, ("filename",))]
-    if not names:
+    lines: dict[str, list[str]] = {}
+    for line, row in _rows(path, ("filename",)):
+        lines.setdefault(row["filename"], []).append(str(line))
+    if not lines:
         raise InputError(f"{path}: no rows; it must list at least one video")
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise InputError(f"{path}: {name!r} is listed {count} times; remove all rows but one")
-    return names
+    for name, listed in lines.items():
+        if len(listed) > 1:
+            raise InputError(
+                f"{path}, lines {', '.join(listed)}: {quote(name)} is listed {len(listed)} times; "
+                "remove all rows but one"
+            )
+    return list(lines)
 
 
 def read_events(path: Path) -> set[str]:
@@ -105,6 +116,10 @@ def write_timelines(
     segment_seconds: float = 1.0,
 ) -> None:
     """Write [N, T, C] timelines as rows of maximal runs: videos in the order of ``names``, then by event and time."""
+    names = tuple(names)
+    for word in (*names, *events):
+        if not _is_cell(word):
+            raise InputError(f"{path}: {quote(word)} cannot be written into a table; rename it")
     with atomic_write(path) as file:
         file.write("filename\tonset\toffset\tevent_labels\n")
         for name, timeline in zip(names, timelines, strict=True):
@@ -134,14 +149,18 @@ def stack_timelines(
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """The events of a classes file, one a line."""
-    events = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+    """The events of a classes file, one a line; empty lines are passed over."""
+    lines = ((line, text.strip()) for line, text in enumerate(_text(path).splitlines(), start=1))
+    events = {line: event for line, event in lines if event}
     if not events:
         raise InputError(f"{path}: empty; write one event a line")
-    for event, count in Counter(events).items():
+    for event, count in Counter(events.values()).items():
         if count > 1:
-            raise InputError(f"{path}: {event!r} stands there {count} times; keep one")
-    return events
+            raise InputError(f"{path}: {quote(event)} stands there {count} times; keep one")
+    for line, event in events.items():
+        if "," in event or "\t" in event:  # in a table it would be two
+            raise InputError(f"{path}, line {line}: {quote(event)} has a comma or a tab in it; write one event a line")
+    return tuple(events.values())
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
@@ -150,11 +169,15 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, s
     header = [cell.strip() for cell in lines[0].split("\t")]
     missing = [column for column in columns if column not in header]
     if missing:
-        hint = " It looks comma-separated; use tabs." if "," in lines[0] else ""
+        looks = next((looks for separator, looks in SEPARATORS.items() if separator in lines[0]), None)
+        hint = f" It looks {looks}; use tabs." if looks and "\t" not in lines[0] else ""
         raise InputError(
             f"{path}: the header must have the tab-separated columns {', '.join(columns)}; "
             f"it lacks {', '.join(missing)}.{hint}"
         )
+    for column in columns:
+        if header.count(column) > 1:
+            raise InputError(f"{path}: the header has {header.count(column)} columns {column}; keep one")
     for line, text in enumerate(lines[1:], start=2):
         if not text.strip():
             continue
@@ -174,8 +197,17 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise InputError(f"{path}, line {line}: no UTF-8 text (byte {byte:#04x}); save the file as UTF-8") from None
+
+
+def _is_cell(word: str) -> bool:
+    """Whether a word can be read again as it was: it is there, without tabs, line ends or blanks around it."""
+    return word == word.strip() != "" and not re.search(r"[\t\r\n]", word)
 
 
 def _events(cell: str) -> list[str]:
@@ -184,20 +216,20 @@ def _events(cell: str) -> list[str]:
 
 def _number(event: str, numbers: Mapping[str, int], path: Path, line: int) -> int:
     if event not in numbers:
+        several = "; give each a row of its own" if set(_events(event)) <= set(numbers) and "," in event else ""
         raise InputError(
-            f"{path}, line {line}: {event!r} is not among the {len(numbers)} events.{nearest(event, numbers)} "
-            "Other events than LLP's are listed in data/classes.txt, one a line."
+            f"{path}, line {line}: {quote(event)} is not among the {len(numbers)} events{several}."
+            f"{nearest(event, numbers)} Other events than LLP's are listed in data/classes.txt, one a line."
         )
     return numbers[event]
 
 
 def _segments(text: str, column: str, segment_seconds: float, path: Path, line: int) -> float:
     """A time in segments from the start; a whole number of them where only rounding says otherwise (0.3 / 0.1)."""
-    try:
-        time = float(text)
-    except ValueError:
-        time = math.nan
+    time = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(time) or time < 0:
-        raise InputError(f"{path}, line {line}: {column} is {text!r}; it must be seconds from the start, 0 or more")
-    segments = time / segment_seconds
+        raise InputError(
+            f"{path}, line {line}: {column} is {quote(text)}; it must be seconds from the start, 0 or more"
+        )
+    segments = min(time / segment_seconds, sys.maxsize)  # the quotient of two numbers may be infinite
     return round(segments) if math.isclose(segments, round(segments), rel_tol=1e-7) else segments

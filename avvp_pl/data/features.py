@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, brief
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -35,7 +35,7 @@ def read_bytes(path: Path, name: str) -> tuple[os.stat_result, bytes]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row") from None
     except OSError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error.strerror or error) from None
 
 
 def decode(path: Path, content: bytes, segments: int, dtype: str, dim: int | None = None) -> Tensor:
@@ -50,7 +50,14 @@ def decode(path: Path, content: bytes, segments: int, dtype: str, dim: int | Non
     with np.errstate(over="ignore", invalid="ignore"):
         pooled: npt.NDArray[np.float32] = rows.reshape(segments, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
     if not np.isfinite(pooled).all():
-        raise InputError(f"{path}: holds NaN or infinite values; extract it again")
+        wrong = np.argwhere(~np.isfinite(rows))
+        if not len(wrong):
+            raise InputError(f"{path}: {np.abs(rows).max():g} is too large; scale the features")
+        row, column = wrong[0]
+        raise InputError(
+            f"{path}: holds NaN or infinite values ({len(wrong)}, the first in row {row}, column {column}); "
+            "extract it again"
+        )
     features = torch.from_numpy(pooled).to(DTYPES[dtype])
     if not torch.isfinite(features).all():
         wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
@@ -65,13 +72,15 @@ def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], label: st
     (in the order of the items) is raised, and then nothing more is begun.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     console = Console()
     threads = ThreadPoolExecutor()
     try:
         done = threads.map(task, items)
-        return list(track(done, label, len(items), console=console, transient=True, disable=not console.is_terminal))
+        words, hidden = escape(label), not console.is_terminal
+        return list(track(done, words, len(items), console=console, transient=True, disable=hidden))
     finally:
         threads.shutdown(cancel_futures=True)
 
@@ -89,9 +98,10 @@ def _rows(path: Path, content: bytes, segments: int) -> npt.NDArray[Any]:
     except Exception as error:  # numpy raises a dozen kinds on a damaged header
         raise _damaged(path, error) from None
     if dtype.kind != "f":
-        raise InputError(f"{path}: holds {dtype}; floating-point rows are needed")
-    if len(shape) != 2 or shape[0] <= 0 or shape[0] % segments or shape[1] <= 0:
-        raise InputError(f"{path}: has shape {list(shape)}; needed is [n x {segments} rows, dimension], n >= 1")
+        raise InputError(f"{path}: holds {brief(dtype)}; floating-point rows are needed")
+    whole = all(type(axis) is int and axis > 0 for axis in shape)  # True is a whole number to numpy, but no axis
+    if not whole or len(shape) != 2 or shape[0] % segments:
+        raise InputError(f"{path}: has shape {brief(list(shape))}; needed is [n x {segments} rows, dimension], n >= 1")
     count, start = math.prod(shape), file.tell()
     if len(content) - start < count * dtype.itemsize:
         missing = count * dtype.itemsize - (len(content) - start)
@@ -101,4 +111,4 @@ def _rows(path: Path, content: bytes, segments: int) -> npt.NDArray[Any]:
 
 
 def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: not a whole .npy file of numbers ({reason}); extract it again")
+    return InputError(f"{path}: not a whole .npy file of numbers ({brief(reason)}); extract it again")

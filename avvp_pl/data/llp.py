@@ -27,7 +27,7 @@ from avvp_pl.data.annotations import (
 from avvp_pl.data.features import DTYPES, decode, in_parallel, read_bytes
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, nearest, quote
 
 LLP_EVENTS = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -69,7 +69,7 @@ def load_llp(
     features = folder.features(listed)
     videos = {}
     for split, labels in listed.items():
-        known = folder.hidden_truth(oddities) if split == "train" else truth
+        known = folder.hidden_truth(labels, oddities) if split == "train" else truth
         videos[split] = folder.videos(labels, known, features[split])
     oddities.report(log)
     parsing = ParsingSet(
@@ -111,19 +111,25 @@ class LLPFolder:
 
     def weak_labels(self, split: str, oddities: Oddities) -> dict[str, list[int]]:
         """Event numbers of every video of a split."""
-        return read_weak_labels(self.root / "data" / TABLES[split], self.events, oddities)
+        return read_weak_labels(self._table(split), self.events, oddities)
 
     def check_keys(self, listed: Mapping[str, Collection[str]]) -> None:
         """Raise if two videos, of one split or two, would share their features."""
-        owner: dict[str, str] = {}
+        owner: dict[str, tuple[str, str]] = {}
         for split, names in listed.items():
             for name in names:
-                key = feature_key(name)
+                try:
+                    key = feature_key(name)
+                except InputError as error:
+                    raise InputError(f"{self._table(split)}: {error}") from None
                 if key in owner:
+                    other, table = owner[key]
+                    mend = "rename one" if name != other else "a video belongs to one split"
                     raise InputError(
-                        f"{TABLES[split]}: {name!r} and {owner[key]!r} are both stored as {key}.npy; rename one"
+                        f"{self._table(split)}: {quote(name)} and {quote(other)} are both stored as {key}.npy "
+                        f"(the other is listed in {table}); {mend}"
                     )
-                owner[key] = name
+                owner[key] = name, TABLES[split]
 
     def evaluation_truth(
         self, listed: Mapping[str, Mapping[str, list[int]]], required: bool, oddities: Oddities
@@ -132,8 +138,7 @@ class LLPFolder:
         evaluated = {
             name: labels for split, table in listed.items() if split != "train" for name, labels in table.items()
         }
-        tables = [f"AVVP_eval_{modality}.csv" for modality in self.modalities]
-        if not evaluated or not (required or all((self.root / "data" / table).exists() for table in tables)):
+        if not evaluated or not (required or self._have_timelines("eval_", oddities)):
             return None
         truth = self._timelines("eval_", oddities)
         if set(listed) >= {"val", "test"}:
@@ -147,22 +152,32 @@ class LLPFolder:
             )
         return truth
 
-    def hidden_truth(self, oddities: Oddities) -> dict[str, Timelines] | None:
+    def hidden_truth(self, names: Collection[str], oddities: Oddities) -> dict[str, Timelines] | None:
         """The dense annotation of training videos, where known: to measure pseudo labels, never to train on."""
-        if not all((self.root / "data" / f"AVVP_train_hidden_{m}.csv").exists() for m in self.modalities):
+        if not self._have_timelines("train_hidden_", oddities):
             return None
-        return self._timelines("train_hidden_", oddities)
+        truth = self._timelines("train_hidden_", oddities)
+        annotated = set().union(*truth.values())
+        oddities["videos with hidden annotation that are not for training (ignored)"] += len(annotated - set(names))
+        return truth
+
+    def _table(self, split: str) -> Path:
+        return self.root / "data" / TABLES[split]
+
+    def _timeline_tables(self, prefix: str) -> dict[str, Path]:
+        return {modality: self.root / "data" / f"AVVP_{prefix}{modality}.csv" for modality in self.modalities}
+
+    def _have_timelines(self, prefix: str, oddities: Oddities) -> bool:
+        """Whether there is a table for every modality; less is as good as none, and worth a word."""
+        found = [path.name for path in self._timeline_tables(prefix).values() if path.exists()]
+        if 0 < len(found) < len(self.modalities):
+            oddities[f"{', '.join(found)}: annotation without that of the other modalities (ignored)"] += 1
+        return len(found) == len(self.modalities)
 
     def _timelines(self, prefix: str, oddities: Oddities) -> dict[str, Timelines]:
         return {
-            modality: read_timelines(
-                self.root / "data" / f"AVVP_{prefix}{modality}.csv",
-                self.events,
-                self.segments,
-                oddities,
-                self.segment_seconds,
-            )
-            for modality in self.modalities
+            modality: read_timelines(path, self.events, self.segments, oddities, self.segment_seconds)
+            for modality, path in self._timeline_tables(prefix).items()
         }
 
     def videos(
@@ -218,7 +233,7 @@ class LLPFolder:
         with noting_problems():
             self.evaluation_truth(listed, True, oddities)
         with noting_problems():
-            self.hidden_truth(oddities)
+            self.hidden_truth(listed.get("train", {}), oddities)
         oddities.report(log)
         log.info("%s: %s", self.root, self.describe(listed))
         owners: dict[str, str] = {}
@@ -263,13 +278,18 @@ def vocabulary(
 ) -> tuple[str, ...]:
     """The events to score: of ``classes`` or classes.txt beside ``videos``; else LLP's, where the truth has no others.
 
-    Else all that the truth and the predictions name.
+    Else all that the truth and the predictions name; those that only predictions name are warned of.
     """
     beside = videos.parent / "classes.txt"
     if classes is not None or beside.exists():
         return read_classes(Path(classes) if classes is not None else beside)
     true = set().union(*map(read_events, truth))
-    return LLP_EVENTS if true <= set(LLP_EVENTS) else tuple(sorted(true.union(*map(read_events, predictions))))
+    if true <= set(LLP_EVENTS):
+        return LLP_EVENTS
+    events = true.union(*map(read_events, predictions))
+    for event in sorted(events - true):
+        log.warning("the annotation never has %s, which is predicted.%s", quote(event), nearest(event, true))
+    return tuple(sorted(events))
 
 
 def feature_key(name: str) -> str:
@@ -279,6 +299,6 @@ def feature_key(name: str) -> str:
     ('BjCEufrlXm4', 'AP0061o0Nvk', 'holiday_video_1')
     """
     if name in {".", ".."} or re.search(r"[/\\\0]", name):
-        raise InputError(f"{name!r} is no name of a video: it must not contain a path")
+        raise InputError(f"{quote(name)} is no name of a video: it must not contain a path")
     llp_style = re.fullmatch(r"(.{11})_[\d.]+_[\d.]+", name)
     return llp_style.group(1) if llp_style else name

@@ -168,9 +168,12 @@ class PackedStore:
     def _index(self) -> Index | None:
         """The index; None where it is missing, damaged or of another version."""
         try:
-            return Index.from_json((self.folder / "index.json").read_text(encoding="utf-8"))
+            index = Index.from_json((self.folder / "index.json").read_text(encoding="utf-8"))
+            for name in index.names:
+                self.source("", name)  # InputError, a ValueError, for one that leads elsewhere
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
+        return index
 
     def _outdated(self, index: Index, wanted: Mapping[str, Sequence[str]], streams: Sequence[str]) -> str | None:
         """Why the store cannot serve the wanted videos as it is; None if it can. Only sizes and times are looked at."""

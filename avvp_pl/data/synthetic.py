@@ -59,6 +59,9 @@ def generate(
     """
     if list(modalities) != ["audio", "visual"]:
         raise InputError(f"data.modalities: synthetic data has audio and visual, in this order, not {list(modalities)}")
+    for name in (name for names in modalities.values() for name in names):
+        if name not in streams:
+            raise InputError(f"data.modalities: {name!r} is none of data.streams, {', '.join(streams)}")
     world = _World(np.random.default_rng([seed, 0]), streams, modalities, noise)
     made = {
         split: world.videos(np.random.default_rng([seed, 1 + number]), split, sizes[split], segments)

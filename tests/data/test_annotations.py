@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import logging
 import re
 from itertools import pairwise
@@ -328,6 +329,26 @@ def test_written_table_to_the_letter(tmp_path: Path) -> None:
     assert path.read_bytes().decode() == (
         f"{HEADER}\na\t5\t7.5\tSpeech\na\t0\t5\tDog\na\t7.5\t10\tDog\nc\t0\t10\tSpeech\n"
     )
+
+
+@pytest.mark.parametrize("word", ["", " a", "a ", "a\tb", "a\nb", "a\rb"])
+def test_what_no_table_can_hold_is_refused_and_not_written(tmp_path: Path, word: str) -> None:
+    timelines = np.ones((1, 4, 1), dtype=bool)
+    for names, events in (([word], ["Dog"]), (["v"], [word])):
+        with pytest.raises(InputError, match=re.escape(f"{word!r} cannot be written into a table")):
+            write_timelines(tmp_path / "table.csv", names, timelines, events)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root may read everything, by a system that says so."""
+
+    def refuse(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(InputError, match=r"table\.csv: cannot be read \(Permission denied\)$"):
+        read_names(tmp_path / "table.csv")
 
 
 def test_names_and_timelines_must_be_equally_many(tmp_path: Path) -> None:

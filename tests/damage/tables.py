@@ -1,0 +1,407 @@
+"""Annotation, predictions, lists of videos, classes files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.damage.place import (
+    DENSE,
+    MODALITIES,
+    ROW,
+    TEST,
+    TRAIN,
+    VAL,
+    WEAK,
+    Case,
+    instead,
+    setting,
+)
+
+NO_TABLE = "predicted_audio.csv: the header must have the tab-separated columns filename, onset, offset, event_labels;"
+OTHERS = "Other events than LLP's are listed in data/classes.txt, one a line."
+
+
+def prediction(name: str, outcome: Any, says: str, rows: str | bytes, header: str = DENSE) -> Case:
+    return Case(name, outcome, says, lambda place: place.prediction(rows, header=header))
+
+
+def ends(name: str, text: str, outcome: Any = "error", says: str = "") -> Case:
+    """A row that ends, in the prediction, at another time."""
+    said = says or f"predicted_audio.csv, line 2: offset is {text!r}; it must be seconds from the start, 0 or more"
+    return prediction(name, outcome, said, f"{TEST}\t2\t{text}\tSpeech\n")
+
+
+def weak(name: str, outcome: Any, says: str, rows: str) -> Case:
+    """Other rows in the table of the training videos."""
+    return Case(name, outcome, says, lambda place: place.data("AVVP_train.csv", WEAK + rows), "prepare")
+
+
+def data(name: str, outcome: Any, says: str, table: str, content: str | bytes) -> Case:
+    return Case(name, outcome, says, lambda place: place.data(table, content), "prepare")
+
+
+CASES: dict[str, list[Case]] = {
+    "Tables of timelines: annotation and predictions": [
+        Case("missing", "error", "predicted_audio.csv: no such file", lambda p: p.prediction("").unlink()),
+        Case(
+            "a folder",
+            "error",
+            "predicted_audio.csv: cannot be read (Is a directory)",
+            lambda p: instead(p.prediction(""), Path.mkdir),
+        ),
+        prediction("empty", "error", f"{NO_TABLE} it lacks filename, onset, offset, event_labels.", b""),
+        prediction("a header alone", "read", "", ""),
+        prediction("no header", "error", f"{NO_TABLE} it lacks", ROW.encode()),
+        prediction(
+            "commas for tabs", "error", "It looks comma-separated; use tabs.", (DENSE + ROW).replace("\t", ",").encode()
+        ),
+        prediction(
+            "semicolons for tabs",
+            "error",
+            "It looks separated by semicolons; use tabs.",
+            (DENSE + ROW).replace("\t", ";").encode(),
+        ),
+        prediction(
+            "spaces for tabs", "error", "It looks separated by spaces; use tabs.", (DENSE + ROW).expandtabs().encode()
+        ),
+        prediction(
+            "a column missing",
+            "error",
+            f"{NO_TABLE} it lacks offset.",
+            f"{TEST}\t1\tSpeech\n",
+            DENSE.replace("\toffset", ""),
+        ),
+        prediction(
+            "a column twice",
+            "error",
+            "predicted_audio.csv: the header has 2 columns onset; keep one",
+            f"{TEST}\t1\t2\tSpeech\t5\n",
+            DENSE[:-1] + "\tonset\n",
+        ),
+        prediction(
+            "columns in another order", "read", "", f"Speech\t3\t1\t{TEST}\n", "event_labels\toffset\tonset\tfilename\n"
+        ),
+        prediction(
+            "cells of two columns swapped",
+            "error",
+            f"line 2: '{TEST}' is not among the 25 events.",
+            f"Speech\t1\t3\t{TEST}\n",
+        ),
+        prediction(
+            "a cell too few",
+            "error",
+            "predicted_audio.csv, line 3: 2 tab-separated cells, the header has 4",
+            f"{ROW}{TEST}\t1\n",
+        ),
+        prediction(
+            "a cell too many",
+            "error",
+            "predicted_audio.csv, line 2: 5 tab-separated cells, the header has 4",
+            ROW[:-1] + "\tx\n",
+        ),
+        prediction(
+            "cut off in its last row",
+            "error",
+            f"line 3: 'Spee' is not among the 25 events. Did you mean 'Speech'? {OTHERS}",
+            (ROW + ROW)[:-3],
+        ),
+        prediction("byte order mark and CRLF", "read", "", ("\ufeff" + DENSE + ROW).replace("\n", "\r\n").encode()),
+        prediction("empty lines", "read", "", f"\n{ROW}\n \n"),
+        prediction(
+            "Latin-1",
+            "error",
+            "predicted_audio.csv, line 3: no UTF-8 text (byte 0xe9); save the file as UTF-8",
+            (DENSE + ROW + "é").encode("latin-1"),
+        ),
+        prediction(
+            "UTF-16",
+            "error",
+            "predicted_audio.csv, line 1: no UTF-8 text (byte 0xff); save the file as UTF-8",
+            (DENSE + ROW).encode("utf-16"),
+        ),
+        prediction("only NUL bytes", "error", f"{NO_TABLE} it lacks", bytes(4096)),
+        prediction("a web page", "error", f"{NO_TABLE} it lacks", b"<!DOCTYPE html>\n<title>404</title>\n"),
+        ends("a time that is a word", "two"),
+        ends("no time", ""),
+        ends("a negative time", "-1"),
+        ends("NaN", "nan"),
+        ends("an infinite time", "inf"),
+        ends("a decimal comma", "2,5"),
+        ends("a number for programmers", "1_0"),
+        ends("a hexadecimal number", "0x3"),
+        ends("digits of another alphabet", "\uff13"),
+        ends(
+            "a number of 5,000 digits",
+            "9" * 5000,
+            says=f"line 2: offset is '{'9' * 60}'...; it must be seconds from the start",
+        ),
+        ends("negative zero", "-0", "warning", "1 x predicted_audio.csv: rows that end before they start (ignored)"),
+        ends("a time past the end", "12", "warning", "1 x predicted_audio.csv: rows that reach past the end (cut off)"),
+        ends("a huge time", "1e300", "warning", "1 x predicted_audio.csv: rows that reach past the end (cut off)"),
+        ends(
+            "onset and offset reversed",
+            "1",
+            "warning",
+            "1 x predicted_audio.csv: rows that end before they start (ignored)",
+        ),
+        ends(
+            "onset and offset the same",
+            "2",
+            "warning",
+            "1 x predicted_audio.csv: rows that start where they end (ignored)",
+        ),
+        ends(
+            "a fraction of a segment",
+            "2.5",
+            "warning",
+            "1 x predicted_audio.csv: rows that do not start or end with a segment (truncated)",
+        ),
+        prediction(
+            "a row twice",
+            "warning",
+            "1 x predicted_audio.csv: rows that overlap another of the same event (united)",
+            ROW + ROW,
+        ),
+        prediction(
+            "rows that adjoin",
+            "warning",
+            "1 x predicted_audio.csv: rows that adjoin another of the same event (united)",
+            f"{TEST}\t0\t1\tSpeech\n{ROW}",
+        ),
+        prediction(
+            "an unknown event",
+            "error",
+            f"predicted_audio.csv, line 2: 'Speach' is not among the 25 events. Did you mean 'Speech'? {OTHERS}",
+            ROW.replace("Speech", "Speach"),
+        ),
+        prediction(
+            "an event in lower case",
+            "error",
+            "'speech' is not among the 25 events. Did you mean 'Speech'?",
+            ROW.lower(),
+        ),
+        prediction(
+            "two events in one row",
+            "error",
+            "'Speech,Dog' is not among the 25 events; give each a row of its own.",
+            ROW[:-1] + ",Dog\n",
+        ),
+        prediction(
+            "no event", "error", "predicted_audio.csv, line 2: '' is not among the 25 events.", f"{TEST}\t1\t3\t\n"
+        ),
+        prediction("no video", "error", "predicted_audio.csv, line 2: the filename is empty", "\t1\t3\tSpeech\n"),
+        prediction(
+            "a video that is not listed",
+            "warning",
+            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            ROW + "nobody\t1\t3\tSpeech\n",
+        ),
+        prediction(
+            "a video called ../../x",
+            "warning",
+            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            ROW + "../../x\t1\t3\tSpeech\n",
+        ),
+        prediction(
+            "a video's name of a million letters",
+            "warning",
+            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            ROW + "x" * 10**6 + "\t1\t3\tSpeech\n",
+        ),
+        prediction(
+            "an event's name of a million letters",
+            "error",
+            f"line 2: '{'x' * 60}'... is not among the 25 events.",
+            f"{TEST}\t1\t3\t{'x' * 10**6}\n",
+        ),
+        Case(
+            "an event that only predictions have",
+            "warning",
+            "the annotation never has 'Owll', which is predicted. Did you mean 'Owl'?",
+            lambda p: (
+                p.data("AVVP_eval_audio.csv", DENSE + f"{TEST}\t1\t3\tOwl\n"),
+                p.prediction(f"{TEST}\t1\t3\tOwll\n"),
+            ),
+        ),
+        Case(
+            "hidden annotation of one modality only",
+            "warning",
+            "1 x AVVP_train_hidden_audio.csv: annotation without that of the other modalities (ignored)",
+            lambda p: p.data("AVVP_train_hidden_audio.csv", DENSE),
+            "prepare",
+        ),
+        Case(
+            "hidden annotation of no training video",
+            "warning",
+            "1 x videos with hidden annotation that are not for training (ignored)",
+            lambda p: [p.data(f"AVVP_train_hidden_{m}.csv", DENSE + ROW) for m in MODALITIES],
+            "prepare",
+        ),
+        data(
+            "annotation of a video in no split",
+            "warning",
+            "1 x annotated videos that are in no split (ignored)",
+            "AVVP_eval_audio.csv",
+            f"{DENSE}{VAL}\t0\t5\tSpeech\n{ROW}nobody\t1\t3\tSpeech\n",
+        ),
+    ],
+    "Tables of weak labels": [
+        weak("no training video", "error", "AVVP_train.csv: no rows; it must list at least one video", ""),
+        data(
+            "no validation video",
+            "error",
+            "AVVP_val_pd.csv: no rows; it must list at least one video",
+            "AVVP_val_pd.csv",
+            WEAK,
+        ),
+        Case(
+            "the table missing",
+            "error",
+            "AVVP_train.csv: no such file",
+            lambda p: p.data("AVVP_train.csv", "").unlink(),
+            "prepare",
+        ),
+        weak(
+            "a video listed twice",
+            "error",
+            f"AVVP_train.csv, line 3: '{TRAIN[0]}' is listed twice; remove one of the rows",
+            f"{TRAIN[0]}\tSpeech\n" * 2,
+        ),
+        weak(
+            "two videos of one key",
+            "error",
+            "AVVP_train.csv: 'AAAAAAAAAAA_5_15' and 'AAAAAAAAAAA_0_10' are both ... AAAAAAAAAAA.npy ... rename one",
+            f"{TRAIN[0]}\tSpeech\nAAAAAAAAAAA_5_15\tDog\n",
+        ),
+        data(
+            "a video in two splits",
+            "error",
+            "AVVP_val_pd.csv: ... (the other is listed in AVVP_train.csv); a video belongs to one split",
+            "AVVP_val_pd.csv",
+            f"{WEAK}{TRAIN[0]}\tSpeech\n",
+        ),
+        weak(
+            "an unknown weak label",
+            "error",
+            "AVVP_train.csv, line 2: 'Speach' is not among the 25 events. Did you mean 'Speech'?",
+            f"{TRAIN[0]}\tDog,Speach\n",
+        ),
+        weak(
+            "labels separated by semicolons",
+            "error",
+            "AVVP_train.csv, line 2: 'Speech;Dog' is not among the 25 events.",
+            f"{TRAIN[0]}\tSpeech;Dog\n",
+        ),
+        weak(
+            "the columns swapped",
+            "error",
+            f"AVVP_train.csv, line 2: '{TRAIN[0]}' is not among the 25 events.",
+            f"Speech\t{TRAIN[0]}\n",
+        ),
+        weak(
+            "a label twice",
+            "warning",
+            "1 x AVVP_train.csv: rows with an event named twice (counted once)",
+            f"{TRAIN[0]}\tSpeech,Speech\n",
+        ),
+        weak("no label", "warning", "1 x AVVP_train.csv: videos without any event", f"{TRAIN[0]}\n"),
+        data(
+            "labels that the annotation does not have",
+            "warning",
+            "1 x evaluated videos whose weak labels differ from their annotation (both kept)",
+            "AVVP_val_pd.csv",
+            f"{WEAK}{VAL}\tDog\n",
+        ),
+        weak(
+            "the name ../../x",
+            "error",
+            "AVVP_train.csv: '../../x' is no name of a video: it must not contain a path",
+            "../../x\tDog\n",
+        ),
+        weak("the name ..", "error", "AVVP_train.csv: '..' is no name of a video", "..\tDog\n"),
+        weak("a name with a backslash", "error", r"AVVP_train.csv: '..\\x' is no name of a video", "..\\x\tDog\n"),
+        weak("a name with a NUL byte", "error", r"AVVP_train.csv: 'a\x00b' is no name of a video", "a\0b\tDog\n"),
+        weak(
+            "a name too long for a file",
+            "error",
+            f"{'x' * 260}.npy: not a whole .npy file of numbers (File name too long)",
+            "x" * 260 + "\tDog\n",
+        ),
+        weak(
+            "a name that colours the terminal",
+            "error",
+            r"feats/vggish/a\x1b[31mb.npy: no such file, but 'a\x1b[31mb' is listed",
+            "a\x1b[31mb\tDog\n",
+        ),
+    ],
+    "List of videos to score": [
+        Case(
+            "no video listed",
+            "error",
+            "videos.csv: no rows; it must list at least one video",
+            lambda p: p.videos(WEAK),
+        ),
+        Case(
+            "a video twice in the list",
+            "error",
+            f"videos.csv, lines 2, 3: '{TEST}' is listed 2 times; remove all rows but one",
+            lambda p: p.videos(WEAK + f"{TEST}\n" * 2),
+        ),
+        Case(
+            "names without a header",
+            "error",
+            "videos.csv: the header must have the tab-separated columns filename; it lacks filename.",
+            lambda p: p.videos(TEST),
+        ),
+        Case("no list", "error", "videos.csv: no such file", lambda p: p.videos("").unlink()),
+    ],
+    "Classes file": [
+        data("an empty file", "error", "classes.txt: empty; write one event a line", "classes.txt", "\n\n"),
+        data(
+            "an event twice",
+            "error",
+            "classes.txt: 'Speech' stands there 2 times; keep one",
+            "classes.txt",
+            "Speech\nDog\nSpeech\n",
+        ),
+        data(
+            "all events in one line",
+            "error",
+            "classes.txt, line 1: 'Speech,Dog' has a comma or a tab in it; write one event a line",
+            "classes.txt",
+            "Speech,Dog\n",
+        ),
+        data(
+            "numbered events",
+            "error",
+            "'Speech' is not among the 2 events. Did you mean '0 Speech'?",
+            "classes.txt",
+            "0 Speech\n1 Dog\n",
+        ),
+        data(
+            "one event, and others in the tables",
+            "error",
+            "'Speech' is not among the 1 events.",
+            "classes.txt",
+            "Dog\n",
+        ),
+        data("one event, as in the tables", "read", "", "classes.txt", "Speech\n"),
+        data("empty lines and CRLF", "read", "", "classes.txt", "Speech\r\n\r\n Dog\r\n"),
+        data(
+            "classes in UTF-16",
+            "error",
+            "classes.txt, line 1: no UTF-8 text (byte 0xff); save the file as UTF-8",
+            "classes.txt",
+            "Dog".encode("utf-16"),
+        ),
+        Case(
+            "a folder called classes.txt",
+            "error",
+            "classes.txt: cannot be read (Is a directory)",
+            lambda p: (p.llp / "data" / "classes.txt").mkdir(),
+            "prepare",
+        ),
+        setting("classes=nowhere.txt", "nowhere.txt: no such file", command="score"),
+    ],
+}
