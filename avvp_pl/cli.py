@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, TrainingError, nearest, printable
-from avvp_pl.settings import check_settings, check_sweep, unknown_key
+from avvp_pl.settings import check_settings, check_sweep, refuse_secrets, unknown_key
 from avvp_pl.signals import handling, stop_at_once
 from avvp_pl.sweeps import conclude, record_failure
 
@@ -72,6 +73,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
         began = True
         hydra_cfg = HydraConfig.get()
         try:
+            _check_secrets(cfg, Path(hydra_cfg.runtime.output_dir))
             _check_additions(hydra_cfg.overrides.task)
             _check_keys(cfg, name, hydra_cfg.runtime.choices)
             _require_all(cfg)
@@ -195,6 +197,15 @@ def _check_choices(overrides: list[str]) -> None:
             options = sorted(path.stem for path in (config_dir() / override.key_or_group).glob("*.yaml"))
             shown = "null" if value is None else value
             raise InputError(f"{override.key_or_group}={shown}: it must be one of {', '.join(options)}")
+
+
+def _check_secrets(cfg: DictConfig, folder: Path) -> None:
+    """Refuse a key that a file of the user's has, and remove what Hydra has just written of it."""
+    try:
+        refuse_secrets({str(name): part for name, part in OmegaConf.to_container(cfg).items()})  # type: ignore[union-attr]
+    except InputError:
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        raise
 
 
 def _check_additions(overrides: list[str]) -> None:

@@ -142,6 +142,8 @@ class OrNull:
 
 Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OrNull
 
+SECRET = re.compile("api_?key|passw|secret|token", re.IGNORECASE)
+
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # as numpy takes it
@@ -260,10 +262,26 @@ def check_settings(cfg: DictConfig) -> None:
         )
 
 
+def refuse_secrets(settings: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for a setting that is called like a key or a password, and has a value.
+
+    Settings are written into ``config.yaml``, checkpoints and loggers.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            refuse_secrets({f"{key}.{name}": inner for name, inner in value.items()})
+        elif value is not None and SECRET.search(key.rpartition(".")[2]):
+            raise InputError(
+                f"{key}: a secret must not be a setting, for settings are written into logs and checkpoints; give it "
+                "in the environment (WANDB_API_KEY) or by `wandb login`"
+            )
+
+
 def check_sweep(overrides: list[str]) -> None:
     """Check every value that a sweep will take, so that its last job does not fail on a typing error."""
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
+        refuse_secrets({key: _plain(override.value())})
         limit = LIMITS.get(key) or LIMITS.get(f"{key.rpartition('.')[0]}.*")
         if limit is None:
             continue

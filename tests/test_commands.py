@@ -377,6 +377,42 @@ def test_bad_settings_are_refused_before_any_work(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "+logger.wandb.settings.api_key={key}",
+        "logger.wandb.settings={{_target_: wandb.Settings, api_key: {key}}}",
+        "+hydra.job.env_set.WANDB_API_KEY={key}",
+        "+trainer.my_password={key}",
+        "+callbacks.panels.Access-Token={key}",
+        "-m +logger.wandb.settings.apikey={key},x",
+    ],
+)
+def test_a_key_is_refused_before_anything_is_written(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], setting: str
+) -> None:
+    assert command("train", *setting.format(key=KEY).split(" ", 1 if setting[0] == "-" else 0), *TINY) == 2
+    printed = capfd.readouterr()
+    assert "a secret must not be a setting" in printed.err
+    assert KEY not in printed.err + printed.out
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_key_in_a_file_of_settings_is_refused(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        f"# @package _global_\nlogger:\n  wandb:\n    settings:\n      api_key: '{KEY}'\n"
+    )
+    assert command("train", *TINY, f"hydra.searchpath=[file://{tmp_path}]", "+experiment=mine") == 2
+    error = capfd.readouterr().err
+    assert "logger.wandb.settings.api_key: a secret must not be a setting" in error
+    assert KEY not in error
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and KEY in path.read_text()]
+    assert [path.name for path in kept] == ["mine.yaml"]
+
+
 def test_a_bad_checkpoint_is_refused(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.ckpt").write_bytes(b"nothing of the kind")
     assert command("evaluate", f"checkpoint={tmp_path / 'bad.ckpt'}") == 2
