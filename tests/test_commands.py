@@ -516,6 +516,36 @@ def test_a_signal_saves_and_the_run_goes_on(
     assert [int(row["epoch"]) for row in rows(run / "metrics.csv")][: epoch + 2] == list(range(epoch + 2))
 
 
+def test_processes_that_are_started_as_commands_stop_together(tmp_path: Path) -> None:
+    """The default way of trainer=ddp; a signal to the first, and none is left behind."""
+    run = tmp_path / "run"
+    arguments = [*TINY, "logger=csv", "+experiment=ppl_soft", f"hydra.run.dir={run}", "trainer.max_epochs=10000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "avvp_pl.train", *arguments, "trainer=ddp", "trainer.devices=2"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "pseudo_labels.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a process was left behind")
+    assert "stopped by SIGTERM" in (run / "train.log").read_text()
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["losses"]["sums"].shape[0] == 2
+
+
 def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
     odd = ("data.sizes.train=33", "data.sizes.val=17", "data.sizes.test=19", "network.dim=32", "logger=csv")
     two = ("trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp_fork", "trainer.max_epochs=2")

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -266,6 +267,15 @@ def test_two_processes_asked_to_stop(runs: Runs, two_undisturbed: Path, rank: in
     assert runs.ended() == 143, runs.said(name)
     assert "stopped by SIGTERM in epoch 2, before batch 3; saved" in runs.said(name)
     assert_same(runs.whole(name, *TWO), two_undisturbed)
+
+
+def test_two_processes_that_diverge_end_together(runs: Runs) -> None:
+    runs.start("two_diverge", *TWO, "method.learning_rate=1e30")
+    assert runs.ended() == 1
+    said = runs.said("two_diverge")
+    assert "training has diverged: the loss is nan at step 1 (epoch 0, batch 1), on the videos " in said
+    assert len(set(re.findall(r"synthetic_train_\d+", said))) == 16  # of both
+    assert "Traceback" not in said
 
 
 def test_the_process_that_waits_for_two_passes_the_signal_on(runs: Runs, two_undisturbed: Path) -> None:

@@ -75,7 +75,7 @@ class SafeStop(pl.Callback):
     ) -> None:
         """Look at the losses so far; save and stop if asked to."""
         asked = largest(self.request.number)
-        if asked or pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0:
+        if asked or self._looks_now(trainer, pl_module):
             self._check_losses(trainer)
         if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # else gradients would be lost
             self._check_weights(trainer, pl_module)
@@ -137,6 +137,9 @@ class SafeStop(pl.Callback):
             return int(read_checkpoint(self.path)["global_step"])
         except InputError:
             return None
+
+    def _looks_now(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        return pl_module.device.type == "cpu" or trainer.global_step % CHECK_EVERY == 0
 
     def _check(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:

@@ -89,6 +89,17 @@ def test_a_loss_that_is_none_is_named_with_its_videos(
     assert saved["global_step"] == 6
 
 
+def test_where_values_are_waited_for_the_first_of_many_bad_steps_is_named(
+    tiny: ParsingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, losses are looked at every so many steps, and at the end of the epoch."""
+    monkeypatch.setattr(SafeStop, "_looks_now", lambda *_: False)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 8 \(epoch 1, batch 2\)") as error:
+        fit(tiny, tmp_path, 8, float("nan"))  # so is every loss after it
+    assert ", ".join(order_of(tiny, 1)[2]) in str(error.value)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 6
+
+
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_weights_that_the_last_step_of_an_epoch_spoiled_are_not_saved(
     tiny: ParsingSet, tmp_path: Path, factor: float
