@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -499,6 +500,15 @@ def _unchecked_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_shapes_raise(prediction: Sequence[int], truth: Sequence[int], mask: Sequence[int] | None) -> None:
     with pytest.raises(ValueError):
         score_timelines(empty(*prediction), empty(*truth), None if mask is None else empty(*mask))
+
+
+@pytest.mark.usefixtures("_unchecked_signatures")
+@pytest.mark.parametrize("mask", [None, [2, 4]])
+def test_the_error_says_which_shapes_there_are(mask: list[int] | None) -> None:
+    given = None if mask is None else empty(*mask)
+    with pytest.raises(ValueError, match=re.escape("truth [2, 5, 2, 1] must be [N, T, M, C]")) as error:
+        score_timelines(empty(2, 5, 2, 3), empty(2, 5, 2, 1), given)
+    assert str(error.value).endswith(f"M, C = (2, 3), and the mask {mask} must be [N, T] or None")
 
 
 @pytest.mark.usefixtures("_unchecked_signatures")

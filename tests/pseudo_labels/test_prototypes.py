@@ -283,7 +283,7 @@ def test_a_generous_maximum_changes_nothing(of_one_event: Cluster) -> None:
 def test_features_that_are_not_finite_are_an_error(of_one_event: Cluster, value: float) -> None:
     features = random_features(20, 3)
     features[4, 1] = value
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match=r"^some segment features are NaN or infinite: the network has diverged$"):
         of_one_event(features, 2)
 
 
@@ -391,6 +391,13 @@ def test_everything_is_made_where_the_features_are() -> None:
         centres, mask = build_prototypes(found, 12, 10, (5,), "torch")
     assert torch.equal(centres, expected)
     assert torch.equal(mask, expected_mask)
+
+
+def test_faiss_is_what_clusters_if_nothing_is_said() -> None:
+    found = sizes_of_llp(0)
+    by_default, chosen = build_prototypes(found, 12, 10, (5,)), build_prototypes(found, 12, 10, (5,), "faiss")
+    assert torch.equal(by_default.centres, chosen.centres)
+    assert not torch.equal(by_default.centres, build_prototypes(found, 12, 10, (5,), "torch").centres)
 
 
 def sizes_of_llp(seed: int) -> KeySegments:

@@ -52,14 +52,15 @@ def test_without_a_limit_all_are_there_in_order() -> None:
 
 
 @pytest.mark.parametrize("pending", [5, 40, 2**16])
-def test_order_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, pending: int) -> None:
+@pytest.mark.parametrize("limit", [2, 20])
+def test_order_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, pending: int, limit: int) -> None:
     chosen = choice(300, 4)
-    expected = sampled(chosen, 20, [torch.arange(300)])
-    assert expected.problem.bincount().tolist() == [20] * 4
+    expected = sampled(chosen, limit, [torch.arange(300)])
+    assert expected.problem.bincount().tolist() == [limit] * 4
     monkeypatch.setattr(sampling, "PENDING", pending)
     shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(1))
     for blocks in (torch.split(torch.arange(300), 7), torch.split(shuffled, 31), [torch.arange(300).flip(0)]):
-        assert equal(sampled(chosen, 20, list(blocks)), expected)
+        assert equal(sampled(chosen, limit, list(blocks)), expected)
 
 
 def test_shares_of_several_processes_make_the_sample_of_all() -> None:
