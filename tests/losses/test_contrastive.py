@@ -111,6 +111,15 @@ def test_blocks_of_any_size_give_the_loss_and_the_gradient_of_autograd(
     torch.testing.assert_close(gradient(3 * loss, features), gradient(3 * expected, features))
 
 
+def test_the_gradient_can_not_itself_be_differentiated() -> None:
+    features, labels, mask = random_case((2, 3, 2, 3, 4))
+    features.requires_grad_()
+    loss = contrastive_loss(features, labels, mask).square()
+    (slope,) = torch.autograd.grad(loss, features, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        torch.autograd.backward(slope.sum())
+
+
 def three_segments() -> tuple[Tensor, Tensor]:
     """Two equal segments of one event and a third, at a right angle, of another."""
     features = torch.tensor([[3.0, 0.0], [5.0, 0.0], [0.0, 7.0]], dtype=torch.float64).reshape(1, 3, 1, 2)

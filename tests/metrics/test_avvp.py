@@ -522,7 +522,7 @@ def test_another_number_of_events_raises_and_counts_nothing(events: int) -> None
 
 
 def test_coverage_counts_videos_and_those_with_a_prediction() -> None:
-    heard, silent = drawn(audio="...#", visual="...."), drawn(audio="....", visual="....")
+    heard, silent = drawn(audio="..##", visual="#..."), drawn(audio="....", visual="....")
     metric = AVVPMetric(MODALITIES, num_events=1)
     metric.update(torch.cat([heard, silent, heard]), torch.cat([silent, heard, heard]))
     metric.update(silent, heard)
