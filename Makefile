@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+MUTMUT := .venv/.mutmut-installed
 
-.PHONY: help setup train test lint types audit bench clean
+.PHONY: help setup train test mutants lint types audit bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -21,6 +22,15 @@ train: $(STAMP) ## train PPL on the embedded data and print its scores
 test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+$(MUTMUT): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[mutants]"
+	@touch $@
+
+mutants: $(MUTMUT) ## break the core in two thousand ways and count what the tests notice (half an hour)
+	rm -rf mutants
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/python -m tests.mutants
+
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,4 +46,4 @@ bench: $(STAMP) ## measure speed and memory (an hour; rewrites benchmarks/README
 	$(BIN)/python -m benchmarks
 
 clean: ## remove .venv and caches, keep outputs
-	rm -rf .venv *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache

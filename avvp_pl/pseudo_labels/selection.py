@@ -39,7 +39,7 @@ def select_segments(
     joint_peak = probs.amax(dim=(1, 2), keepdim=True)  # [B, 1, 1, C]
     peak = probs.amax(dim=1, keepdim=True) if per_modality else joint_peak
     occurs = weak_labels[:, None, None, :] > 0.5
-    takes_part = valid & (peak >= min_modality * joint_peak) if per_modality else valid
+    takes_part = valid & (peak >= min_modality * joint_peak)  # every modality, where the peak is the joint one
     positive = occurs & takes_part & (probs >= gamma * peak)
     below = occurs & takes_part & (probs <= beta * peak)
     mistaken = ~occurs & valid & (probs == peak) & (peak >= 0.5)

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from avvp_pl.losses import contrastive_loss
+from avvp_pl.losses import contrastive, contrastive_loss
 
 SHAPES = [(1, 2, 1, 1, 2), (2, 3, 2, 3, 4), (3, 4, 1, 2, 5), (2, 2, 3, 4, 3)]
 
@@ -77,6 +79,45 @@ def test_it_equals_the_double_loop(
             loss = contrastive_loss(features, labels, mask, tau, include_self, normalize)
             expected = slow_loss(features, labels, mask, tau, include_self, normalize)
             assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def plain_loss(features: Tensor, labels: Tensor, mask: Tensor, tau: float, include_self: bool) -> Tensor:
+    """The real segments taken out, the whole matrix at once, and left to autograd."""
+    anchors = torch.nn.functional.normalize(features[mask].flatten(0, 1), dim=-1)
+    events = labels[mask].flatten(0, 1) >= 0.5
+    closeness = (anchors @ anchors.T / tau).exp()
+    if not include_self:
+        closeness = closeness * (1 - torch.eye(len(anchors), dtype=closeness.dtype))
+    similar = (events[:, None] & events).any(-1)
+    pulled = (closeness * similar).sum(1)
+    has_similar = pulled > 0
+    return -(pulled[has_similar] / closeness.sum(1)[has_similar]).log().mean()
+
+
+@pytest.mark.parametrize("block", [1, 24 * 5, 24 * 7, 24 * 23, 2**22])
+@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize("tau", [0.2, 1.0])
+def test_blocks_of_any_size_give_the_loss_and_the_gradient_of_autograd(
+    monkeypatch: pytest.MonkeyPatch, block: int, include_self: bool, tau: float
+) -> None:
+    """Of 24 segments: 1, 5, 7, 23 or all of them at a time."""
+    monkeypatch.setattr(contrastive, "BLOCK", block)
+    features, labels, mask = random_case((3, 4, 2, 3, 4))
+    assert not mask.all()
+    features.requires_grad_()
+    loss = contrastive_loss(features, labels, mask, tau, include_self)
+    expected = plain_loss(features, labels, mask, tau, include_self)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(3 * loss, features), gradient(3 * expected, features))
+
+
+def test_the_gradient_can_not_itself_be_differentiated() -> None:
+    features, labels, mask = random_case((2, 3, 2, 3, 4))
+    features.requires_grad_()
+    loss = contrastive_loss(features, labels, mask).square()
+    (slope,) = torch.autograd.grad(loss, features, create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        torch.autograd.backward(slope.sum())
 
 
 def three_segments() -> tuple[Tensor, Tensor]:
@@ -150,14 +191,51 @@ def test_what_is_in_the_padding_changes_nothing() -> None:
     assert (gradient(loss, features)[~mask] == 0).all()
 
 
-def test_the_order_of_videos_and_segments_does_not_matter() -> None:
-    features, labels, mask = random_case((4, 3, 2, 3, 4))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), orders=st.tuples(*(st.permutations(range(n)) for n in (4, 3, 2, 3))))
+def test_the_order_of_videos_segments_modalities_and_events_does_not_matter(
+    seed: int, orders: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    features, labels, mask = random_case((4, 3, 2, 3, 4), seed)
+    videos, segments, modalities, events = orders
     expected = contrastive_loss(features, labels, mask).item()
-    videos, segments = torch.tensor([2, 0, 3, 1]), torch.tensor([1, 2, 0])
-    of_videos = contrastive_loss(features[videos], labels[videos], mask[videos])
-    of_segments = contrastive_loss(features[:, segments], labels[:, segments], mask[:, segments])
-    assert of_videos.item() == pytest.approx(expected, rel=1e-12)
-    assert of_segments.item() == pytest.approx(expected, rel=1e-12)
+    permuted = contrastive_loss(
+        features[videos][:, segments][:, :, modalities],
+        labels[videos][:, segments][:, :, modalities][..., events],
+        mask[videos][:, segments],
+    )
+    assert permuted.item() == pytest.approx(expected, rel=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), padding=st.integers(1, 5), include_self=st.booleans())
+def test_longer_padding_changes_nothing(seed: int, padding: int, include_self: bool) -> None:
+    features, labels, mask = random_case((3, 4, 2, 2, 5), seed)
+    longer = [
+        torch.cat([x, torch.full_like(x[:, :1], 0.9).repeat(1, padding, 1, 1)], dim=1) for x in (features, labels)
+    ]
+    longer_mask = torch.cat([mask, torch.zeros(3, padding, dtype=torch.bool)], dim=1)
+    expected = contrastive_loss(features, labels, mask, include_self=include_self).item()
+    loss = contrastive_loss(longer[0], longer[1], longer_mask, include_self=include_self)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.floats(1e-3, 1e4),
+    include_self=st.booleans(),
+    normalize_features=st.booleans(),
+)
+def test_features_of_any_scale_give_a_number(
+    seed: int, scale: float, include_self: bool, normalize_features: bool
+) -> None:
+    features, labels, mask = random_case((3, 4, 2, 2, 16), seed)
+    scaled = (scale * features).float().requires_grad_()
+    loss = contrastive_loss(scaled, labels.float(), mask, 0.2, include_self, normalize_features)
+    assert loss.isfinite()
+    assert loss.item() >= 0
+    assert gradient(loss, scaled).isfinite().all()
 
 
 def test_only_directions_matter_when_normalized() -> None:

@@ -28,3 +28,17 @@ def test_a_nan_is_answered_by_nan_where_torch_would_raise() -> None:
         F.binary_cross_entropy(probs, torch.ones(3))
     assert binary_cross_entropy(probs, torch.ones(3)).isnan()
     assert binary_cross_entropy(probs, torch.ones(3), reduction="none").isnan().tolist() == [False, True, False]
+
+
+def test_autocast_is_off_inside_and_on_again_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    enabled: list[bool] = []
+
+    def remember(probs: torch.Tensor, targets: torch.Tensor, **_: object) -> torch.Tensor:
+        enabled.append(torch.is_autocast_enabled("cpu"))
+        return probs
+
+    monkeypatch.setattr(F, "binary_cross_entropy", remember)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        binary_cross_entropy(torch.rand(2, 3), torch.ones(2, 3))
+        enabled.append(torch.is_autocast_enabled("cpu"))
+    assert enabled == [False, True]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
@@ -91,6 +93,28 @@ def test_smoothing_of_nine_tenths_is_that_of_han() -> None:
     torch.testing.assert_close(gradient(loss, probs), torch.zeros_like(probs), atol=1e-12, rtol=0)
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), orders=st.tuples(*(st.permutations(range(n)) for n in (4, 3, 5))))
+def test_the_order_of_videos_modalities_and_events_does_not_matter(
+    seed: int, orders: tuple[list[int], list[int], list[int]]
+) -> None:
+    probs, labels = random_case(4, 3, 5, seed=seed)
+    videos, modalities, events = orders
+    permuted, permuted_labels = probs[videos][:, modalities][..., events], labels[videos][:, events]
+    event_weights = torch.arange(1.0, 6.0, dtype=torch.float64)
+    assert mil_loss(permuted[:, 0], permuted_labels, event_weights[events]).item() == pytest.approx(
+        mil_loss(probs[:, modalities[0]], labels, event_weights).item(), rel=1e-12
+    )
+    weights, smoothing = [0.5, 1.0, 2.0], [1.0, 0.9, 0.8]
+    of_permuted = guided_loss(
+        permuted, permuted_labels, [weights[m] for m in modalities], [smoothing[m] for m in modalities]
+    )
+    assert of_permuted.item() == pytest.approx(guided_loss(probs, labels, weights, smoothing).item(), rel=1e-12)
+    torch.testing.assert_close(
+        inverse_frequency_weights(permuted_labels), inverse_frequency_weights(labels)[events], rtol=1e-12, atol=0
+    )
+
+
 def test_guided_loss_ignores_a_modality_of_weight_zero() -> None:
     probs, labels = random_case(4, 2, 3)
     other = probs.clone()
@@ -115,10 +139,16 @@ def test_guided_loss_wants_a_weight_for_every_modality() -> None:
 
 
 def test_guided_loss_of_certain_mistakes_stays_finite() -> None:
-    probs = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]], requires_grad=True)
-    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]]), [1.0, 1.0], [1.0, 0.9])
-    assert loss.isfinite()
+    """All four are certain and wrong, at -log 1e-7 each: their mean, once a modality."""
+    probs = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]], dtype=torch.float64, requires_grad=True)
+    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]], dtype=torch.float64), [1.0, 1.0], [1.0, 1.0])
+    assert loss.item() == pytest.approx(-2 * math.log(1e-7), rel=1e-6)
     assert gradient(loss, probs).isfinite().all()
+
+
+def test_guided_loss_takes_a_pooling_that_is_rounded_beyond_one() -> None:
+    probs = torch.full((1, 1, 1), 1 + 1e-6)
+    assert guided_loss(probs, torch.ones(1, 1), [1.0], [1.0]).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_inverse_frequency_weights_by_hand() -> None:

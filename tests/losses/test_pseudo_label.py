@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.losses import pseudo_label_loss
@@ -68,6 +70,18 @@ def test_longer_padding_changes_nothing() -> None:
     assert pseudo_label_loss(longer[0], longer[1], longer_mask).item() == pytest.approx(
         pseudo_label_loss(probs, labels, mask).item(), rel=1e-12
     )
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), orders=st.tuples(*(st.permutations(range(n)) for n in (3, 4, 2, 5))))
+def test_the_order_of_videos_segments_modalities_and_events_does_not_matter(
+    seed: int, orders: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    probs, labels, mask = random_case((3, 4, 2, 5), seed)
+    videos, segments, modalities, events = orders
+    permuted = [x[videos][:, segments][:, :, modalities][..., events] for x in (probs, labels)]
+    loss = pseudo_label_loss(permuted[0], permuted[1], mask[videos][:, segments])
+    assert loss.item() == pytest.approx(pseudo_label_loss(probs, labels, mask).item(), rel=1e-12)
 
 
 def test_all_padding_costs_nothing_and_has_a_gradient() -> None:

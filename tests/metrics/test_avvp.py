@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -218,6 +219,16 @@ def test_names_and_average_of_the_scores() -> None:
     assert scores.average == flat["average"] == pytest.approx(sum([*flat.values()][:10]) / 10)
 
 
+def test_everything_is_made_where_the_timelines_are() -> None:
+    """What is made elsewhere is without numbers here, and can not be computed with."""
+    prediction, truth = drawn(audio="##.#", visual="#..."), drawn(audio="####", visual="##..")
+    metric = AVVPMetric(MODALITIES, num_events=1)
+    with torch.device("meta"):
+        metric.update(prediction, truth)
+        scores = metric.compute()
+    assert_same(scores, score_timelines(prediction, truth))
+
+
 def test_one_modality_has_one_track() -> None:
     prediction, truth = drawn(audio="##.#", visual="...."), drawn(audio="####", visual="....")
     scores = score_timelines(prediction[:, :, :1], truth[:, :, :1], modalities=("audio",))
@@ -264,6 +275,31 @@ def test_order_of_events_only_permutes_per_event(videos: tuple[Tensor, Tensor], 
     }
     permuted = score_timelines(prediction[..., order], truth[..., order])
     assert_same(permuted, scores._replace(per_event=per_event))
+
+
+@law
+@given(videos_to_score(), st.data())
+def test_order_of_segments_does_not_matter_at_the_segment_level(
+    videos: tuple[Tensor, Tensor], data: st.DataObject
+) -> None:
+    prediction, truth = videos
+    order = data.draw(st.permutations(range(truth.shape[1])))
+    scores, permuted = score_timelines(prediction, truth), score_timelines(prediction[:, order], truth[:, order])
+    assert permuted.segment == pytest.approx(scores.segment, rel=0, abs=TOLERANCE)
+    assert permuted.per_event["segment"] == scores.per_event["segment"]
+
+
+@law
+@given(videos_to_score())
+def test_swapped_modalities_swap_their_tracks(videos: tuple[Tensor, Tensor]) -> None:
+    prediction, truth = videos
+    scores, swapped = score_timelines(prediction, truth), score_timelines(prediction.flip(2), truth.flip(2))
+    other = {"audio": "visual", "visual": "audio"}
+    for actual, before in ((swapped.segment, scores.segment), (swapped.event, scores.event)):
+        expected = {name: before[other.get(name, name)] for name in before}
+        assert actual == pytest.approx(expected, rel=0, abs=TOLERANCE)
+    for level, tracks in scores.per_event.items():
+        assert swapped.per_event[level] == {name: tracks[other.get(name, name)] for name in tracks}
 
 
 @law
@@ -322,6 +358,22 @@ def test_batches_do_not_matter(videos: tuple[Tensor, Tensor], data: st.DataObjec
     for start, end in zip([0, *cuts], [*cuts, len(truth)], strict=True):
         metric.update(prediction[start:end], truth[start:end])
     assert_same(metric.compute(), score_timelines(prediction, truth))
+
+
+@law
+@given(videos_to_score(), st.data())
+def test_metrics_of_parts_merge_into_that_of_the_whole(videos: tuple[Tensor, Tensor], data: st.DataObject) -> None:
+    """As processes do, and each with a mask of its own."""
+    prediction, truth = videos
+    number, segments = truth.shape[:2]
+    real = data.draw(st.lists(st.booleans(), min_size=number * segments, max_size=number * segments))
+    mask = torch.tensor(real).reshape(number, segments)
+    cut = data.draw(st.integers(0, len(truth)))
+    one, other = AVVPMetric(MODALITIES, truth.shape[3]), AVVPMetric(MODALITIES, truth.shape[3])
+    one.update(prediction[:cut], truth[:cut], mask[:cut])
+    other.update(prediction[cut:], truth[cut:], mask[cut:])
+    one.merge_state(other)
+    assert_same(one.compute(), score_timelines(prediction, truth, mask))
 
 
 # Two processes
@@ -451,6 +503,15 @@ def test_wrong_shapes_raise(prediction: Sequence[int], truth: Sequence[int], mas
 
 
 @pytest.mark.usefixtures("_unchecked_signatures")
+@pytest.mark.parametrize("mask", [None, [2, 4]])
+def test_the_error_says_which_shapes_there_are(mask: list[int] | None) -> None:
+    given = None if mask is None else empty(*mask)
+    with pytest.raises(ValueError, match=re.escape("truth [2, 5, 2, 1] must be [N, T, M, C]")) as error:
+        score_timelines(empty(2, 5, 2, 3), empty(2, 5, 2, 1), given)
+    assert str(error.value).endswith(f"M, C = (2, 3), and the mask {mask} must be [N, T] or None")
+
+
+@pytest.mark.usefixtures("_unchecked_signatures")
 @pytest.mark.parametrize("events", [1, 4])
 def test_another_number_of_events_raises_and_counts_nothing(events: int) -> None:
     metric = AVVPMetric(MODALITIES, num_events=3)
@@ -461,7 +522,7 @@ def test_another_number_of_events_raises_and_counts_nothing(events: int) -> None
 
 
 def test_coverage_counts_videos_and_those_with_a_prediction() -> None:
-    heard, silent = drawn(audio="...#", visual="...."), drawn(audio="....", visual="....")
+    heard, silent = drawn(audio="..##", visual="#..."), drawn(audio="....", visual="....")
     metric = AVVPMetric(MODALITIES, num_events=1)
     metric.update(torch.cat([heard, silent, heard]), torch.cat([silent, heard, heard]))
     metric.update(silent, heard)

@@ -8,16 +8,25 @@ import torch
 from avvp_pl.models.dropout import Dropout
 
 
+class Elsewhere(torch.Tensor):
+    """Numbers on the CPU that say they are on a GPU, to take the way of one."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda")
+
+
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
-def test_share_and_scale(p: float) -> None:
+@pytest.mark.parametrize("where", [torch.Tensor, Elsewhere])
+def test_share_and_scale(p: float, where: type[torch.Tensor]) -> None:
     """Of a million numbers, within five standard deviations; the mean is kept."""
-    x = torch.ones(1000, 1001)
+    x = torch.ones(1000, 1001).as_subclass(where)
     dropped = Dropout(p)(x)
     kept = dropped != 0
     deviation = (p * (1 - p) / x.numel()) ** 0.5
     assert abs(kept.float().mean().item() - (1 - p)) < 5 * deviation + 1 / 65536
     assert len(dropped[kept].unique()) == 1
-    assert dropped[kept][0].item() == pytest.approx(1 / (1 - p), rel=2e-4)
+    assert 1 / dropped[kept][0].item() == pytest.approx(1 - p, rel=0, abs=0.501 / 65536)
 
 
 def test_numbers_that_share_a_draw_are_independent() -> None:
@@ -26,6 +35,16 @@ def test_numbers_that_share_a_draw_are_independent() -> None:
     torch.testing.assert_close(kept.mean(0), torch.full((4,), 0.7), atol=0.006, rtol=0)
     together = kept.T @ kept / len(kept)
     torch.testing.assert_close(together[~torch.eye(4, dtype=torch.bool)], torch.full((12,), 0.49), atol=0.006, rtol=0)
+
+
+@pytest.mark.parametrize(("numbers", "draws"), [(1, 1), (4, 1), (5, 2), (12, 3)])
+def test_four_numbers_take_one_draw(numbers: int, draws: int) -> None:
+    torch.manual_seed(1)
+    Dropout(0.5)(torch.ones(numbers))
+    after = torch.rand(3)
+    torch.manual_seed(1)
+    torch.empty(draws, dtype=torch.int64).random_(-(2**63), None)
+    assert torch.equal(torch.rand(3), after)
 
 
 def test_the_generator_of_torch_decides() -> None:
@@ -49,6 +68,12 @@ def test_a_residual_is_the_sum() -> None:
     torch.testing.assert_close(*gradients)
     assert (gradients[0] == 0).any()
     assert (gradients[0] != 0).any()
+
+
+def test_a_p_of_one_drops_nearly_everything_and_stays_finite() -> None:
+    dropped = Dropout(1.0)(torch.ones(1000))
+    assert dropped.isfinite().all()
+    assert (dropped == 0).float().mean() > 0.99
 
 
 def test_nothing_is_dropped_while_evaluating_or_without_p() -> None:

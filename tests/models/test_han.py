@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from avvp_pl.models import HAN
+from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import HybridAttentionLayer, SegmentAttention
 from avvp_pl.types import Batch, ParsingOutput
 
@@ -173,6 +176,7 @@ def test_one_video_and_one_segment(videos: int, segments: int) -> None:
 def test_shapes_and_ranges(modalities: int) -> None:
     output = make_net(modalities_of(modalities))(make_batch((4, 2)))
     assert output.features.shape == (2, 4, modalities, DIM)
+    assert make_net(modalities_of(modalities)).feature_dim == DIM
     assert output.segment_probs.shape == (2, 4, modalities, EVENTS)
     assert output.video_probs.shape == (2, EVENTS)
     assert output.modality_probs.shape == (2, modalities, EVENTS)
@@ -227,6 +231,29 @@ def test_modalities_stand_in_the_given_order() -> None:
     assert not torch.allclose(changed.features[:, :, 0], output.features[:, :, 0], atol=1e-2)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    videos=st.permutations(range(3)),
+    modalities=st.permutations(list(THREE)),
+    events=st.permutations(range(EVENTS)),
+)
+def test_permuting_videos_modalities_and_events_permutes_the_outputs(
+    seed: int, videos: list[int], modalities: list[str], events: list[int]
+) -> None:
+    net, batch = make_net(THREE, num_layers=2, seed=seed), make_batch((4, 2, 3), seed=seed)
+    permuted = make_net({name: THREE[name] for name in modalities}, num_layers=2)
+    heads = ("event_head.", "temporal_head.", "modality_head.")
+    weights = {name: x[events] if name.startswith(heads) else x for name, x in net.state_dict().items()}
+    permuted.load_state_dict(weights)
+    order = [list(THREE).index(name) for name in modalities]
+    output, found = net(batch), permuted(rows(batch, videos))
+    assert_close(found.features, output.features[videos][:, :, order])
+    assert_close(found.segment_probs, output.segment_probs[videos][:, :, order][..., events])
+    assert_close(found.video_probs, output.video_probs[videos][:, events])
+    assert_close(found.modality_probs, output.modality_probs[videos][:, order][..., events])
+
+
 # Padding
 
 
@@ -259,6 +286,15 @@ def test_a_video_that_is_all_padding_gives_no_nan(lengths: tuple[int, int]) -> N
     if lengths[0]:
         alone = net(rows(batch, [0]))
         assert_close(output.segment_probs[0], alone.segment_probs[0])
+
+
+def test_a_video_that_is_all_padding_attends_to_everything() -> None:
+    """Though another is not: a softmax over nothing would be NaN in half precision."""
+    torch.manual_seed(0)
+    attention = SegmentAttention(DIM, 2, 0.0, to_others=False)
+    x, real = torch.randn(2, 1, 4, DIM), torch.ones(2, 4, dtype=torch.bool)
+    padded = torch.tensor([[True, True, True, False], [False] * 4])
+    assert_close(attention(x, padded)[1], attention(x, real)[1])
 
 
 # Cross-attention
@@ -339,6 +375,15 @@ def test_dropout_acts_only_in_training() -> None:
     assert_same_outputs(still.train()(batch), still.eval()(batch))
 
 
+@pytest.mark.parametrize("given", [None, 0.3])
+def test_where_dropout_is(given: float | None) -> None:
+    """On both attentions' weights, on what each branch adds and within the feed-forward; 0.1 if nothing is said."""
+    net = make_net(dropout=given) if given else HAN(ONE_STREAM_EACH, STREAM_DIMS, EVENTS, dim=DIM)
+    found = {name: module.p for name, module in net.layers[0].named_modules() if isinstance(module, Dropout)}
+    places = ("self_attention.dropout", "cross_attention.dropout", "dropout", "feedforward.2")
+    assert found == dict.fromkeys(places, given or 0.1)
+
+
 def test_attention_starts_like_that_of_torch() -> None:
     """Xavier-uniform over queries, keys and values together, biases of zero."""
     attention = SegmentAttention(64, 1, 0.0, to_others=False)
@@ -373,3 +418,16 @@ def test_a_single_stream_is_fused_where_asked() -> None:
     projected = stream @ weights["fusions.visual.projections.0.weight"].T + weights["fusions.visual.projections.0.bias"]
     expected = projected @ weights["fusions.visual.fuse.weight"].T + weights["fusions.visual.fuse.bias"]
     torch.testing.assert_close(fusion([stream]), expected)
+    with pytest.raises(ValueError):
+        fusion([stream, stream])
+
+
+def test_outputs_are_in_full_precision() -> None:
+    """Also those of half-precision layers; and what is more precise stays so."""
+    net, batch = make_net(), make_batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = net(batch)
+    double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
+    for output, dtype in ((half, torch.float32), (double, torch.float64)):
+        assert output.features.dtype == output.segment_probs.dtype == dtype
+        assert output.video_probs.dtype == output.modality_probs.dtype == dtype

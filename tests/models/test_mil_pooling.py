@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.models import attentive_mil_pooling
@@ -98,6 +100,20 @@ def test_a_video_that_is_all_padding_pools_to_zero(dtype: torch.dtype) -> None:
     for slope in torch.autograd.grad(pooled.video_probs.sum() + pooled.modality_probs.sum(), given):
         assert slope.isfinite().all()
         assert (slope[1] == 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), orders=st.tuples(*(st.permutations(range(n)) for n in (4, 5, 3, 2))))
+def test_permuting_videos_modalities_and_events_permutes_the_answer_and_segments_do_not_matter(
+    seed: int, orders: tuple[list[int], list[int], list[int], list[int]]
+) -> None:
+    probs, temporal, modality, mask = random_case((4, 5, 3, 2), seed)
+    videos, segments, modalities, events = orders
+    expected = attentive_mil_pooling(probs, temporal, modality, mask)
+    permuted = [x[videos][:, segments][:, :, modalities][..., events] for x in (probs, temporal, modality)]
+    pooled = attentive_mil_pooling(permuted[0], permuted[1], permuted[2], mask[videos][:, segments])
+    torch.testing.assert_close(pooled.video_probs, expected.video_probs[videos][:, events])
+    torch.testing.assert_close(pooled.modality_probs, expected.modality_probs[videos][:, modalities][..., events])
 
 
 def test_one_modality_needs_no_modality_attention() -> None:

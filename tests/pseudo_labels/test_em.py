@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.pseudo_labels.em import bound, e_step, expected_log_joint, m_step_objective, posterior
@@ -123,6 +125,14 @@ def test_the_posterior_by_hand() -> None:
     torch.testing.assert_close(found, torch.full_like(half, 2 / 3))
 
 
+def test_a_lone_segment_of_an_event_is_certain() -> None:
+    """And not more than that, where float32 rounds r / Z(r) beyond 1."""
+    r = torch.linspace(0.001, 0.999, 999)[:, None, None]
+    found = posterior(r, torch.ones(len(r), 1), all_real(r))
+    torch.testing.assert_close(found, torch.ones_like(r))
+    assert (found <= 1).all()
+
+
 @pytest.mark.parametrize("segments", SIZES)
 @pytest.mark.parametrize("occurs", [0.0, 1.0])
 def test_both_forms_of_the_m_step_are_equal(segments: int, occurs: float) -> None:
@@ -209,3 +219,35 @@ def test_a_video_that_is_all_padding_has_nothing_to_bound() -> None:
     assert (found[0] == 0).all()
     assert torch.equal(found[1:], bound(p[1:], r[1:], weak[1:], mask[1:]))
     assert not posterior(r, weak, mask)[0].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    orders=st.tuples(*(st.permutations(range(n)) for n in (3, 5, 2))),
+    padding=st.integers(0, 3),
+)
+def test_permuting_permutes_the_answers_and_longer_padding_changes_nothing(
+    seed: int, orders: tuple[list[int], list[int], list[int]], padding: int
+) -> None:
+    p, r, weak = random_case(5, seed)
+    videos, segments, events = orders
+
+    def permuted(probs: Tensor) -> Tensor:
+        own = probs[videos][:, segments][..., events]
+        return torch.cat([own, torch.full((3, padding, 2), 0.7, dtype=torch.float64)], dim=1)
+
+    own_p, own_r, own_weak = permuted(p), permuted(r), weak[videos][:, events]
+    mask = torch.arange(5 + padding).expand(3, -1) < 5
+    means = posterior(r, weak, all_real(r))
+    assert (posterior(own_r, own_weak, mask)[:, 5:] == 0).all()
+    for actual, before in (
+        (bound(own_p, own_r, own_weak, mask), bound(p, r, weak, all_real(p))[videos][:, events]),
+        (posterior(own_r, own_weak, mask)[:, :5], means[videos][:, segments][..., events]),
+        (e_step(own_p, own_weak)[:, :5], e_step(p, weak)[videos][:, segments][..., events]),
+        (
+            m_step_objective(own_p, permuted(means), mask),
+            m_step_objective(p, means, all_real(p))[videos][:, events],
+        ),
+    ):
+        torch.testing.assert_close(actual, before, rtol=1e-9, atol=1e-12)

@@ -61,6 +61,7 @@ def test_what_fits_is_encoded_once(videos: VideoSet, net: Counting, memory: floa
     for one, other, rows in zip(first, second, BLOCKS, strict=True):
         assert torch.equal(one.index, rows)
         assert torch.equal(one.features, other.features)
+        assert torch.equal(one.mask, videos[rows].mask)
         assert torch.equal(one.weak_labels, videos.weak_labels[rows])
         expected = torch.nn.functional.normalize(everything.features[rows], dim=-1)
         torch.testing.assert_close(one.features, expected)
@@ -74,5 +75,5 @@ def test_features_may_stay_as_they_are(videos: VideoSet, net: Counting) -> None:
 
 def test_a_network_that_has_diverged_is_an_error(videos: VideoSet, net: Counting) -> None:
     net.net.event_head.bias[3] = torch.nan
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(ValueError, match=r"^some segment probabilities are NaN: the network has diverged$"):
         list(EncodedVideos(net, videos, BLOCKS, 0.0))

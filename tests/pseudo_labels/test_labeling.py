@@ -4,6 +4,8 @@ from decimal import Decimal
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.pseudo_labels import (
@@ -197,3 +199,59 @@ def test_naive_labels_by_hand() -> None:
     weak = torch.tensor([[1.0, 0.0]])
     assert torch.equal(naive_soft_labels(probs, weak).flatten(), torch.tensor([0.5, 0.0, 0.49, 0.0]))
     assert torch.equal(naive_hard_labels(probs, weak).flatten(), torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**16), orders=st.tuples(*(st.permutations(range(n)) for n in (3, 2, 2, 4, 3))))
+def test_permuting_permutes_the_labels_and_the_order_of_prototypes_does_not_matter(
+    seed: int, orders: tuple[list[int], list[int], list[int], list[int], list[int]]
+) -> None:
+    features, given_prototypes, weak = random_case((3, 2, 2, 4, 3, 4), seed)
+    videos, segments, modalities, events, k = orders
+    prototypes = Prototypes(
+        given_prototypes.positive[events][:, k],
+        given_prototypes.positive_mask[events][:, k],
+        given_prototypes.negative[events],
+        given_prototypes.negative_mask[events],
+    )
+    permuted = features[videos][:, segments][:, :, modalities]
+    own_weak = weak[videos][:, events]
+    for actual, before in (
+        (soft_labels(permuted, prototypes, own_weak, 0.1), soft_labels(features, given_prototypes, weak, 0.1)),
+        (prototype_evidence(permuted, prototypes, 0.1), prototype_evidence(features, given_prototypes, 0.1)),
+        (hard_labels(permuted, prototypes, own_weak), hard_labels(features, given_prototypes, weak)),
+    ):
+        torch.testing.assert_close(actual, before[videos][:, segments][:, :, modalities][..., events])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.floats(1e-3, 1e4),
+    of_prototypes=st.floats(1e-3, 1e4),
+    tau=st.sampled_from([0.05, 0.1, 1.0]),
+)
+def test_features_and_prototypes_of_any_scale_give_labels(
+    seed: int, scale: float, of_prototypes: float, tau: float
+) -> None:
+    features, drawn, weak = random_case((3, 2, 2, 4, 3, 16), seed)
+    prototypes = Prototypes(
+        (of_prototypes * drawn.positive).float(),
+        drawn.positive_mask,
+        (of_prototypes * drawn.negative).float(),
+        drawn.negative_mask,
+    )
+    scaled, weak = (scale * features).float(), weak.float()
+    assert not prototype_evidence(scaled, prototypes, tau).isnan().any()
+    for labels in (soft_labels(scaled, prototypes, weak, tau), hard_labels(scaled, prototypes, weak)):
+        assert ((labels >= 0) & (labels <= 1)).all()
+
+
+def test_everything_is_made_where_the_features_are() -> None:
+    """What is made elsewhere is without numbers here, and can not be computed with."""
+    features, prototypes, weak = random_case((3, 2, 2, 4, 3, 4), 0)
+    expected = soft_labels(features, prototypes, weak, 0.1), prototype_evidence(features, prototypes, 0.1)
+    with torch.device("meta"):
+        found = soft_labels(features, prototypes, weak, 0.1), prototype_evidence(features, prototypes, 0.1)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import faiss
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from avvp_pl.pseudo_labels import KeySegments, KeySegmentSample, build_prototypes
+from avvp_pl.pseudo_labels import KeySegments, KeySegmentSample, build_prototypes, kmeans_device, prototypes
 from avvp_pl.pseudo_labels.prototypes import Backend, lloyd
 
 Cluster = Callable[..., tuple[Tensor, Tensor]]
@@ -280,8 +283,121 @@ def test_a_generous_maximum_changes_nothing(of_one_event: Cluster) -> None:
 def test_features_that_are_not_finite_are_an_error(of_one_event: Cluster, value: float) -> None:
     features = random_features(20, 3)
     features[4, 1] = value
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match=r"^some segment features are NaN or infinite: the network has diverged$"):
         of_one_event(features, 2)
+
+
+def test_another_seed_starts_elsewhere(of_one_event: Cluster) -> None:
+    features = random_features(100, 4)
+    assert not torch.equal(of_one_event(features, 5, 0)[0], of_one_event(features, 5, 1)[0])
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_where_it_runs_in_words(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    monkeypatch.setattr(prototypes, "_gpu_found", lambda: gpu)
+    assert kmeans_device("faiss", torch.device("cpu")) == ("GPU (faiss-gpu)" if gpu else "CPU (faiss)")
+    assert kmeans_device("torch", torch.device("cuda")) == "CUDA (torch)"
+
+
+@pytest.mark.parametrize(("built_for_gpus", "gpus"), [(False, 0), (True, 0), (True, 1), (True, 8)])
+def test_a_gpu_takes_faiss_gpu_and_a_gpu(monkeypatch: pytest.MonkeyPatch, built_for_gpus: bool, gpus: int) -> None:
+    monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
+    monkeypatch.delattr(faiss, "get_num_gpus", raising=False)
+    if built_for_gpus:
+        monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+        monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus, raising=False)
+    assert kmeans_device("faiss", torch.device("cpu")) == ("GPU (faiss-gpu)" if gpus else "CPU (faiss)")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_what_faiss_is_asked_for(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    """20 iterations over every segment, on the GPU if there is one, each problem with a seed of its own."""
+    asked: list[dict[str, Any]] = []
+
+    class Kmeans:
+        def __init__(self, dim: int, k: int, **settings: Any) -> None:
+            asked.append({"dim": dim, "k": k, **settings})
+
+        def train(self, points: NDArray[np.float32]) -> None:
+            asked[-1]["points"], self.centroids = len(points), points[: asked[-1]["k"]]
+
+    monkeypatch.setattr(faiss, "Kmeans", Kmeans)
+    monkeypatch.setattr(prototypes, "_gpu_found", lambda: gpu)
+    problem = torch.arange(100).repeat_interleave(5)
+    build_prototypes(KeySegments(problem, torch.arange(500), random_features(500, 3)), 100, 2, (0,), "faiss")
+    seeds = {settings.pop("seed") for settings in asked}
+    assert len(asked) == 100
+    assert len(seeds) > 95
+    assert all(
+        settings
+        == {
+            "dim": 3,
+            "k": 2,
+            "points": 5,
+            "niter": 20,
+            "gpu": gpu,
+            "min_points_per_centroid": 1,
+            "max_points_per_centroid": 5,
+        }
+        for settings in asked
+    )
+
+
+def test_what_lloyd_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts are k different segments of the problem; padding is never more than the segments of any problem."""
+    asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def remember(points: Tensor, sizes: Tensor, centres: Tensor, iterations: int) -> Tensor:
+        assert iterations == 20
+        asked.append((points, sizes, centres))
+        return centres
+
+    monkeypatch.setattr(prototypes, "lloyd", remember)
+    counts = torch.tensor([8, 16, 17, 32, 7, 6, 5, 4, 9, 12])
+    problem = torch.arange(10).repeat_interleave(counts)
+    features = random_features(len(problem), 2)
+    build_prototypes(KeySegments(problem, torch.arange(len(problem)), features), 10, 4, (0,), "torch")
+    together = [sorted(sizes.tolist()) for _, sizes, _ in asked]
+    assert together == [[16, 17, 32], [6, 7, 8, 9, 12], [5]]
+    for points, sizes, centres in asked:
+        for own, size, start in zip(points, sizes, centres, strict=True):
+            assert len(rows_of(start)) == 4
+            assert rows_of(start) <= rows_of(own[:size])
+            assert (own[size:] == 0).all()
+
+
+def test_memory_bounds_how_many_problems_are_clustered_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sizes_of_llp(0)
+    expected, _ = build_prototypes(found, 12, 10, (5,), "torch")
+    asked: list[int] = []
+
+    def remember(points: Tensor, sizes: Tensor, centres: Tensor, iterations: int) -> Tensor:
+        asked.append(points.numel())
+        return lloyd(points, sizes, centres, iterations)
+
+    monkeypatch.setattr(prototypes, "lloyd", remember)
+    monkeypatch.setattr(prototypes, "PADDED_NUMBERS", 800 * 48)
+    centres, _ = build_prototypes(found, 12, 10, (5,), "torch")
+    assert asked[0] == 1500 * 48  # one problem at least
+    assert max(asked[1:]) <= 800 * 48
+    torch.testing.assert_close(centres, expected)
+
+
+def test_everything_is_made_where_the_features_are() -> None:
+    """What is made elsewhere is without numbers here, and can not be computed with."""
+    found = sizes_of_llp(0)
+    expected, expected_mask = build_prototypes(found, 12, 10, (5,), "torch")
+    with torch.device("meta"):
+        centres, mask = build_prototypes(found, 12, 10, (5,), "torch")
+    assert torch.equal(centres, expected)
+    assert torch.equal(mask, expected_mask)
+
+
+def test_faiss_is_what_clusters_if_nothing_is_said() -> None:
+    found = sizes_of_llp(0)
+    by_default, chosen = build_prototypes(found, 12, 10, (5,)), build_prototypes(found, 12, 10, (5,), "faiss")
+    assert torch.equal(by_default.centres, chosen.centres)
+    assert not torch.equal(by_default.centres, build_prototypes(found, 12, 10, (5,), "torch").centres)
 
 
 def sizes_of_llp(seed: int) -> KeySegments:
@@ -345,3 +461,23 @@ def test_a_centre_without_points_moves_to_the_farthest_ones() -> None:
     start = torch.tensor([[0.5], [100.0], [200.0]])  # all points are nearest to the first
     found = lloyd(points[None], torch.tensor([4]), start[None], 1)
     assert found[0].flatten().tolist() == [6.25, 14.0, 10.0]
+
+
+def test_the_farthest_point_may_be_on_either_side() -> None:
+    points = torch.tensor([[0.0], [1.0], [10.0], [-14.0]])
+    start = torch.tensor([[0.5], [100.0], [200.0]])
+    found = lloyd(points[None], torch.tensor([4]), start[None], 1)
+    assert found[0].flatten().tolist() == [-0.75, -14.0, 10.0]
+
+
+def test_a_centre_of_one_point_is_that_point() -> None:
+    points = torch.tensor([[0.0], [1.0], [10.0]])
+    found = lloyd(points[None], torch.tensor([3]), torch.tensor([[[0.0], [9.0]]]), 3)
+    assert found[0].flatten().tolist() == [0.5, 10.0]
+
+
+def test_a_centre_without_points_never_moves_to_padding() -> None:
+    """Padding at 0 is farther from the points than they are from each other."""
+    points = torch.tensor([[[9.0], [10.0], [14.0], [0.0], [0.0]]])
+    found = lloyd(points, torch.tensor([3]), torch.tensor([[[10.0], [100.0]]]), 1)
+    assert found[0].flatten().tolist() == [11.0, 14.0]

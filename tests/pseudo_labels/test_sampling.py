@@ -52,14 +52,15 @@ def test_without_a_limit_all_are_there_in_order() -> None:
 
 
 @pytest.mark.parametrize("pending", [5, 40, 2**16])
-def test_order_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, pending: int) -> None:
+@pytest.mark.parametrize("limit", [2, 20])
+def test_order_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch, pending: int, limit: int) -> None:
     chosen = choice(300, 4)
-    expected = sampled(chosen, 20, [torch.arange(300)])
-    assert expected.problem.bincount().tolist() == [20] * 4
+    expected = sampled(chosen, limit, [torch.arange(300)])
+    assert expected.problem.bincount().tolist() == [limit] * 4
     monkeypatch.setattr(sampling, "PENDING", pending)
     shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(1))
     for blocks in (torch.split(torch.arange(300), 7), torch.split(shuffled, 31), [torch.arange(300).flip(0)]):
-        assert equal(sampled(chosen, 20, list(blocks)), expected)
+        assert equal(sampled(chosen, limit, list(blocks)), expected)
 
 
 def test_shares_of_several_processes_make_the_sample_of_all() -> None:
@@ -72,9 +73,16 @@ def test_shares_of_several_processes_make_the_sample_of_all() -> None:
         torch.cat([part.segment for part in own]),
         torch.cat([part.features for part in own]),
     ]
+    shares: list[Tensor] = []
+
+    def gather(share: Tensor) -> Tensor:
+        shares.append(share)
+        return columns.pop(0)
+
     sample = KeySegmentSample(4, 20, 3, torch.zeros(1, 1))
     sample.add(chosen[parts[1]], parts[1], parts[1][:, None].float())
-    assert equal(sample.result(gather=lambda _: columns.pop(0)), expected)
+    assert equal(sample.result(gather), expected)
+    assert equal(KeySegments(*shares), own[1])
 
 
 def test_a_sample_is_of_the_chosen_and_keeps_small_problems_whole() -> None:
@@ -116,3 +124,17 @@ def test_what_is_held_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(held) <= 20 + 64 + 200  # the sample, what waits, one block
     assert max(held[50:]) <= 20 + 64
     assert len(sample.result()) == 20
+
+
+def test_everything_is_made_where_the_features_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made elsewhere is without numbers here, and can not be computed with."""
+    monkeypatch.setattr(sampling, "PENDING", 40)
+    chosen, rows = choice(300, 4), list(torch.split(torch.arange(300), 31))
+    expected = sampled(chosen, 20, rows)
+    like, features = torch.zeros(1, 1), [own[:, None].float() for own in rows]
+    with torch.device("meta"):
+        sample = KeySegmentSample(4, 20, 3, like)
+        for own, of_own in zip(rows, features, strict=True):
+            sample.add(chosen[own], own, of_own)
+        found = sample.result()
+    assert equal(found, expected)

@@ -195,3 +195,25 @@ def test_stricter_thresholds_select_less(seed: int, thresholds: list[float], per
     strict = select_segments(*case, gamma=high, beta=low, per_modality=per_modality)
     assert not (strict.positive & ~generous.positive).any()
     assert not (strict.negative & ~generous.negative).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    orders=st.tuples(*(st.permutations(range(n)) for n in (4, 5, 3, 2))),
+    padding=st.integers(0, 3),
+    per_modality=st.booleans(),
+)
+def test_permuting_permutes_the_key_segments_and_longer_padding_changes_nothing(
+    seed: int, orders: tuple[list[int], list[int], list[int], list[int]], padding: int, per_modality: bool
+) -> None:
+    probs, weak, mask = random_case((4, 5, 3, 2), seed, 8)
+    videos, segments, modalities, events = orders
+    expected = select_segments(probs, weak, mask, 0.75, 0.5, per_modality)
+    permuted = probs[videos][:, segments][:, :, modalities][..., events]
+    longer = torch.cat([permuted, torch.ones(4, padding, 3, 2, dtype=torch.float64)], dim=1)
+    longer_mask = torch.cat([mask[videos][:, segments], torch.zeros(4, padding, dtype=torch.bool)], dim=1)
+    found = select_segments(longer, weak[videos][:, events], longer_mask, 0.75, 0.5, per_modality)
+    for actual, before in ((found.positive, expected.positive), (found.negative, expected.negative)):
+        assert torch.equal(actual[:, :5], before[videos][:, segments][:, :, modalities][..., events])
+        assert not actual[:, 5:].any()
