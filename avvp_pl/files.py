@@ -75,38 +75,50 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Raises :class:`InputError` where it is not as :func:`append_rows` left it.
     """
+    with _reading(path) as (_, rows):
+        return list(rows)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[Sequence[str], Iterator[dict[str, str]]]]:
+    """The header of such a file and, one after the other, its rows; nothing of either where there is no file."""
     if not path.exists():
-        return []
+        yield (), iter(())
+        return
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+            reader = csv.DictReader(file, strict=True)
+            yield reader.fieldnames or (), _whole(path, reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise _damaged(path, error) from None
-    for number, row in enumerate(rows, start=1):
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _whole(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
+    for number, row in enumerate(reader, start=1):
         if None in row or None in row.values():  # as DictReader has more or fewer cells than the header
             raise _damaged(path, f"row {number} has another number of cells than the header")
-    return rows
+        yield row
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -> None:
     """Add rows to a comma-separated file, in place of those that have the same value of ``replacing`` or a later one.
 
-    So a run that went back to an earlier epoch overwrites what it does again. New columns are added on the right.
+    So a run that went back to an earlier epoch overwrites what it does again. New columns are added on the right. Rows
+    that stay are copied one by one, for a long run has tens of thousands.
     """
     first = min(int(row[replacing]) for row in rows)
-    kept: list[Mapping[str, Any]] = []
-    for number, row in enumerate(read_rows(path), start=1):
-        if not re.fullmatch("[0-9]{1,18}", row.get(replacing, "")):
-            raise _damaged(path, f"row {number} has {quote(row.get(replacing, ''))} as {replacing}")
-        if int(row[replacing]) < first:
-            kept.append(row)
-    columns = list(dict.fromkeys(name for row in (*kept, *rows) for name in row))
-    with atomic_write(path) as file:
+    with _reading(path) as (header, before), atomic_write(path) as file:
+        columns = list(dict.fromkeys((*header, *(name for row in rows for name in row))))
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*kept, *rows])
+        for number, row in enumerate(before, start=1):
+            if not re.fullmatch("[0-9]{1,18}", row.get(replacing, "")):
+                raise _damaged(path, f"row {number} has {quote(row.get(replacing, ''))} as {replacing}")
+            if int(row[replacing]) < first:
+                writer.writerow(row)
+        writer.writerows(rows)
 
 
 def _damaged(path: Path, reason: object) -> InputError:
