@@ -123,7 +123,7 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
 
 
 class BestEpoch(NamedTuple):
-    """The checkpoint of the best epoch by validation, and its score; None where nothing was validated."""
+    """The checkpoint of the best epoch by validation, and its score; None where none was selected."""
 
     path: str | None
     score: float | None
@@ -131,7 +131,10 @@ class BestEpoch(NamedTuple):
 
 def best_epoch(trainer: pl.Trainer) -> BestEpoch:
     """What the trainer has selected, in whichever process it did."""
-    best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
+    found = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
+    best = next(found, None)
+    if best is None:
+        return BestEpoch(None, None)
     score = best.best_model_score
     if score is None and best.best_model_path:  # forked processes hand back the path only
         score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]

@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.checkpoints import changed_settings, check_data, check_weights, read_checkpoint
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
-from avvp_pl.files import atomic_write, remove_unfinished
+from avvp_pl.files import atomic_write, read_rows, remove_unfinished
 from avvp_pl.methods.base import ParsingModule
+
+TABLES = ("metrics.csv", "timings.csv", "pseudo_labels.csv")
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class RunFolder:
             self.content = read_checkpoint(self.checkpoint)
             self._compare(self.content["config"], cfg)
             self._check_length(self.content["epoch"], cfg)
+            for name in TABLES:
+                read_rows(self.path / name)  # a damaged one is refused now, and not after an epoch
 
     def begin(self, cfg: DictConfig) -> None:
         """Write ``config.yaml`` and let loggers go on with the run that the folder holds, if it does."""
@@ -76,7 +80,7 @@ class RunFolder:
             for folder in (self.path, self.path / "checkpoints", self.path / "predictions"):
                 remove_unfinished(folder)
             if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
-                for name in ("metrics.csv", "timings.csv", "pseudo_labels.csv"):
+                for name in TABLES:
                     (self.path / name).unlink(missing_ok=True)
 
     def _lock(self) -> IO[bytes]:

@@ -207,6 +207,7 @@ LIMITS: dict[str, Limit] = {
     "data.streams.*": COUNT,
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
     "trainer.num_sanity_val_steps": Number(-1, whole=True),
     "trainer.log_every_n_steps": COUNT,
     "trainer.enable_model_summary": Flag(),

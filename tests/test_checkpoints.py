@@ -236,7 +236,8 @@ def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
     now = {
         "seed": 0,
         "threads": 2,
-        "trainer": {"max_epochs": 9},
+        "trainer": {"max_epochs": 9, "precision": "bf16-mixed"},
+        "callbacks": {"panels": None},
         "method": {"gamma": 0.6, "beta": 0.1},
         "data": {"root": "there", "modalities": {"audio": ["x", "y"]}},
     }
@@ -246,4 +247,6 @@ def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
         "method.beta: not there, now 0.1",
         "method.gamma: 0.5, now 0.6",
         "method.labels: soft, now not there",
+        "threads: not there, now 2",
+        "trainer.precision: not there, now bf16-mixed",
     ]

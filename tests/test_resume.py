@@ -233,7 +233,7 @@ def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal
 
 @pytest.mark.parametrize(
     "setting",
-    ["+trainer.accumulate_grad_batches=2", "+trainer.check_val_every_n_epoch=2", "+trainer.val_check_interval=2"],
+    ["trainer.accumulate_grad_batches=2", "+trainer.check_val_every_n_epoch=2", "+trainer.val_check_interval=2"],
 )
 def test_asked_to_stop_and_killed_where_steps_and_epochs_are_others(runs: Runs, setting: str) -> None:
     name = setting.partition(".")[2].partition("=")[0]
