@@ -269,6 +269,18 @@ def test_two_processes_asked_to_stop(runs: Runs, two_undisturbed: Path, rank: in
     assert_same(runs.whole(name, *TWO), two_undisturbed)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_if_one_of_two_processes_dies_both_end_and_the_run_goes_on(
+    runs: Runs, two_undisturbed: Path, rank: int
+) -> None:
+    name = f"two_died_{rank}"
+    point, call = POINTS["between the optimizer's step and the momentum network's"]
+    runs.start(name, *TWO, point=point, call=call, signal=signal.SIGABRT, rank=rank)
+    assert runs.ended() == 1, runs.said(name)
+    assert f"process {rank} of the run was ended by SIGABRT" in runs.said(name)
+    assert_same(runs.whole(name, *TWO), two_undisturbed)
+
+
 def test_two_processes_that_diverge_end_together(runs: Runs) -> None:
     runs.start("two_diverge", *TWO, "method.learning_rate=1e30")
     assert runs.ended() == 1
