@@ -38,10 +38,11 @@ USER_ERRORS = (InputError, HydraException, OmegaConfBaseException)
 MESSAGES = (*USER_ERRORS, TrainingError)  # errors that need no traceback
 LIGHTNING_SAYS = "MisconfigurationException"  # of settings of its own; by name, for to import it takes seconds
 
-# A disk that is full or may not be written to, or a path that leads nowhere, met by those who do not say so themselves,
-# such as Hydra
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.ENOENT}
-DISK |= {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+# A disk that is full or may not be written to, met by those who do not say so themselves, such as loggers
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+DISK |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+# Before a job begins, what is missing or in the way is the run's folder; then it may be anything, such as a compiler
+PATHS = {errno.ENOENT, errno.EEXIST}
 
 Task = Callable[[DictConfig], Any]
 
@@ -84,7 +85,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
                 # raised, it would end the sweep at the next batch of jobs, or on its way between processes
                 record_failure(Path(hydra_cfg.runtime.output_dir), _explain(error, name), error)
                 return None
-            if hydra_cfg.mode == RunMode.MULTIRUN or not (isinstance(error, MESSAGES) or _of_user(error)):
+            if hydra_cfg.mode == RunMode.MULTIRUN or not (isinstance(error, MESSAGES) or _of_user(error, DISK)):
                 raise
             _leave(name, error, cfg.debug)
 
@@ -110,7 +111,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as error:
-            if _of_user(error):
+            if _of_user(error, DISK if began else DISK | PATHS):
                 _leave(name, error, debug)
             if not passed:  # a launcher or sweeper gave up on what the summary names
                 _leave(name, error, debug, code=1)
@@ -178,10 +179,10 @@ def _one_line(said: object) -> str:
     return " ".join(kept).replace(", set env var HYDRA_FULL_ERROR=1 to see chained exception.", "")
 
 
-def _of_user(error: Exception) -> bool:
-    """Whether another library met the disk, or Lightning refuses a setting."""
-    disk = error if isinstance(error, OSError) else error.__cause__
-    met = isinstance(disk, OSError) and disk.errno in DISK
+def _of_user(error: Exception, disk: set[int]) -> bool:
+    """Whether another library met the disk, in one of these ways, or Lightning refuses a setting."""
+    root = error if isinstance(error, OSError) else error.__cause__
+    met = isinstance(root, OSError) and root.errno in disk
     return met or any(kind.__name__ == LIGHTNING_SAYS for kind in type(error).__mro__)
 
 
