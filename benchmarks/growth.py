@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -67,8 +67,9 @@ class Watch(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Behind the last step."""
         self.training = time.perf_counter() - self.started
-        refresh: Any = next(c for c in trainer.callbacks if isinstance(c, RefreshPseudoLabels))  # type: ignore[attr-defined]
-        self.labelling = refresh.labelling_seconds
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        refresh = next(callback for callback in callbacks if isinstance(callback, RefreshPseudoLabels))
+        self.labelling = refresh.report.get("labelling/seconds", 0.0)  # the first epoch has none
 
 
 def measure(scale: Scale) -> Iterator[Row]:
