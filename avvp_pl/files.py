@@ -55,12 +55,13 @@ def _to_disk(file: IO[Any]) -> None:
 
 
 def _folder_to_disk(folder: Path) -> None:
-    """So that the new name, too, outlives a power cut."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    """So that the new name, too, outlives a power cut; not every disk can do that, and the file is whole without it."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def remove_unfinished(folder: Path) -> None:

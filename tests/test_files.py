@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,25 @@ def test_nothing_is_to_be_seen_before_the_file_is_complete(tmp_path: Path) -> No
         file.flush()
         assert path.read_text() == "old"
     assert path.read_text() == "new" * 100_000
+
+
+def test_a_folder_that_cannot_be_synced_fails_no_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network disks; that the file itself cannot be is an error."""
+    sync = os.fsync
+
+    def refuse(number: int) -> None:
+        if stat.S_ISDIR(os.fstat(number).st_mode) or everything:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(number)
+
+    everything = False
+    monkeypatch.setattr(os, "fsync", refuse)
+    write(tmp_path / "file.txt", "new")
+    assert (tmp_path / "file.txt").read_text() == "new"
+    everything = True
+    with pytest.raises(InputError, match=r"cannot be written \(Invalid argument\)"):
+        write(tmp_path / "file.txt", "newer")
+    assert (tmp_path / "file.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
