@@ -154,7 +154,7 @@ def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[
     package, or refers to anything outside itself, such as the environment.
     """
     config = {name: part for name, part in checkpoint["config"].items() if name not in {*OF_THE_RUN, *replaced}}
-    for key, value in _leaves(config):
+    for key, value in leaves(config):
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
@@ -168,14 +168,14 @@ def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[
     return trained
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Every value in nested containers, with its full name."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from _leaves(inner, f"{key}[{number}]")
+            yield from leaves(inner, f"{key}[{number}]")
     else:
         yield key, value
 
@@ -234,7 +234,7 @@ def _shape(shapes: Mapping[str, tuple[Any, ...]], name: str) -> str:
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What a run would go on with that is not as it was, and decides what it computes: ``key: old, now new``."""
     old, new = (
-        {key: value for key, value in _leaves(dict(config)) if not FREE.fullmatch(key)} for config in (before, now)
+        {key: value for key, value in leaves(dict(config)) if not FREE.fullmatch(key)} for config in (before, now)
     )
     return [
         f"{key}: {old.get(key, 'not there')}, now {new.get(key, 'not there')}"
