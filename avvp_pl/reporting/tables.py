@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: ``key`` names its files (``table1``), ``columns`` are scores (``segment/audio``), ``notes`` sentences."""
+    """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` sentences."""
 
     key: str
     title: str
