@@ -131,7 +131,7 @@ class Modalities:
 class OrNull:
     """What may be left out."""
 
-    limit: Number | Choice | Arguments | Location
+    limit: Number | Choice | Arguments | Location | Names
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -178,6 +178,7 @@ LIMITS: dict[str, Limit] = {
     "method.learning_rate": POSITIVE,
     "method.weight_decay": WEIGHT,
     "method.labels": Choice(("soft", "hard")),
+    "method.label_attending": OrNull(Names("[audio]")),
     "method.source": Choice(("momentum", "best")),
     "method.prototypes": Choice(("shared", "per_modality")),
     "method.class_weighting": Choice(("inverse_frequency", "none")),
@@ -188,6 +189,7 @@ LIMITS: dict[str, Limit] = {
     "network.num_layers": COUNT,
     "network.dropout": Number(0, 1, high_open=True),
     "network.fuse_single_stream": Names("[visual]"),
+    "network.cross_attention_dropout": SHARE,
     "data.root": PATH,
     "data.packed": OrNull(PATH),
     "data.modalities.*": STREAMS,
@@ -252,7 +254,7 @@ def check_settings(cfg: DictConfig) -> None:
         for name, value in values.items():
             if value is not absent:
                 _check(name, value, limit)
-    _check_fusion(cfg)
+    _check_modalities(cfg)
     dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
     if dim is not None and num_heads is not None and dim % num_heads:
         raise InputError(f"network.num_heads={num_heads}: it must divide network.dim={dim}")
@@ -324,17 +326,18 @@ def _check(key: str, value: Any, limit: Limit) -> None:
         raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}")
 
 
-def _check_fusion(cfg: DictConfig) -> None:
+def _check_modalities(cfg: DictConfig) -> None:
     """Refuse a name that is no modality: it would change nothing, and nobody would know.
 
     That of a modality which was left out of the data, and still has its guided weight, is no mistake.
     """
     groups = (OmegaConf.select(cfg, key, default={}) for key in ("data.modalities", "method.guided_weights"))
     known = list(dict.fromkeys(str(name) for group in groups for name in group))
-    for name in OmegaConf.select(cfg, "network.fuse_single_stream", default=[]):
-        if known and name not in known:
-            there = f"{', '.join(known)}.{nearest(name, known)}"
-            raise InputError(f"network.fuse_single_stream={name}: it must be a modality, of {there}")
+    for key in ("network.fuse_single_stream", "method.label_attending"):
+        for name in OmegaConf.select(cfg, key) or []:
+            if known and name not in known:
+                there = f"{', '.join(known)}.{nearest(name, known)}"
+                raise InputError(f"{key}={name}: it must be a modality, of {there}")
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
