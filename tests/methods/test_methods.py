@@ -228,6 +228,22 @@ class TestLabels:
         expected = output.segment_probs * train.weak_labels[:, None, None]
         torch.testing.assert_close(method.pseudo_labels, expected)
 
+    def test_a_modality_that_does_not_attend_while_labelling_labels_what_it_shows_itself(
+        self, build: Build, tiny: ParsingSet
+    ) -> None:
+        method, _ = build("npl_soft", "method.label_attending=[audio]", "method.source=best")
+        alone, _ = build("npl_soft", "network.cross_attention=false")
+        for net in ("network", "momentum_net", "best_net"):
+            assert method.get_submodule(net).attending == (None if net == "network" else ("audio",))
+        alone.momentum_net.load_state_dict(method.momentum_net.state_dict(), strict=False)
+        assert tiny.train is not None
+        batch = tiny.train[torch.arange(8)]
+        together, apart, labels = method.network.eval()(batch), alone.label(batch), method.label(batch)
+        weak = batch.weak_labels[:, None, :]
+        torch.testing.assert_close(labels[:, :, 0], weak * together.segment_probs[:, :, 0])
+        torch.testing.assert_close(labels[:, :, 1], apart[:, :, 1])
+        assert not torch.allclose(labels[:, :, 1], weak * together.segment_probs[:, :, 1], atol=1e-3)
+
     def test_labels_of_the_best_network(self, build: Build) -> None:
         method, _ = build("npl_soft", "method.source=best")
         with torch.no_grad():
