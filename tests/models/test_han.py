@@ -355,7 +355,7 @@ def test_a_share_of_the_training_batches_goes_without_cross_attention() -> None:
 def test_every_parameter_has_a_gradient_without_cross_attention() -> None:
     net = make_net().train()
     net.cross_attention_dropout = 1.0
-    net(make_batch()).video_probs.sum().backward()
+    torch.autograd.backward([net(make_batch()).video_probs.sum()])
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
