@@ -102,7 +102,7 @@ class AVVPMetric(Metric):
         super().__init__()
         self.modalities = tuple(modalities)
         self.num_events = num_events
-        tracks = len(_track_names(modalities))
+        tracks = len(track_names(modalities))
         self.add_state("f1", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
         self.add_state("listed", torch.tensor(0), dist_reduce_fx="sum")
@@ -126,7 +126,8 @@ class AVVPMetric(Metric):
         return _scores(_Sums(self.f1, self.counts, self.listed, self.with_predictions), self.modalities)
 
 
-def _track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+def track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+    """The tracks of these modalities: each of them and, where there are several, their conjunction."""
     return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
 
 
@@ -167,7 +168,7 @@ def _sums(
 
 def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
     listed = int(sums.listed)
-    tracks = _track_names(modalities)
+    tracks = track_names(modalities)
     levels = []
     for *f1, event_av in (100 * sums.f1 / max(listed, 1)).tolist():
         levels.append({**dict(zip(tracks, f1, strict=True)), "type_av": sum(f1) / len(f1), "event_av": event_av})
