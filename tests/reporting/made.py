@@ -37,13 +37,8 @@ def run_folder(
         "tags": tags,
     }
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-    of = (
-        dict.fromkeys((f"{level}/{name}" for level in LEVELS for name in NAMES), score)
-        if isinstance(score, float)
-        else score
-    )
     content: dict[str, Any] = {
-        level: {name: of.get(f"{level}/{name}", 0.0) for name in NAMES}  # type: ignore[union-attr]
+        level: {name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES}
         for level in LEVELS
     }
     content["videos"] = {"listed": listed, "with_predictions": listed}

@@ -15,17 +15,10 @@ from tests.reporting.made import made_run, run_folder
 
 
 def edit(folder: Path, **changes: object) -> None:
-    """Change ``config.yaml``: a name with dots (as ``__``) and its value, None to take it out."""
-    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    """Change ``config.yaml``: names, with __ for their dots, and values."""
+    config = OmegaConf.load(folder / "config.yaml")
     for name, value in changes.items():
-        inner = config
-        *path, last = name.split("__")
-        for part in path:
-            inner = inner.setdefault(part, {})  # type: ignore[union-attr]
-        if value is None:
-            del inner[last]  # type: ignore[union-attr,arg-type,call-overload]
-        else:
-            inner[last] = value  # type: ignore[index,call-overload]
+        OmegaConf.update(config, name.replace("__", "."), value, merge=False, force_add=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
 
 
