@@ -615,3 +615,4 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path: Path) -> None:
     where = [sys.executable, "-c", "import avvp_pl.methods.ppl as m; print(m.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.startswith(str(tmp_path / "site"))
+    assert (tmp_path / "site" / "avvp_pl" / "reporting" / "published.csv").is_file()
