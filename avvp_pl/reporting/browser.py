@@ -96,9 +96,7 @@ class Browser:
     videos: tuple[Video, ...]
 
 
-def browse(
-    videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, Path], page_folder: Path
-) -> Browser:
+def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, Path], page_folder: Path) -> Browser:
     """The test videos with what each method (by its label) found in them.
 
     ``media`` has the file of each video that can be played; the page in ``page_folder`` names it by its relative path.
@@ -228,6 +226,8 @@ def _digits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
 
 def _video_scores(prediction: Bool[Tensor, "N T M C"], videos: TestVideos) -> list[float]:
     return [
-        score_timelines(prediction[n : n + 1], videos.truth[n : n + 1], videos.mask[n : n + 1], videos.modalities).average
+        score_timelines(
+            prediction[n : n + 1], videos.truth[n : n + 1], videos.mask[n : n + 1], videos.modalities
+        ).average
         for n in range(len(videos.names))
     ]
