@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from avvp_pl.data.annotations import runs
-from avvp_pl.metrics.avvp import score_timelines
+from avvp_pl.metrics.avvp import video_f1
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
 KINDS = ("missed", "false", "extent", "inexact", "exact")
@@ -108,7 +109,7 @@ def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, P
     known = [method.probabilities for method in found.values() if method.probabilities is not None]
     likely = [probabilities.video.numpy() for probabilities in known]
     probable = [(probabilities.segment * inside).numpy() for probabilities in known]
-    shown = truth.any((1, 2)) | predicted.any((0, 2, 3))  # [N, C]
+    shown = np.logical_or(truth.any((1, 2)), predicted.any((0, 2, 3)))  # [N, C]
     for video, segment in zip(likely, probable, strict=True):
         shown |= (video >= 0.5) | (segment >= 0.5).any((1, 2))
     likely_digits = np.stack([_digits(video) for video in likely]) if known else None  # [P, N, C]
@@ -225,9 +226,8 @@ def _digits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
 
 
 def _video_scores(prediction: Bool[Tensor, "N T M C"], videos: TestVideos) -> list[float]:
-    return [
-        score_timelines(
-            prediction[n : n + 1], videos.truth[n : n + 1], videos.mask[n : n + 1], videos.modalities
-        ).average
-        for n in range(len(videos.names))
-    ]
+    """Of each video alone, the mean of all its scores, in percent: what the average of a run is the mean of."""
+    f1 = video_f1(prediction, videos.truth, videos.mask, videos.modalities)  # [N, levels, K1]
+    scores = torch.cat([f1, f1[..., :-1].mean(2, keepdim=True)], dim=2)  # with type_av
+    percents: list[float] = (100 * scores.mean((1, 2))).tolist()
+    return percents

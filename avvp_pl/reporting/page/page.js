@@ -107,7 +107,7 @@ function tables() {
     ["deviation", "± seeds", has((cell) => cell.deviation !== null)],
     ["difference", "difference", has((cell) => cell.difference !== null)],
     ["interval", "interval", has((cell) => cell.interval !== null)],
-    ["printed", "paper’s", content.tables.some((table) => table.rows.some((row) => Object.keys(row.printed).length))],
+    ["printed", "paper", content.tables.some((table) => table.rows.some((row) => Object.keys(row.printed).length))],
   ].filter(([, , there]) => there);
   const apply = () => toggles.forEach(([name]) => byId("table-list").classList.toggle(`no-${name}`, !options[name]));
   byId("table-options").append(...toggles.map(([name, text]) => h("label", { class: "check" },
@@ -353,6 +353,13 @@ function browse(browser) {
     history.replaceState(null, "", `#${kept}`);
   }
 
+  /** A little later, for browsers count these and take offence at a key held down. */
+  let saving = 0;
+  function saveSoon() {
+    clearTimeout(saving);
+    saving = setTimeout(save, 200);
+  }
+
   function restore() {
     const kept = new URLSearchParams(location.hash.slice(1));
     const choice = (name, allowed, otherwise) => (allowed.includes(kept.get(name)) ? kept.get(name) : otherwise);
@@ -460,7 +467,7 @@ function browse(browser) {
     } else list.removeAttribute("aria-activedescendant");
     if (other) { at = 0; over = null; }
     show(other);
-    save();
+    saveSoon();
   }
 
   /* the video */
@@ -470,7 +477,7 @@ function browse(browser) {
   const screen = h("div", { class: "screen" }, player, trouble);
   const detail = byId("detail");
   const time = h("input", { type: "range", class: "time", min: "0", step: "any", "aria-label": "Time in the video" });
-  const clock = h("output", { class: "clock" });
+  const clock = h("span", { class: "clock" });
   const title = h("h3", { tabindex: "-1" });
   const position = h("span", { class: "position" });
   const previous = h("button", { type: "button", "aria-label": "Previous video", "aria-keyshortcuts": "k", onclick: () => step(-1) }, "←");
@@ -725,7 +732,7 @@ function browse(browser) {
 
   const linked = restore();
   refresh();
-  if (linked) byId("videos").scrollIntoView();
+  if (linked) requestAnimationFrame(() => byId("videos").scrollIntoView({ behavior: "instant" }));
   addEventListener("hashchange", () => {
     if (byId(location.hash.slice(1))) return; // a section
     restore();
