@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,17 +129,20 @@ def words(text: str, limit: int = 60) -> str:
     r"""Text as a picture shows it: on one line, no control characters, cut in the middle if it is long.
 
     >>> words("a\tb\x1b"), words("x" * 50 + "yz", limit=11)
-    ('a\\tb\\x1b', 'xxxxx...xyz')
+    ('a b\\x1b', 'xxxx...xxyz')
     """
-    line = " ".join(printable(text).split())
-    return line if len(line) <= limit else f"{line[: (limit - 2) // 2 + 1]}...{line[len(line) - (limit - 4) // 2 :]}"
+    line = printable(" ".join(text.split()))
+    head = limit // 2 - 1
+    return line if len(line) <= limit else f"{line[:head]}...{line[len(line) - (limit - 3 - head) :]}"
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """A legend under all panels, in as many columns as the width has room for."""
     width = max(len(label) for label in labels) * 0.058 + 0.45  # inches of the widest entry
     columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / columns))  # no row with a single entry for want of one
+    named = [f" {label}" if label.startswith("_") else label for label in labels]  # matplotlib leaves such out
+    figure.legend(handles, named, loc="outside lower center", ncols=columns, columnspacing=1.4)
 
 
 def draw_timelines(

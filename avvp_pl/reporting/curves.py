@@ -19,15 +19,12 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
-from avvp_pl.errors import printable
 from avvp_pl.figures import COLUMN, INK, PAGE, legend_below, look, styled, words
 from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, Spread, few_settings, handle, over, sentences, spread_of
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
 from avvp_pl.reporting.runs import Run, Setting, apart
 from avvp_pl.reporting.videos import TestVideos
-
-MOST_LANES = 5  # methods below the truth in Figure 3
 
 
 class Sweep(NamedTuple):
@@ -51,8 +48,7 @@ SCORES = {
     "segment/event_av": "segment level, Event@AV",
     "average": "average of both levels' scores",
 }
-
-
+QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
 PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1}
 
@@ -62,9 +58,6 @@ class Curve(NamedTuple):
 
     label: str
     points: Mapping[float, tuple[Run, ...]]
-
-
-QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 
 
 def draw_all(
@@ -87,7 +80,7 @@ def draw_all(
     kept = [drawing for drawing in drawings if drawing is not None]
     if videos is not None and found:
         shown = {setting.label: found[setting.label] for setting in few if setting.label in found}
-        shown = dict(list((shown or found).items())[:MOST_LANES])
+        shown = dict(list((shown or found).items())[:MOST])
         if chosen is None:
             kept += figure3(videos, shown, choose_videos(videos, shown, count=4), reason=CHOSEN_BY_DISAGREEMENT)
         else:
@@ -128,7 +121,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     short = sweep.key.partition(".")[2]
     spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
     numbers = tuple(
-        {"curve": printable(curve.label), "score": score, short: value, "seeds": seeds, "mean": mean, "std": deviation}
+        {"curve": curve.label, "score": score, short: value, "seeds": seeds, "mean": mean, "std": deviation}
         for score, of_score in spreads.items()
         for curve, spread in zip(curves, of_score, strict=True)
         for value, mean, deviation, seeds in spread.rows()
@@ -167,7 +160,8 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         legend_below(figure, lines, labels)
     caption = sentences(
         f"Scores of the test split by {short}, all else equal: mean {over(spreads['average'])}",
-        "Bars are one standard deviation; all panels have the same scale.",
+        "Bars are one standard deviation." if any(any(spread.deviation) for spread in spreads["average"]) else "",
+        "All panels have the same scale.",
         "" if baseline is None else f"Dashed is the mean of {words(baseline.label)}.",
         f"{len(curves) - len(shown)} further curves are in the table only." if len(curves) > len(shown) else "",
     )
@@ -201,7 +195,7 @@ def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
     panel.errorbar(
         spread.x,
         spread.mean,
-        [deviation or 0.0 for deviation in spread.deviation],
+        [math.nan if deviation is None else deviation for deviation in spread.deviation],
         color=own.colour,
         ls=own.dashes,
         marker=own.marker,
@@ -283,7 +277,10 @@ def learning(settings: Sequence[Setting]) -> Drawing | None:
 
 def by_epoch(setting: Setting, column: str) -> Spread:
     """A column of ``metrics.csv`` over the runs that have it, at the epochs that all of these have."""
-    series = [{int(row["epoch"]): row[column] for row in run.epochs if column in row} for run in setting.runs]
+    series = [
+        {int(row["epoch"]): row[column] for row in run.epochs if math.isfinite(row.get(column, math.nan))}
+        for run in setting.runs
+    ]
     series = [one for one in series if one]
     common = sorted(set.intersection(*map(set, series))) if series else []
     return spread_of({float(epoch): [one[epoch] for one in series] for epoch in common})
@@ -305,8 +302,14 @@ def _by_epoch(
     if not having:
         return None
     numbers: Numbers = tuple(
-        {"setting": printable(settings[place].label), "score": column, "epoch": int(epoch)}
-        | {"seeds": seeds, "mean": mean, "std": deviation}
+        {
+            "setting": settings[place].label,
+            "score": column,
+            "epoch": int(epoch),
+            "seeds": seeds,
+            "mean": mean,
+            "std": deviation,
+        }
         for column in columns
         for place in having
         for epoch, mean, deviation, seeds in spreads[column][place].rows()
@@ -327,15 +330,16 @@ def _by_epoch(
             panel.set_xlabel("epoch")
         legend_below(figure, [handle(place) for place in having], [words(settings[place].label) for place in having])
     shown = [spreads[column][place] for column in columns for place in having]
-    caption = sentences(f"{says}: mean {over(shown)}", "Bands are one standard deviation.")
+    band = "Bands are one standard deviation." if any(any(spread.deviation) for spread in shown) else ""
+    caption = sentences(f"{says}: mean {over(shown)}", band)
     return Drawing(key, title, caption, figure, numbers)
 
 
 def _band_line(panel: Axes, spread: Spread, place: int, alpha: float) -> None:
     own = look(place)
-    low = [mean - (deviation or 0) for _, mean, deviation, _ in spread.rows()]
-    high = [mean + (deviation or 0) for _, mean, deviation, _ in spread.rows()]
-    panel.fill_between(spread.x, low, high, color=own.colour, alpha=alpha, lw=0)
+    if any(spread.deviation):
+        low, high = spread.ends()[::2], spread.ends()[1::2]
+        panel.fill_between(spread.x, low, high, color=own.colour, alpha=alpha, lw=0)
     step = max(1, len(spread.x) // 6)  # markers of several lines not all at the same epochs
     panel.plot(
         spread.x, spread.mean, color=own.colour, ls=own.dashes, marker=own.marker, markevery=(place % step, step)

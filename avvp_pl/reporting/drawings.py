@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from avvp_pl.errors import printable
 from avvp_pl.figures import look, png, svg
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.reporting.runs import Setting
@@ -42,7 +43,8 @@ def write_drawing(folder: Path, drawing: Drawing) -> str:
         with atomic_write(folder / f"{drawing.key}.csv") as table:
             writer = csv.DictWriter(table, list(drawing.numbers[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(drawing.numbers)
+            for row in drawing.numbers:
+                writer.writerow({key: printable(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
     return picture
 
 
@@ -59,7 +61,7 @@ class Spread(NamedTuple):
         return zip(*self, strict=True)
 
     def ends(self) -> list[float]:
-        """Where the mean and a standard deviation around it lie."""
+        """The mean less a standard deviation, and more one, at each x in turn."""
         return [y for _, mean, deviation, _ in self.rows() for y in (mean - (deviation or 0), mean + (deviation or 0))]
 
 

@@ -9,7 +9,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avvp_pl.errors import printable
 from avvp_pl.figures import PAGE, legend_below, look, styled, words
 from avvp_pl.reporting.drawings import Drawing, count, handle, patch, sentences
 from avvp_pl.reporting.runs import Setting
@@ -24,13 +23,15 @@ def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing
     The most frequent event of the truth comes first; without ``videos`` they are in the order of their names.
     """
     tracks = list(
-        dict.fromkeys(track for setting in settings for run in setting.runs for track in run.per_event["segment"])
+        dict.fromkeys(
+            track for setting in settings for run in setting.runs for track in run.per_event.get("segment", {})
+        )
     )
     names = {
         event: None
         for setting in settings
         for run in setting.runs
-        for of_track in run.per_event["segment"].values()
+        for of_track in run.per_event.get("segment", {}).values()
         for event in of_track
     }
     if not names or not settings:
@@ -41,7 +42,7 @@ def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing
         track: [[_event_mean(setting, track, event) for event in events] for setting in settings] for track in tracks
     }
     numbers = tuple(
-        {"setting": printable(setting.label), "track": track, "event": printable(event)}
+        {"setting": setting.label, "track": track, "event": event}
         | {"videos": often.get(event), "seeds": len(setting.runs), "mean": mean}
         for track in tracks
         for setting, of_setting in zip(settings, means[track], strict=True)
@@ -84,7 +85,7 @@ def frequencies(videos: TestVideos) -> dict[str, int]:
 
 def _event_mean(setting: Setting, track: str, event: str) -> float | None:
     """Over the seeds in which it is defined; None where it is in none."""
-    scores = [run.per_event["segment"].get(track, {}).get(event) for run in setting.runs]
+    scores = [run.per_event.get("segment", {}).get(track, {}).get(event) for run in setting.runs]
     known = [score for score in scores if score is not None]
     return statistics.fmean(known) if known else None
 

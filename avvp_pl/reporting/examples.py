@@ -13,8 +13,8 @@ from avvp_pl.reporting.drawings import Drawing, sentences
 from avvp_pl.reporting.videos import TestVideos
 
 CHOSEN_BY_DISAGREEMENT = (
-    "Chosen by itself as one of the videos on which the methods disagree most, of different events: it shows how they "
-    "differ, and is not typical."
+    "Nobody chose this video: it is one of those on which the methods disagree most, of other events than the ones "
+    "before it. It shows how they differ, and is not typical."
 )
 
 
@@ -56,7 +56,7 @@ def figure3(
         if name not in rows:
             raise InputError(f"{quote(name)} is no video of the test split.{nearest(name, videos.names)}")
         row = rows[name]
-        length = int(videos.mask[row].nonzero().max()) + 1 if videos.mask[row].any() else 0
+        length = int(videos.mask[row].nonzero().max()) + 1 if videos.mask[row].any() else 1
         sources = {TRUTH: videos.truth, **{_not_truth(label): timelines for label, timelines in found.items()}}
         figure = draw_timelines(
             name,
