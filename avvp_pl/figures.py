@@ -1,11 +1,19 @@
-"""Timelines as pictures."""
+"""How all pictures look, how they become files, and timelines as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,6 +23,126 @@ from avvp_pl.errors import printable
 
 # Okabe and Ito's colours, which people with colour blindness tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The same on paper without colours
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.5, 1.2, 1.5)),
+    (0, (9, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+MARKERS = "osD^vPX"
+HATCHES = ("", "//////", "xxxxxx", "\\\\\\\\\\\\", "||||||", "++++++")
+INK = "0.15"
+
+COLUMN, PAGE = 3.4, 7.0  # inches: the width of a paper's column, and of both
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "0.4",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "lines.markeredgewidth": 0.0,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "hatch.linewidth": 0.5,
+    "figure.titlesize": 8.5,
+    "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a name is no formula, whatever is in it
+    "svg.fonttype": "none",  # text that can be read and found
+}
+TRUTH = "truth"
+
+
+class Look(NamedTuple):
+    """What tells one of several apart, in colour and without."""
+
+    colour: str
+    dashes: Any
+    marker: str
+    hatch: str
+
+
+def look(place: int) -> Look:
+    """That of the ``place``-th of several; the first six differ in everything."""
+    turn = place + place // len(COLOURS)
+    return Look(
+        COLOURS[place % len(COLOURS)],
+        DASHES[turn % len(DASHES)],
+        MARKERS[turn % len(MARKERS)],
+        HATCHES[turn % len(HATCHES)],
+    )
+
+
+@contextmanager
+def styled(also: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """All is drawn and written in this; the user's own matplotlibrc has no say (with TeX, names would be programs)."""
+    with style.context({**STYLE, **(also or {})}, after_reset=True):
+        yield
+
+
+def png(figure: Figure, dpi: int = 200) -> memoryview:
+    """The picture as a PNG file."""
+    return _saved(figure, format="png", dpi=dpi, metadata={"Software": None}).getbuffer()
+
+
+def svg(figure: Figure, salt: str) -> str:
+    """The picture as an ``<svg>`` element; the same signs every time.
+
+    Text stays text. ``salt`` (of one page's pictures each its own) goes into the ids that the element refers to, and
+    ids that nothing refers to are left out, so that several can stand in one page.
+    """
+    unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    file = _saved(figure, {"svg.hashsalt": salt}, format="svg", metadata=unsaid)
+    text = file.getvalue().decode("utf-8")
+    return re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
+
+
+def _saved(figure: Figure, also: Mapping[str, Any] | None = None, **options: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    with styled(also), warnings.catch_warnings():
+        # a name in an alphabet that the font lacks is drawn as boxes, one so long that no room is left as it comes
+        warnings.filterwarnings("ignore", "Glyph .* missing|constrained_layout not applied", UserWarning)
+        figure.savefig(file, **options)
+    return file
+
+
+def words(text: str, limit: int = 60) -> str:
+    r"""Text as a picture shows it: on one line, no control characters, cut in the middle if it is long.
+
+    >>> words("a\tb\x1b"), words("x" * 50 + "yz", limit=11)
+    ('a b\\x1b', 'xxxx...xxyz')
+    """
+    line = printable(" ".join(text.split()))
+    head = limit // 2 - 1
+    return line if len(line) <= limit else f"{line[:head]}...{line[len(line) - (limit - 3 - head) :]}"
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend under all panels, in as many columns as the width has room for."""
+    width = max(len(label) for label in labels) * 0.058 + 0.45  # inches of the widest entry
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / columns))  # no row with a single entry for want of one
+    named = [f" {label}" if label.startswith("_") else label for label in labels]  # matplotlib leaves such out
+    figure.legend(handles, named, loc="outside lower center", ncols=columns, columnspacing=1.4)
 
 
 def draw_timelines(
@@ -24,23 +152,27 @@ def draw_timelines(
     events: Sequence[str],
     segment_seconds: float = 1.0,
 ) -> Figure:
-    """One video: a panel a modality, in it a row an event and source (truth, prediction, pseudo labels ...).
+    """One video: a panel a modality, in it a row an event and in that a lane a source (truth, pseudo labels ...).
 
-    ``sources`` maps a name to [T, M, C]: booleans are drawn as bars, numbers in [0, 1] as bars of that opacity.
-    Only events that some source has anywhere are drawn.
+    ``sources`` maps a name to [T, M, C]: booleans are drawn as bars, numbers in [0, 1] as bars of that opacity. The
+    one called ``truth`` is black, and shaded through the lanes of the others: a bar without shade is false, shade
+    without a bar missed. Only events that some source has anywhere are drawn.
     """
     shown = [c for c in range(len(events)) if any((source[..., c] >= 0.5).any() for source in sources.values())]
-    rows = max(1, len(shown)) * (len(sources) + 0.5)
-    figure = Figure(figsize=(8, 0.9 + 0.23 * rows * len(modalities)), layout="constrained")
-    figure.suptitle(printable(title), fontsize=10, parse_math=False)  # a name is no formula, whatever is in it
-    panels = np.atleast_1d(figure.subplots(len(modalities), 1, sharex=True))
-    for m, (modality, panel) in enumerate(zip(modalities, panels, strict=True)):
-        own = {name: source[:, m] for name, source in sources.items()}
-        _draw_panel(panel, own, shown, events, segment_seconds)
-        panel.set_title(modality, fontsize=9, loc="left", parse_math=False)
-    panels[-1].set_xlabel("seconds", fontsize=8)
-    handles = [Rectangle((0, 0), 1, 1, color=COLOURS[i % len(COLOURS)]) for i in range(len(sources))]
-    figure.legend(handles, list(sources), loc="outside lower center", ncols=len(sources), fontsize=8, frameon=False)
+    lane = 0.15 if len(sources) < 4 else 0.1  # inches
+    height = max(1, len(shown)) * (len(sources) + 0.6) * lane
+    with styled():
+        figure = Figure(figsize=(PAGE, 0.75 + len(modalities) * (0.25 + height)))
+        figure.suptitle(words(title, 100), x=0.01, ha="left")
+        panels = np.atleast_1d(figure.subplots(len(modalities), 1, sharex=True))
+        for m, (modality, panel) in enumerate(zip(modalities, panels, strict=True)):
+            own = {name: source[:, m] for name, source in sources.items()}
+            _draw_panel(panel, own, shown, events, segment_seconds)
+            panel.set_title(words(modality))
+        panels[-1].set_xlabel("time (s)")
+        paints = _paints(list(sources))
+        handles = [Rectangle((0, 0), 1, 1, **paints[name]) for name in sources]
+        legend_below(figure, handles, [words(name) for name in sources])
     return figure
 
 
@@ -51,25 +183,44 @@ def _draw_panel(
     events: Sequence[str],
     segment_seconds: float,
 ) -> None:
-    height, group = 1.0, len(sources) + 0.5
+    group = len(sources) + 0.6
     segments = next(iter(sources.values())).shape[0]
+    paints = _paints(list(sources))
     for row, event in enumerate(shown):
-        for place, timeline in enumerate(sources.values()):
-            bottom = row * group + place
-            colour = COLOURS[place % len(COLOURS)]
+        top = row * group
+        if TRUTH in sources and len(sources) > 1:
+            for onset, offset, opacity in _bars(sources[TRUTH][:, event]):
+                shade = {"facecolor": INK, "alpha": 0.13 * opacity, "lw": 0, "zorder": 0.5}
+                panel.add_patch(_bar(onset, offset, top - 0.1, len(sources) + 0.2, segment_seconds, shade))
+        for place, (name, timeline) in enumerate(sources.items()):
             for onset, offset, opacity in _bars(timeline[:, event]):
-                corner, width = (onset * segment_seconds, bottom), (offset - onset) * segment_seconds
-                panel.add_patch(Rectangle(corner, width, 0.85 * height, color=colour, alpha=opacity, lw=0))
+                paint = {**paints[name], "alpha": opacity}
+                panel.add_patch(_bar(onset, offset, top + place + 0.08, 0.84, segment_seconds, paint))
+        if row:
+            panel.axhline(top - 0.3, color="0.8", lw=0.5)
     panel.set_xlim(0, segments * segment_seconds)
-    panel.set_ylim(max(1, len(shown)) * group, -0.25)  # the first event on top
-    panel.set_yticks([row * group + (group - 0.5) / 2 for row in range(len(shown))])
-    names = [printable(events[event].replace("_", " ")) for event in shown]
-    panel.set_yticklabels(names, fontsize=8, parse_math=False)
-    panel.tick_params(axis="x", labelsize=8)
-    panel.grid(axis="x", color="0.9", lw=0.6)
-    panel.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        panel.spines[side].set_visible(False)
+    panel.set_ylim(max(1, len(shown)) * group - 0.3, -0.3)  # the first event on top
+    middles = [row * group + len(sources) / 2 for row in range(len(shown))]
+    panel.set_yticks(middles, [words(events[event].replace("_", " "), 40) for event in shown])
+    panel.tick_params(axis="y", length=0)
+    panel.grid(visible=False, axis="y")
+    panel.spines["left"].set_visible(False)
+
+
+def _paints(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Black for the truth; the others look as first, second ... wherever it stands."""
+    looks = {name: look(place) for place, name in enumerate(name for name in names if name != TRUTH)}
+    paints = {
+        name: {"facecolor": own.colour, "hatch": own.hatch, "edgecolor": "white", "lw": 0}
+        for name, own in looks.items()
+    }
+    return {**paints, TRUTH: {"facecolor": INK, "lw": 0}}
+
+
+def _bar(
+    onset: int, offset: int, top: float, height: float, segment_seconds: float, paint: Mapping[str, Any]
+) -> Rectangle:
+    return Rectangle((onset * segment_seconds, top), (offset - onset) * segment_seconds, height, **paint)
 
 
 def _bars(track: npt.NDArray[np.bool_ | np.floating]) -> list[tuple[int, int, float]]:

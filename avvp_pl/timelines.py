@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from avvp_pl.data.annotations import runs, write_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet, VideoSet
-from avvp_pl.figures import draw_timelines
+from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.methods.base import Parsed
 
@@ -67,6 +66,4 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
         if split.truth is not None:
             sources = {"truth": split.truth[row].cpu().numpy(), **sources}
         figure = draw_timelines(name, sources, list(videos.modalities), videos.events, videos.segment_seconds)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=120)
-        atomic_write_bytes(folder / "pictures" / f"{feature_key(name)}.png", content.getbuffer())
+        atomic_write_bytes(folder / "pictures" / f"{feature_key(name)}.png", png(figure, dpi=120))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from avvp_pl.data.module import ParsingData
-from avvp_pl.figures import draw_timelines
+from avvp_pl.figures import draw_timelines, png
 from avvp_pl.methods.base import ParsingModule
 from avvp_pl.methods.npl import NPL
 
@@ -88,10 +88,7 @@ def _pictured(trainer: pl.Trainer) -> list[Any]:
 
 @rank_zero_only
 def _log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    file.seek(0)
-    picture = (255 * imread(file)[..., :3]).astype(np.uint8)
+    picture = (255 * imread(io.BytesIO(png(figure, dpi=120)))[..., :3]).astype(np.uint8)
     for logger in _pictured(trainer):
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [picture], step=trainer.global_step)

@@ -117,7 +117,8 @@ def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
         found = [setting for setting in settings if name in (setting.label, setting.name)]
         if not found:
             labels = [setting.label for setting in settings]
-            raise InputError(f"shown={quote(name)} is none of the settings: {', '.join(labels)}.{nearest(name, labels)}")
+            there = ", ".join(map(quote, labels))
+            raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, labels)}")
         chosen |= {setting.label: setting for setting in found}
     return list(chosen.values())
 

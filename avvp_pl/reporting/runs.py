@@ -164,7 +164,7 @@ def by_setting(runs: Sequence[Run]) -> list[Setting]:
     """
     labelled: dict[str, dict[int, Run]] = {}
     for run in runs:
-        label = " ".join([run.name, *_apart(run, [other for other in runs if other.name == run.name])])
+        label = " ".join([run.name, *apart(run, [other for other in runs if other.name == run.name])])
         seeds = labelled.setdefault(label, {})
         if run.seed in seeds:
             log.warning("%s and %s are the same run; the newer one counts", seeds[run.seed].folder, run.folder)
@@ -173,7 +173,7 @@ def by_setting(runs: Sequence[Run]) -> list[Setting]:
     return [Setting(label, tuple(seeds[seed] for seed in sorted(seeds))) for label, seeds in labelled.items()]
 
 
-def _apart(run: Run, alike: Sequence[Run]) -> list[str]:
+def apart(run: Run, alike: Sequence[Run]) -> list[str]:
     """``key=value`` of every setting in which runs of one name differ, the key without its group."""
     keys = list(dict.fromkeys(key for other in alike for key in other.settings))
     differing = [

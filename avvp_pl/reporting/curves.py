@@ -1,0 +1,346 @@
+"""All figures of a report, and those that are curves: scores by a setting (Figures 4 and 5), and by epoch.
+
+They are pure: runs in, matplotlib figures out, each with the numbers that it shows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+from torch import Tensor
+
+from avvp_pl.figures import COLUMN, INK, PAGE, legend_below, look, styled, words
+from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, Spread, few_settings, handle, over, sentences, spread_of
+from avvp_pl.reporting.events import per_event
+from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
+from avvp_pl.reporting.runs import Run, Setting, apart
+from avvp_pl.reporting.videos import TestVideos
+
+
+class Sweep(NamedTuple):
+    """A setting that the paper, or we, vary: its full name, its sign, the paper's value."""
+
+    figure: str
+    key: str
+    sign: str
+    default: float
+    log: bool
+
+
+SWEEPS = (
+    Sweep("fig4_gamma", "method.gamma", "\N{GREEK SMALL LETTER GAMMA}", 0.5, log=False),
+    Sweep("fig4_beta", "method.beta", "\N{GREEK SMALL LETTER BETA}", 0.2, log=False),
+    Sweep("fig5_k", "method.k", "k (prototypes per event and sign)", 10, log=True),
+    Sweep("tau", "method.tau", "\N{GREEK SMALL LETTER TAU}", 0.1, log=True),
+)
+SCORES = {
+    "segment/type_av": "segment level, Type@AV",
+    "segment/event_av": "segment level, Event@AV",
+    "average": "average of both levels' scores",
+}
+QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
+LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
+PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1}
+
+
+class Curve(NamedTuple):
+    """Runs that differ in one setting (and their seeds): by each of its values, ascending."""
+
+    label: str
+    points: Mapping[float, tuple[Run, ...]]
+
+
+def draw_all(
+    settings: Sequence[Setting],
+    baseline: Setting | None,
+    videos: TestVideos | None,
+    found: Mapping[str, Bool[Tensor, "N T M C"]] | None,
+    chosen: Sequence[str] | None,
+) -> list[Drawing]:
+    """Every figure that these runs allow.
+
+    ``found`` is what a run of each setting found in ``videos``, by the setting's label; ``chosen`` names the videos of
+    Figure 3, without which they are chosen (:func:`choose_videos`). Where there are too many settings for a figure,
+    ``baseline`` is kept, and one of each experiment before a second of any. Raises :class:`InputError` where a chosen
+    video is not of the test split.
+    """
+    few = few_settings(settings, baseline)
+    drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
+    drawings += [per_event(few, videos), pseudo_label_quality(few), bound(few), learning(few)]
+    kept = [drawing for drawing in drawings if drawing is not None]
+    if videos is not None and found:
+        shown = {setting.label: found[setting.label] for setting in few if setting.label in found}
+        shown = dict(list((shown or found).items())[:MOST])
+        if chosen is None:
+            kept += figure3(videos, shown, choose_videos(videos, shown, count=4), reason=CHOSEN_BY_DISAGREEMENT)
+        else:
+            kept += figure3(videos, shown, chosen)
+    return kept
+
+
+# ---- a setting and its values
+
+
+def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
+    """Runs whose settings are equal but for ``key``, where they have two values of it or more.
+
+    As for :func:`~avvp_pl.reporting.runs.by_setting`, what some runs do not know counts only where the others differ.
+    Each is called by its experiment and, where several are of one name, by what sets it apart from these.
+    """
+    having = [setting for setting in settings if _is_number(setting.settings.get(key))]
+    others = [_without(setting.runs[0], key) for setting in having]
+    groups: dict[tuple[str, ...], dict[float, dict[int, Run]]] = {}
+    for setting, other in zip(having, others, strict=True):
+        points = groups.setdefault(tuple(apart(other, others)), {})
+        for run in setting.runs:  # the same experiment by another name is no second seed
+            points.setdefault(float(run.settings[key]), {}).setdefault(run.seed, run)
+    kept = [points for points in groups.values() if len(points) > 1]
+    first = [_without(next(iter(next(iter(points.values())).values())), key) for points in kept]
+    labels = [" ".join([run.name, *apart(run, [other for other in first if other.name == run.name])]) for run in first]
+    return [
+        Curve(label, {value: tuple(points[value][seed] for seed in sorted(points[value])) for value in sorted(points)})
+        for label, points in zip(labels, kept, strict=True)
+    ]
+
+
+def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | None) -> Drawing | None:
+    """Test scores by the values of a setting, a line a curve; None where no setting was varied alone."""
+    curves = sweep_curves(settings, sweep.key)
+    if not curves:
+        return None
+    short = sweep.key.partition(".")[2]
+    spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
+    numbers = tuple(
+        {"curve": curve.label, "score": score, short: value, "seeds": seeds, "mean": mean, "std": deviation}
+        for score, of_score in spreads.items()
+        for curve, spread in zip(curves, of_score, strict=True)
+        for value, mean, deviation, seeds in spread.rows()
+    )
+    # of a grid of several settings, the lines nearest to the paper's values
+    nearest_first = sorted(range(len(curves)), key=lambda i: _distance(next(iter(curves[i].points.values()))[0]))
+    shown = sorted(nearest_first[:MOST])
+    with styled():
+        figure = Figure(figsize=(PAGE, 2.1))
+        panels = figure.subplots(1, len(SCORES), sharex=True)
+        extents = []
+        for panel, (score, title) in zip(panels, SCORES.items(), strict=True):
+            ends = [end for i in shown for end in spreads[score][i].ends()]
+            for place, i in enumerate(shown):
+                _error_line(panel, spreads[score][i], place, shift=3.0 * (place - (len(shown) - 1) / 2))
+            if baseline is not None:
+                panel.axhline(baseline.mean[score], **LEVEL)
+                ends.append(baseline.mean[score])
+            panel.axvline(sweep.default, **PAPER)
+            panel.set_title(title)
+            panel.set_xlabel(sweep.sign)
+            extents.append((min(ends), max(ends)))
+        panels[0].set_ylabel("F1 (%)")
+        span = 1.15 * max(2.0, *(high - low for low, high in extents))
+        for panel, (low, high) in zip(panels, extents, strict=True):
+            panel.set_ylim((low + high - span) / 2, (low + high + span) / 2)
+            panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            _value_axis(panel, sweep, {sweep.default, *(value for i in shown for value in curves[i].points)})
+        lines = [handle(place) for place in range(len(shown))]
+        labels = [words(curves[i].label) for i in shown]
+        if baseline is not None:
+            lines.append(Line2D([], [], **LEVEL))
+            labels.append(f"{words(baseline.label)} (mean)")
+        lines.append(Line2D([], [], **PAPER))
+        labels.append(f"the paper's value, {sweep.default:g}")
+        legend_below(figure, lines, labels)
+    caption = sentences(
+        f"Scores of the test split by {short}, all else equal: mean {over(spreads['average'])}",
+        "Bars are one standard deviation." if any(any(spread.deviation) for spread in spreads["average"]) else "",
+        "All panels have the same scale.",
+        "" if baseline is None else f"Dashed is the mean of {words(baseline.label)}.",
+        f"{len(curves) - len(shown)} further curves are in the table only." if len(curves) > len(shown) else "",
+    )
+    return Drawing(sweep.figure, f"Scores by {short}", caption, figure, numbers)
+
+
+def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
+    """An axis with a tick at each value, and its label where the one before leaves room."""
+    low, high = min(values), max(values)
+    if sweep.log and low > 0:
+        panel.set_xscale("log")
+        places = {value: math.log(value) for value in sorted(values)}
+    else:
+        places = {value: value for value in sorted(values)}
+    width = places[high] - places[low]
+    labels, last = [], -math.inf
+    for value, place in places.items():
+        free = place - last >= 0.09 * width
+        labels.append(f"{value:g}" if free else "")
+        last = place if free else last
+    panel.minorticks_off()
+    panel.set_xticks(list(places), labels)
+    ends = (places[low] - 0.07 * width, places[high] + 0.07 * width)
+    panel.set_xlim(*(map(math.exp, ends) if sweep.log and low > 0 else ends))
+
+
+def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
+    """A line with error bars, ``shift`` points to the side, so that those of several do not cover each other."""
+    own = look(place)
+    aside = panel.transData + ScaledTranslation(shift / 72, 0, panel.figure.dpi_scale_trans)
+    panel.errorbar(
+        spread.x,
+        spread.mean,
+        [math.nan if deviation is None else deviation for deviation in spread.deviation],
+        color=own.colour,
+        ls=own.dashes,
+        marker=own.marker,
+        elinewidth=0.8,
+        capsize=2,
+        capthick=0.8,
+        transform=aside,
+    )
+
+
+def _by_value(curve: Curve, score: str) -> Spread:
+    return spread_of({value: [run.scores[score] for run in runs] for value, runs in curve.points.items()})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _without(run: Run, key: str) -> Run:
+    return replace(run, settings={name: value for name, value in run.settings.items() if name != key})
+
+
+def _distance(run: Run) -> int:
+    """In how many of the settings that the paper sweeps a run does not have the paper's value."""
+    return sum(run.settings.get(sweep.key, sweep.default) != sweep.default for sweep in SWEEPS)
+
+
+# ---- epochs
+
+
+def pseudo_label_quality(settings: Sequence[Setting]) -> Drawing | None:
+    """Precision, recall and F1 of the pseudo labels by epoch, a row of panels a modality; None where none is known."""
+    columns = dict.fromkeys(name for setting in settings for run in setting.runs for row in run.epochs for name in row)
+    modalities = dict.fromkeys(found[1] for name in columns if (found := QUALITY.fullmatch(name)))
+    grid = [[f"pseudo_labels/{modality}/{part}" for part in ("precision", "recall", "f1")] for modality in modalities]
+    titles = {
+        f"pseudo_labels/{modality}/{part}": words(f"{modality}: {part if part != 'f1' else 'F1'}")
+        for modality in modalities
+        for part in ("precision", "recall", "f1")
+    }
+    return _by_epoch(
+        "pseudo_label_quality",
+        "Quality of the pseudo labels by epoch",
+        "Pseudo labels of the training segments against their annotation, which training never sees",
+        settings,
+        grid,
+        titles,
+        "%",
+    )
+
+
+def bound(settings: Sequence[Setting]) -> Drawing | None:
+    """The EM bound (Eq. 14) at every refresh; None where no run has one."""
+    name = "train/em/bound"
+    return _by_epoch(
+        "bound",
+        "The EM bound by epoch",
+        "The bound of Eq. (14) at every refresh, mean over training videos and events",
+        settings,
+        [[name]],
+        {name: ""},
+        "bound (nats)",
+    )
+
+
+def learning(settings: Sequence[Setting]) -> Drawing | None:
+    """The validation score that epochs are chosen by; None where no run has one."""
+    name = "val/segment/type_av"
+    return _by_epoch(
+        "learning",
+        "Validation score by epoch",
+        "Type@AV of the validation split at segment level, by which the epoch to test is chosen",
+        settings,
+        [[name]],
+        {name: ""},
+        "validation Type@AV (%)",
+    )
+
+
+def by_epoch(setting: Setting, column: str) -> Spread:
+    """A column of ``metrics.csv`` over the runs that have it, at the epochs that all of these have."""
+    series = [
+        {int(row["epoch"]): row[column] for row in run.epochs if math.isfinite(row.get(column, math.nan))}
+        for run in setting.runs
+    ]
+    series = [one for one in series if one]
+    common = sorted(set.intersection(*map(set, series))) if series else []
+    return spread_of({float(epoch): [one[epoch] for one in series] for epoch in common})
+
+
+def _by_epoch(
+    key: str,
+    title: str,
+    says: str,
+    settings: Sequence[Setting],
+    grid: Sequence[Sequence[str]],
+    titles: Mapping[str, str],
+    unit: str,
+) -> Drawing | None:
+    """A grid of panels, each a column of ``metrics.csv`` by epoch, a line with a band a setting."""
+    columns = [column for row in grid for column in row]
+    spreads = {column: [by_epoch(setting, column) for setting in settings] for column in columns}
+    having = [place for place in range(len(settings)) if any(spreads[column][place].x for column in columns)]
+    if not having:
+        return None
+    numbers: Numbers = tuple(
+        {
+            "setting": settings[place].label,
+            "score": column,
+            "epoch": int(epoch),
+            "seeds": seeds,
+            "mean": mean,
+            "std": deviation,
+        }
+        for column in columns
+        for place in having
+        for epoch, mean, deviation, seeds in spreads[column][place].rows()
+    )
+    wide = len(grid[0]) > 1
+    with styled():
+        figure = Figure(figsize=(PAGE, 0.5 + 1.55 * len(grid)) if wide else (COLUMN, 2.6))
+        panels = figure.subplots(len(grid), len(grid[0]), sharex=True, squeeze=False)
+        for line, row in zip(panels, grid, strict=True):
+            for panel, column in zip(line, row, strict=True):
+                for place in having:
+                    _band_line(panel, spreads[column][place], place, alpha=0.16 if len(having) < 4 else 0.08)
+                panel.set_title(titles[column])
+                panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+                panel.margins(x=0.04)
+            line[0].set_ylabel(unit)
+        for panel in panels[-1]:
+            panel.set_xlabel("epoch")
+        legend_below(figure, [handle(place) for place in having], [words(settings[place].label) for place in having])
+    shown = [spreads[column][place] for column in columns for place in having]
+    band = "Bands are one standard deviation." if any(any(spread.deviation) for spread in shown) else ""
+    caption = sentences(f"{says}: mean {over(shown)}", band)
+    return Drawing(key, title, caption, figure, numbers)
+
+
+def _band_line(panel: Axes, spread: Spread, place: int, alpha: float) -> None:
+    own = look(place)
+    if any(spread.deviation):
+        low, high = spread.ends()[::2], spread.ends()[1::2]
+        panel.fill_between(spread.x, low, high, color=own.colour, alpha=alpha, lw=0)
+    step = max(1, len(spread.x) // 6)  # markers of several lines not all at the same epochs
+    panel.plot(
+        spread.x, spread.mean, color=own.colour, ls=own.dashes, marker=own.marker, markevery=(place % step, step)
+    )

@@ -1,0 +1,125 @@
+"""What the figures of a report share: their files, the spread over seeds, legends and captions."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from avvp_pl.errors import printable
+from avvp_pl.figures import look, png, svg
+from avvp_pl.files import atomic_write, atomic_write_bytes
+from avvp_pl.reporting.runs import Setting
+
+Numbers: TypeAlias = tuple[Mapping[str, str | float | int | None], ...]
+
+MOST = 6  # settings in one figure: as many as look different in everything
+
+
+class Drawing(NamedTuple):
+    """A figure: ``key`` names its files, ``caption`` are sentences of plain text, ``numbers`` the rows of its table."""
+
+    key: str
+    title: str
+    caption: str
+    figure: Figure
+    numbers: Numbers = ()
+
+
+def write_drawing(folder: Path, drawing: Drawing) -> str:
+    """``KEY.png``, ``KEY.svg`` and, where it has numbers, ``KEY.csv``; the ``<svg>`` element, for a page."""
+    picture = svg(drawing.figure, salt=drawing.key)
+    file = f'<?xml version="1.0" encoding="utf-8"?>\n{picture}'
+    atomic_write_bytes(folder / f"{drawing.key}.svg", memoryview(file.encode("utf-8")))
+    atomic_write_bytes(folder / f"{drawing.key}.png", png(drawing.figure))
+    if drawing.numbers:
+        with atomic_write(folder / f"{drawing.key}.csv") as table:
+            writer = csv.DictWriter(table, list(drawing.numbers[0]), lineterminator="\n")
+            writer.writeheader()
+            for row in drawing.numbers:
+                writer.writerow({key: printable(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
+    return picture
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation (None: one seed) over ``seeds`` runs, at each of ``x``."""
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float | None, ...]
+    seeds: tuple[int, ...]
+
+    def rows(self) -> Iterator[tuple[float, float, float | None, int]]:
+        """(x, mean, deviation, seeds) one by one."""
+        return zip(*self, strict=True)
+
+    def ends(self) -> list[float]:
+        """The mean less a standard deviation, and more one, at each x in turn."""
+        return [y for _, mean, deviation, _ in self.rows() for y in (mean - (deviation or 0), mean + (deviation or 0))]
+
+
+def spread_of(values: Mapping[float, Sequence[float]]) -> Spread:
+    """That of the values at each x.
+
+    >>> spread_of({0.5: [40.0, 44.0, 48.0], 1.0: [50.0]})
+    Spread(x=(0.5, 1.0), mean=(44.0, 50.0), deviation=(4.0, None), seeds=(3, 1))
+    """
+    return Spread(
+        tuple(values),
+        tuple(statistics.fmean(some) for some in values.values()),
+        tuple(statistics.stdev(some) if len(some) > 1 else None for some in values.values()),
+        tuple(len(some) for some in values.values()),
+    )
+
+
+def few_settings(settings: Sequence[Setting], baseline: Setting | None, most: int = MOST) -> list[Setting]:
+    """At most ``most`` of them: the baseline, then the first of every experiment, then the second ...
+
+    They are the baseline and the others as given. Scores have no say, so that none is picked by the test split.
+    """
+    ordered = [setting for setting in settings if baseline is None or setting.label != baseline.label]
+    if baseline is not None:
+        ordered.insert(0, baseline)
+    before: Counter[str] = Counter()
+    turns = []
+    for setting in ordered:
+        turns.append(before[setting.name])
+        before[setting.name] += 1
+    kept = sorted(range(len(ordered)), key=lambda place: turns[place])[:most]
+    return [ordered[place] for place in sorted(kept)]
+
+
+def handle(place: int, line: bool = True) -> Line2D:
+    """The legend's line (or dot) of the ``place``-th of several; made in :func:`~avvp_pl.figures.styled`."""
+    own = look(place)
+    return Line2D([], [], color=own.colour, ls=own.dashes if line else "", marker=own.marker)
+
+
+def patch(place: int) -> Patch:
+    """The same of bars."""
+    own = look(place)
+    return Patch(facecolor=own.colour, hatch=own.hatch, edgecolor="white", lw=0)
+
+
+def sentences(*parts: str) -> str:
+    """Those that are not empty, one after the other."""
+    return " ".join(part for part in parts if part)
+
+
+def over(spreads: Sequence[Spread]) -> str:
+    """``over 3 seeds.`` or, where they are not alike, ``over 1 to 3 seeds.``."""
+    seeds = [number for spread in spreads for number in spread.seeds]
+    low, high = min(seeds), max(seeds)
+    return f"over {count(high, 'seed')}." if low == high else f"over {low} to {high} seeds."
+
+
+def count(number: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{number} {noun}{'s' * (number != 1)}"

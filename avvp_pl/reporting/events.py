@@ -1,0 +1,126 @@
+"""F1 of every event as a figure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avvp_pl.figures import PAGE, legend_below, look, styled, words
+from avvp_pl.reporting.drawings import Drawing, count, handle, patch, sentences
+from avvp_pl.reporting.runs import Setting
+from avvp_pl.reporting.videos import TestVideos
+
+MOST_BARS = 3  # settings as bars; of more, dots are easier to compare
+
+
+def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing | None:
+    """Each event's F1 (segments), a panel a track: bars of up to three settings, dots of more.
+
+    The most frequent event of the truth comes first; without ``videos`` they are in the order of their names.
+    """
+    tracks = list(
+        dict.fromkeys(
+            track for setting in settings for run in setting.runs for track in run.per_event.get("segment", {})
+        )
+    )
+    names = {
+        event: None
+        for setting in settings
+        for run in setting.runs
+        for of_track in run.per_event.get("segment", {}).values()
+        for event in of_track
+    }
+    if not names or not settings:
+        return None
+    often = frequencies(videos) if videos is not None else {}
+    events = sorted(names, key=lambda event: (-often.get(event, 0), event))
+    means = {
+        track: [[_event_mean(setting, track, event) for event in events] for setting in settings] for track in tracks
+    }
+    numbers = tuple(
+        {"setting": setting.label, "track": track, "event": event}
+        | {"videos": often.get(event), "seeds": len(setting.runs), "mean": mean}
+        for track in tracks
+        for setting, of_setting in zip(settings, means[track], strict=True)
+        for event, mean in zip(events, of_setting, strict=True)
+    )
+    bars = len(settings) <= MOST_BARS
+    with styled():
+        figure = Figure(figsize=(PAGE, 0.8 + len(events) * (0.2 if bars else 0.23)))
+        panels = figure.subplots(1, len(tracks), sharey=True, squeeze=False)[0]
+        for panel, track in zip(panels, tracks, strict=True):
+            for place, of_setting in enumerate(means[track]):
+                (_bars if bars else _dots)(panel, of_setting, place, len(settings))
+            for row in range(len(events)):
+                if all(of_setting[row] is None for of_setting in means[track]):
+                    panel.text(1.5, row, "none", color="0.5", fontsize=6, va="center")
+            panel.set_title(words(track.replace("_", "-")))
+            panel.set_xlabel("F1 (%)")
+            panel.set_xlim(-2 if not bars else 0, 102)
+            panel.tick_params(axis="y", length=0)
+            panel.spines["left"].set_visible(bars)
+            panel.grid(visible=False, axis="y")
+        panels[0].set_yticks(range(len(events)), [_event_label(event, often) for event in events])
+        panels[0].set_ylim(len(events) - 0.5, -0.5)
+        handles: list[Artist] = [patch(i) if bars else handle(i, line=False) for i in range(len(settings))]
+        legend_below(figure, handles, [words(setting.label) for setting in settings])
+    seeds = max(len(setting.runs) for setting in settings)
+    caption = sentences(
+        f"F1 of each event at segment level, test split: mean over {count(seeds, 'seed')}.",
+        "In brackets is the number of test videos with the event; the most frequent comes first." if often else "",
+        "'none': neither annotated nor predicted.",
+    )
+    return Drawing("per_event", "F1 of each event", caption, figure, numbers)
+
+
+def frequencies(videos: TestVideos) -> dict[str, int]:
+    """In how many videos each event truly occurs, heard or seen."""
+    occurs = (videos.truth & videos.mask[:, :, None, None]).flatten(1, 2).any(1)  # [N, C]
+    return dict(zip(videos.events, occurs.sum(0).tolist(), strict=True))
+
+
+def _event_mean(setting: Setting, track: str, event: str) -> float | None:
+    """Over the seeds in which it is defined; None where it is in none."""
+    scores = [run.per_event.get("segment", {}).get(track, {}).get(event) for run in setting.runs]
+    known = [score for score in scores if score is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _bars(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) -> None:
+    own, height = look(place), 0.8 / of
+    rows = [row for row, mean in enumerate(of_setting) if mean is not None]
+    panel.barh(
+        [row - 0.4 + (place + 0.5) * height for row in rows],
+        [mean for mean in of_setting if mean is not None],
+        0.92 * height,
+        color=own.colour,
+        hatch=own.hatch,
+        edgecolor="white",
+        lw=0,
+    )
+
+
+def _dots(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) -> None:
+    own = look(place)
+    if place == 0:
+        for row in range(1, len(of_setting), 2):
+            panel.axhspan(row - 0.5, row + 0.5, color="0.955", lw=0, zorder=0)
+    known = [(mean, row) for row, mean in enumerate(of_setting) if mean is not None]
+    shift = 0.62 * (place / (of - 1) - 0.5)
+    panel.plot(
+        [mean for mean, _ in known],
+        [row + shift for _, row in known],
+        color=own.colour,
+        marker=own.marker,
+        ls="",
+        markersize=3,
+    )
+
+
+def _event_label(event: str, often: Mapping[str, int]) -> str:
+    name = words(event.replace("_", " "), 30)
+    return f"{name} ({often[event]})" if event in often else name

@@ -1,0 +1,78 @@
+"""Figure 3: parsed videos, and which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.figures import TRUTH, draw_timelines, words
+from avvp_pl.reporting.drawings import Drawing, sentences
+from avvp_pl.reporting.videos import TestVideos
+
+CHOSEN_BY_DISAGREEMENT = (
+    "Nobody chose this video: it is one of those on which the methods disagree most, of other events than the ones "
+    "before it. It shows how they differ, and is not typical."
+)
+
+
+def choose_videos(videos: TestVideos, found: Mapping[str, Bool[Tensor, "N T M C"]], count: int) -> list[str]:
+    """Names of ``count`` videos on which the methods disagree most, as far as possible of different events.
+
+    Disagreement is the number of segments, modalities and events that some method says and some does not (of a single
+    method: that it does not share with the truth). One after the other, the video with the largest disagreement is
+    taken among those that have fewest of the events already shown; of equal ones the first in the list.
+    """
+    answers = [*found.values()] if len(found) > 1 else [*found.values(), videos.truth]
+    real = videos.mask[:, :, None, None]
+    every, some = answers[0] & real, answers[0] & real
+    for answer in answers[1:]:
+        every, some = every & answer, some | (answer & real)
+    apart_by = (some & ~every).flatten(1).sum(1).tolist()
+    occurring = [set(row.nonzero()[:, 0].tolist()) for row in (videos.truth & real).flatten(1, 2).any(1)]
+    open_rows = [row for row in range(len(videos.names)) if apart_by[row] and occurring[row]]
+    seen: set[int] = set()
+    chosen: list[str] = []
+    while open_rows and len(chosen) < count:
+        row = min(open_rows, key=lambda row: (len(occurring[row] & seen), -apart_by[row], row))
+        open_rows.remove(row)
+        seen |= occurring[row]
+        chosen.append(videos.names[row])
+    return chosen
+
+
+def figure3(
+    videos: TestVideos, found: Mapping[str, Bool[Tensor, "N T M C"]], chosen: Sequence[str], reason: str = ""
+) -> list[Drawing]:
+    """The timelines of each chosen video: the truth, and below it what each of the methods found.
+
+    ``reason`` says why these videos, in each caption. Raises :class:`InputError` where one is no test video.
+    """
+    rows = {name: row for row, name in enumerate(videos.names)}
+    drawings = []
+    for number, name in enumerate(chosen, start=1):
+        if name not in rows:
+            raise InputError(f"{quote(name)} is no video of the test split.{nearest(name, videos.names)}")
+        row = rows[name]
+        length = int(videos.mask[row].nonzero().max()) + 1 if videos.mask[row].any() else 1
+        sources = {TRUTH: videos.truth, **{_not_truth(label): timelines for label, timelines in found.items()}}
+        figure = draw_timelines(
+            name,
+            {label: timelines[row, :length].numpy() for label, timelines in sources.items()},
+            videos.modalities,
+            videos.events,
+            videos.segment_seconds,
+        )
+        caption = sentences(
+            f"Test video {words(name)}, in each row from top to bottom: {', '.join(map(words, sources))}.",
+            "Gray shade is where the event truly occurs: a bar without it is false, shade without a bar is missed.",
+            reason,
+        )
+        drawings.append(Drawing(f"fig3_{number}", f"Parsed video {words(name)}", caption, figure))
+    return drawings
+
+
+def _not_truth(label: str) -> str:
+    return f"{label} (method)" if label == TRUTH else label

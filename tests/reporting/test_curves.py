@@ -1,0 +1,307 @@
+"""What is drawn are the numbers of the runs, and runs share a line if and only if they differ in one setting."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+
+from avvp_pl.figures import INK
+from avvp_pl.reporting.curves import SWEEPS, bound, by_epoch, draw_all, draw_sweep, learning, pseudo_label_quality
+from avvp_pl.reporting.curves import sweep_curves as curves_of
+from avvp_pl.reporting.drawings import Drawing
+from avvp_pl.reporting.runs import Run, Setting, by_setting
+from tests.reporting.drawn import a_run, points, settings_of, the_videos
+
+GAMMA, BETA, K, TAU = SWEEPS
+
+
+def swept(key: str, scores: dict[float, list[float]], others: Mapping[str, Any] | None = None) -> list[Run]:
+    return [
+        a_run("ppl", seed, {key: value, **(others or {})}, score)
+        for value, of_seeds in scores.items()
+        for seed, score in enumerate(of_seeds)
+    ]
+
+
+def drawn(drawing: Drawing | None) -> list[Axes]:
+    assert drawing is not None
+    return drawing.figure.axes
+
+
+def curve_lines(panel: Axes) -> list[list[tuple[float, float]]]:
+    """(x, y) of the lines with markers that are not the caps of error bars."""
+    lines = [line for line in panel.lines if line.get_marker() not in ("None", "|", "_")]
+    return [points(line) for line in lines if line.get_linestyle() != "None"]
+
+
+# ---- grouping
+
+
+def groups_by_brute_force(runs: list[Run], key: str) -> set[frozenset[tuple[float, int]]]:
+    """Sets of (value, number of the run): two runs are in one if no setting but ``key`` tells them apart."""
+    having = [(number, run) for number, run in enumerate(runs) if key in run.settings]
+    groups = set()
+    for _, run in having:
+        alike = [
+            (other.settings[key], number)
+            for number, other in having
+            if all(run.settings.get(k) == other.settings.get(k) for k in {*run.settings, *other.settings} - {key})
+        ]
+        if len({value for value, _ in alike}) > 1:
+            groups.add(frozenset(alike))
+    return groups
+
+
+@pytest.mark.parametrize("start", range(25))
+def test_lines_are_those_of_brute_force(start: int) -> None:
+    rng = random.Random(start)
+    grid = list(itertools.product((0.2, 0.5, 1.0), (0.1, 0.2), (1, 10), ("soft", "hard")))
+    runs = []
+    for gamma, beta, k, labels in rng.sample(grid, 9):
+        settings = {"method.gamma": gamma, "method.beta": beta, "method.k": k, "method.labels": labels}
+        runs += [a_run(f"ppl_{labels}", seed, settings) for seed in range(rng.choice((1, 2)))]
+    runs.append(a_run("mil", 0, {"method.labels": "none"}))
+    for key in ("method.gamma", "method.k"):
+        number = {id(run): place for place, run in enumerate(runs)}
+        curves = curves_of(by_setting(runs), key)
+        found = [
+            frozenset((value, number[id(run)]) for value, of_value in curve.points.items() for run in of_value)
+            for curve in curves
+        ]
+        assert len(set(found)) == len(found)
+        assert set(found) == groups_by_brute_force(runs, key)
+        assert len({curve.label for curve in curves}) == len(curves)
+        for curve in curves:
+            assert list(curve.points) == sorted(curve.points)
+
+
+def test_the_default_belongs_to_every_curve() -> None:
+    default = {"method.gamma": 0.5, "method.k": 10}
+    runs = [
+        a_run(settings=default, score=50.0),
+        a_run(settings={**default, "method.gamma": 1.0}),
+        a_run(settings={**default, "method.k": 1}),
+    ]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.gamma")] == [[0.5, 1.0]]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
+    assert curves_of(settings_of(*runs), "method.tau") == []
+
+
+def test_lines_are_called_by_what_sets_them_apart() -> None:
+    runs = [
+        a_run(name, 0, {"method.gamma": gamma, "method.beta": beta})
+        for name, beta in (("soft", 0.1), ("soft", 0.2), ("hard", 0.3))
+        for gamma in (0.5, 1.0)
+    ]
+    assert [curve.label for curve in curves_of(settings_of(*runs), "method.gamma")] == [
+        "soft beta=0.1",
+        "soft beta=0.2",
+        "hard",
+    ]
+
+
+def test_a_run_from_before_a_setting_was_known_keeps_its_place() -> None:
+    runs = [a_run(settings={"method.gamma": 0.5}), a_run(settings={"method.gamma": 1.0, "network.new": False})]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.gamma")] == [[0.5, 1.0]]
+
+
+def test_the_same_run_by_another_name_is_no_second_seed() -> None:
+    runs = [*swept("method.gamma", {0.5: [50.0], 1.0: [40.0]}), a_run("again", 0, {"method.gamma": 0.5})]
+    (curve,) = curves_of(settings_of(*runs), "method.gamma")
+    assert [len(of_value) for of_value in curve.points.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("value", [None, "auto", True])
+def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
+    runs = [*swept("method.k", {1: [50.0], 10: [40.0]}), a_run(settings={"method.k": value})]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
+
+
+# ---- sweeps as drawn
+
+
+def test_a_sweep_draws_means_and_deviations() -> None:
+    # by hand: means 44 and 50, deviations 4 and 1
+    settings = settings_of(*swept("method.gamma", {0.2: [40.0, 44.0, 48.0], 0.5: [49.0, 50.0, 51.0]}))
+    drawing = draw_sweep(GAMMA, settings, None)
+    for panel, more in zip(drawn(drawing), (0, 1, -1), strict=True):
+        assert curve_lines(panel) == [[(0.2, 44.0 + more), (0.5, 50.0 + more)]]
+        (bars,) = (part for part in panel.collections if isinstance(part, LineCollection))
+        ends = [sorted(point[1] for point in segment) for segment in bars.get_segments()]
+        np.testing.assert_allclose(ends, [[40 + more, 48 + more], [49 + more, 51 + more]])
+        assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [0.5]  # the paper's
+    assert drawing is not None
+    assert drawing.numbers[:2] == (
+        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.2, "seeds": 3, "mean": 44.0, "std": 4.0},
+        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.5, "seeds": 3, "mean": 50.0, "std": 1.0},
+    )
+    assert len(drawing.numbers) == 6
+    assert drawing.key == "fig4_gamma"
+    assert "over 3 seeds" in drawing.caption
+
+
+def test_one_seed_has_no_bars() -> None:
+    settings = settings_of(*swept("method.beta", {0.1: [40.0], 0.3: [42.0]}))
+    drawing = draw_sweep(BETA, settings, None)
+    for panel in drawn(drawing):
+        for part in panel.collections:
+            assert all(len(segment) < 2 for segment in part.get_segments())  # type: ignore[attr-defined]
+    assert drawing is not None
+    assert [row["std"] for row in drawing.numbers] == [None] * 6
+    assert "deviation" not in drawing.caption
+    assert "over 1 seed." in drawing.caption
+
+
+def test_the_baseline_is_a_level_of_its_mean() -> None:
+    runs = swept("method.gamma", {0.2: [40.0], 0.5: [49.0]})
+    (baseline,) = settings_of(a_run("mil", 0, score=30.0), a_run("mil", 1, score=34.0))
+    for panel, more in zip(drawn(draw_sweep(GAMMA, settings_of(*runs), baseline)), (0, 1, -1), strict=True):
+        levels = [points(line) for line in panel.lines if line.get_color() == INK]
+        assert levels == [[(0, 32.0 + more), (1, 32.0 + more)]]
+        low, high = panel.get_ylim()
+        assert low < 32 + more < high
+
+
+def test_panels_have_one_scale_and_hold_everything() -> None:
+    settings = settings_of(*swept("method.gamma", {0.2: [40.0, 60.0], 0.5: [49.0, 50.0]}))
+    panels = drawn(draw_sweep(GAMMA, settings, None))
+    spans = {round(panel.get_ylim()[1] - panel.get_ylim()[0], 9) for panel in panels}
+    assert len(spans) == 1
+    deviation = math.sqrt(200)
+    assert panels[0].get_ylim()[0] < 50 - deviation
+    assert panels[0].get_ylim()[1] > 50 + deviation
+
+
+@pytest.mark.parametrize(("sweep", "scale"), [(GAMMA, "linear"), (BETA, "linear"), (K, "log"), (TAU, "log")])
+def test_ticks_stand_at_the_values_in_plain_figures(sweep: Any, scale: str) -> None:
+    values = [sweep.default / 5, sweep.default, 2 * sweep.default]
+    settings = settings_of(*swept(sweep.key, {value: [40.0] for value in values}))
+    for panel in drawn(draw_sweep(sweep, settings, None)):
+        assert panel.get_xscale() == scale
+        np.testing.assert_allclose(panel.get_xticks(), values)
+        assert [tick.get_text() for tick in panel.get_xticklabels()] == [f"{value:g}" for value in values]
+
+
+def test_labels_of_close_values_do_not_cover_each_other() -> None:
+    settings = settings_of(*swept("method.gamma", {0.5: [40.0], 0.505: [41.0], 1.0: [42.0]}))
+    panel = drawn(draw_sweep(GAMMA, settings, None))[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.5", "", "1"]
+
+
+def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
+    runs = [
+        run
+        for beta in (0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2)
+        for run in swept("method.gamma", {0.2: [40 + beta], 0.5: [50 + beta]}, {"method.beta": beta})
+    ]
+    drawing = draw_sweep(GAMMA, settings_of(*runs), None)
+    lines = curve_lines(drawn(drawing)[0])
+    assert len(lines) == 6
+    assert [(0.2, 40.2), (0.5, 50.2)] in lines
+    assert drawing is not None
+    assert len(drawing.numbers) == 7 * 2 * 3
+    assert "1 further curve" in drawing.caption
+
+
+# ---- epochs
+
+
+def with_epochs(*series: list[float | None], column: str = "val/segment/type_av", name: str = "ppl") -> Setting:
+    runs = [
+        a_run(name, seed, epochs=[{"epoch": float(e)} | ({} if y is None else {column: y}) for e, y in enumerate(one)])
+        for seed, one in enumerate(series)
+    ]
+    (setting,) = settings_of(*runs)
+    return setting
+
+
+def test_learning_draws_mean_and_band() -> None:
+    setting = with_epochs([10.0, 20.0, 30.0], [14.0, 20.0, 36.0])
+    drawing = learning([setting])
+    (panel,) = drawn(drawing)
+    assert curve_lines(panel) == [[(0, 12), (1, 20), (2, 33)]]
+    (band,) = (part for part in panel.collections if isinstance(part, PolyCollection))
+    corners = {(round(x, 6), round(y, 6)) for x, y in np.asarray(band.get_paths()[0].vertices)}
+    for x, mean, deviation in ((0, 12, math.sqrt(8)), (1, 20, 0), (2, 33, math.sqrt(18))):
+        assert {(x, round(mean - deviation, 6)), (x, round(mean + deviation, 6))} <= corners
+    assert drawing is not None
+    assert [row["mean"] for row in drawing.numbers] == [12.0, 20.0, 33.0]
+
+
+def test_one_seed_has_no_band() -> None:
+    (panel,) = drawn(learning([with_epochs([10.0, 20.0])]))
+    assert not panel.collections
+    assert curve_lines(panel) == [[(0, 10), (1, 20)]]
+
+
+def test_only_epochs_that_all_seeds_have_are_averaged() -> None:
+    nothing: list[float | None] = [None, None, None]
+    setting = with_epochs([10.0, 20.0, 30.0], [14.0, None, math.nan], nothing)
+    assert by_epoch(setting, "val/segment/type_av").x == (0.0,)
+    assert by_epoch(setting, "val/segment/type_av").seeds == (2,)
+
+
+def test_missing_columns_draw_nothing() -> None:
+    settings = [with_epochs([10.0, 20.0])]
+    assert bound(settings) is None
+    assert pseudo_label_quality(settings) is None
+    assert learning([]) is None
+    assert learning(settings_of(a_run())) is None
+
+
+def test_quality_has_a_panel_for_each_modality_and_measure() -> None:
+    names = [
+        f"pseudo_labels/{modality}/{part}" for modality in ("audio", "visual") for part in ("precision", "recall", "f1")
+    ]
+    row = {"epoch": 1.0, **{name: 10.0 * place for place, name in enumerate(names)}}
+    counts = {"pseudo_labels/positive_segments": 7.0}  # no measure of quality
+    settings = settings_of(a_run(epochs=[{"epoch": 0.0}, {**row, **counts}]))
+    panels = drawn(pseudo_label_quality(settings))
+    assert [curve_lines(panel) for panel in panels] == [[[(1, 10.0 * place)]] for place in range(6)]
+    assert [panel.get_title(loc="left") for panel in panels[:3]] == ["audio: precision", "audio: recall", "audio: F1"]
+
+
+def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
+    column = "train/em/bound"
+    first, second = with_epochs([1.0]), with_epochs([2.0], column=column, name="other")
+    both = [
+        first,
+        replace(
+            second,
+            runs=tuple(
+                replace(r, epochs=[{"epoch": 0.0, column: 2.0, "val/segment/type_av": 3.0}]) for r in second.runs
+            ),
+        ),
+    ]
+    colours = [drawn(drawing)[0].lines[-1].get_color() for drawing in (bound(both), learning(both))]
+    assert colours[0] == colours[1]
+
+
+# ---- everything
+
+
+def test_all_is_what_the_runs_allow() -> None:
+    assert draw_all([], None, None, None, None) == []
+    assert draw_all(settings_of(a_run()), None, None, None, None) == []
+    runs = swept("method.tau", {0.1: [40.0], 0.2: [42.0]})
+    scores = {"segment": {"audio": {"Speech": 50.0}}}
+    runs = [replace(run, epochs=[{"epoch": 0.0, "val/segment/type_av": 4.0}], per_event=scores) for run in runs]
+    settings = by_setting(runs)
+    assert [d.key for d in draw_all(settings, settings[0], None, None, None)] == ["tau", "per_event", "learning"]
+    videos = the_videos(["a", "b"])
+    videos.truth[0, 0, 0, 0] = True
+    found = {settings[0].label: videos.truth.clone(), settings[1].label: ~videos.truth}
+    keys = [d.key for d in draw_all(settings, None, videos, found, None)]
+    assert keys == ["tau", "per_event", "learning", "fig3_1"]
+    chosen = draw_all(settings, None, videos, found, ["b", "a"])[3:]
+    assert [d.title for d in chosen] == ["Parsed video b", "Parsed video a"]
+    assert "Nobody chose" not in chosen[0].caption

@@ -1,0 +1,109 @@
+"""Figure 3 shows the chosen videos as they are, and the automatic choice is what it says."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.patches import Rectangle
+
+from avvp_pl.errors import InputError
+from avvp_pl.figures import INK, draw_timelines, look
+from avvp_pl.reporting.examples import choose_videos, figure3
+from tests.reporting.drawn import boxes, the_videos
+
+
+def choose_slowly(truth: torch.Tensor, mask: torch.Tensor, answers: list[torch.Tensor], count: int) -> list[int]:
+    """The same choice, cell by cell."""
+    disagreement, occurring = [], []
+    for n in range(len(truth)):
+        cells = list(itertools.product(range(truth.shape[1]), range(truth.shape[2]), range(truth.shape[3])))
+        cells = [cell for cell in cells if mask[n, cell[0]]]
+        disagreement.append(sum(len({bool(answer[n][cell]) for answer in answers}) == 2 for cell in cells))
+        occurring.append({cell[2] for cell in cells if truth[n][cell]})
+    chosen: list[int] = []
+    shown: set[int] = set()
+    while len(chosen) < count:
+        best = None
+        for n in range(len(truth)):
+            if n in chosen or not disagreement[n] or not occurring[n]:
+                continue
+            rank = (len(occurring[n] & shown), -disagreement[n])
+            if best is None or rank < best[0]:
+                best = (rank, n)
+        if best is None:
+            break
+        chosen.append(best[1])
+        shown |= occurring[best[1]]
+    return chosen
+
+
+@pytest.mark.parametrize("methods", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_choice_is_that_of_the_slow_reference(methods: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    videos = the_videos([f"v{n}" for n in range(8)], events=[f"E{c}" for c in range(5)])
+    videos.truth.copy_(torch.rand(videos.truth.shape, generator=generator) < 0.06)
+    videos.mask.copy_(torch.rand(videos.mask.shape, generator=generator) < 0.7)
+    found = {f"m{i}": torch.rand(videos.truth.shape, generator=generator) < 0.1 for i in range(methods)}
+    answers = [*found.values()] + ([videos.truth] if methods == 1 else [])
+    slow = choose_slowly(videos.truth, videos.mask, answers, count=5)
+    assert choose_videos(videos, found, count=5) == [f"v{n}" for n in slow]
+
+
+def test_where_methods_agree_there_is_nothing_to_show() -> None:
+    videos = the_videos(["a"])
+    videos.truth[0, 0, 0, 0] = True
+    assert choose_videos(videos, {"x": ~videos.truth, "y": ~videos.truth}, count=3) == []
+
+
+def test_lanes_are_the_timelines() -> None:
+    videos = the_videos(["a", "b"])
+    videos.truth[1, 1:3, 0, 1] = True  # the dog is heard from 1 to 3 s
+    found = torch.zeros_like(videos.truth)
+    found[1, 2:, 0, 1] = True
+    videos.mask[1, 3] = False
+    (drawing,) = figure3(videos, {"ppl": found}, ["b"], reason="For a test.")
+    audio, visual = drawing.figure.axes
+    bars = {}
+    for patch in boxes(audio):
+        bars[(patch.get_facecolor()[:3], patch.get_alpha())] = (patch.get_x(), patch.get_width())
+    rgb = {name: Rectangle((0, 0), 1, 1, facecolor=name).get_facecolor()[:3] for name in (INK, look(0).colour)}
+    assert bars == {(rgb[INK], 0.13): (1.0, 2.0), (rgb[INK], 1.0): (1.0, 2.0), (rgb[look(0).colour], 1.0): (2.0, 1.0)}
+    assert not visual.patches
+    assert audio.get_xlim() == (0, 3)  # padding is no part of the video
+    assert [tick.get_text() for tick in audio.get_yticklabels()] == ["Dog"]
+    assert drawing.key == "fig3_1"
+    assert drawing.caption.endswith("For a test.")
+    assert "truth, ppl" in drawing.caption
+
+
+def test_unknown_videos_are_named() -> None:
+    videos = the_videos(["holiday"])
+    with pytest.raises(InputError, match=r"'holidy' is no video of the test split\. Did you mean 'holiday'\?"):
+        figure3(videos, {}, ["holidy"])
+
+
+def test_a_method_called_truth_does_not_take_its_place() -> None:
+    videos = the_videos(["a"])
+    videos.truth[0, 0, 0, 0] = True
+    (drawing,) = figure3(videos, {"truth": torch.zeros_like(videos.truth)}, ["a"])
+    legend = drawing.figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["truth", "truth (method)"]
+    assert len(drawing.figure.axes[0].patches) == 2  # black, and its shade
+
+
+def test_numbers_are_bars_of_that_opacity() -> None:
+    labels = np.zeros((3, 1, 1))
+    labels[:, 0, 0] = (0.75, 0.0, 0.25)
+    figure = draw_timelines("v", {"pseudo labels": labels}, ["audio"], ["Dog"], segment_seconds=2.0)
+    bars = [(bar.get_x(), bar.get_width(), bar.get_alpha()) for bar in boxes(figure.axes[0])]
+    assert bars == [(0.0, 2.0, 0.75), (4.0, 2.0, 0.25)]
+
+
+def test_methods_differ_without_colours() -> None:
+    looks = [look(place) for place in range(6)]
+    for part in ("colour", "dashes", "marker", "hatch"):
+        assert len({str(getattr(own, part)) for own in looks}) == 6
