@@ -118,7 +118,8 @@ def test_cells_are_means_deviations_and_differences(make: Maker) -> None:
     first, second = base.cells["event/audio"], ppl.cells["event/audio"]
     assert first.mean == 52
     assert first.deviation == pytest.approx(8**0.5)
-    assert first.difference is first.interval is None
+    assert first.difference is None
+    assert first.interval is None
     assert second.mean == 56.5
     assert second.deviation == pytest.approx(0.5**0.5)
     assert (second.difference, second.interval) == (4.5, (1.0, 8.0))
