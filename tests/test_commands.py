@@ -60,6 +60,7 @@ def test_a_run_folder_is_complete(trained: Path) -> None:
         "pseudo_labels.csv",
         "predictions/audio.csv",
         "predictions/visual.csv",
+        "predictions/probabilities.npz",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "train.log",
@@ -148,7 +149,8 @@ def test_a_job_of_a_sweep_has_the_bits_of_a_run_by_itself(command: Command, tmp_
         for run in (alone, tmp_path / "1")
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    for file in ("metrics.csv", "pseudo_labels.csv", "scores.json", "predictions/audio.csv"):
+    predictions = ("predictions/audio.csv", "predictions/probabilities.npz")
+    for file in ("metrics.csv", "pseudo_labels.csv", "scores.json", *predictions):
         assert (tmp_path / "1" / file).read_bytes() == (alone / file).read_bytes()
 
 
@@ -555,6 +557,11 @@ def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
     assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'one'}") == 0
     for table in ("predictions/audio.csv", "predictions/visual.csv"):
         assert (tmp_path / "two" / table).read_text() == (tmp_path / "one" / table).read_text()
+    probs = [np.load(tmp_path / name / "predictions" / "probabilities.npz") for name in ("one", "two")]
+    assert probs[0]["names"].tolist() == probs[1]["names"].tolist() == [f"synthetic_test_{i:06d}" for i in range(19)]
+    for part in ("segment", "video"):
+        np.testing.assert_allclose(probs[0][part], probs[1][part], atol=1e-3)
+        assert len(np.unique(probs[0][part], axis=0)) == 19  # so that another order would not do
     one, both = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
     assert both["videos"] == one["videos"] == {"listed": 19, "with_predictions": one["videos"]["with_predictions"]}
     for level in ("segment", "event"):
