@@ -85,7 +85,8 @@ class ParsingModule(pl.LightningModule):
         if self.row_is_taken and not testing:
             raise RuntimeError(f"{name} is logged after the epoch's row was taken; log it before on_train_epoch_end")
         self.logged.add(name)
-        super().log(name, value, prog_bar, testing, *more, **options)
+        to_loggers = testing and bool(self.trainer.loggers)
+        super().log(name, value, prog_bar, to_loggers, *more, **options)
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
