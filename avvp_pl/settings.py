@@ -131,7 +131,7 @@ class Modalities:
 class OrNull:
     """What may be left out."""
 
-    limit: Number | Choice | Arguments | Location | Names
+    limit: Number | Choice | Arguments | Location | Names | OneOrMore
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -140,7 +140,22 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OrNull
+@dataclass(frozen=True)
+class OneOrMore:
+    """One of some words, or a list of different ones."""
+
+    limit: Choice
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, list | ListConfig):
+            return value in self.limit
+        return len(value) > 0 and all(word in self.limit for word in value) and len(set(value)) == len(value)
+
+    def __str__(self) -> str:
+        return f"{self.limit}, or a list of different ones"
+
+
+Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OneOrMore | OrNull
 
 SECRET = re.compile("api_?key|passw|secret|token", re.IGNORECASE)
 
@@ -149,6 +164,7 @@ SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # as numpy takes it
 SIZE = Number(1, 10**6, whole=True)  # of what is made as large as is asked for
 PATH = Location()
+INFERENCES = Choice(("classifier", "prototype", "prototype_hard"))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 SCORES = {"audio_visual", "type_av", "event_av"}  # beside one of every modality
 
@@ -182,7 +198,7 @@ LIMITS: dict[str, Limit] = {
     "method.source": Choice(("momentum", "best")),
     "method.prototypes": Choice(("shared", "per_modality")),
     "method.class_weighting": Choice(("inverse_frequency", "none")),
-    "method.inference": Choice(("classifier", "prototype")),
+    "method.inference": INFERENCES,
     "network.dim": COUNT,
     "network.feedforward_dim": COUNT,
     "network.num_heads": COUNT,
@@ -237,7 +253,7 @@ LIMITS: dict[str, Limit] = {
     "segment_seconds": POSITIVE,
     "split": Choice(("train", "val", "test")),
     "pictures": Number(0, whole=True),
-    "inference": OrNull(Choice(("classifier", "prototype"))),
+    "inference": OrNull(OneOrMore(INFERENCES)),
 }
 
 

@@ -159,6 +159,7 @@ def read_run(folder: Path) -> Run:
 def by_setting(runs: Sequence[Run]) -> list[Setting]:
     """Runs that differ in their seeds alone, together; of two with the same seed the newer one counts.
 
+    A run before an evaluation of a checkpoint of it, which has no epochs and may be of another one.
     A label is the name of the experiment and, where several settings have that name, what differs among them. What
     some of them do not know, as they were run before it could be set, counts only where the others differ in it.
     """
@@ -167,8 +168,9 @@ def by_setting(runs: Sequence[Run]) -> list[Setting]:
         label = " ".join([run.name, *apart(run, [other for other in runs if other.name == run.name])])
         seeds = labelled.setdefault(label, {})
         if run.seed in seeds:
-            log.warning("%s and %s are the same run; the newer one counts", seeds[run.seed].folder, run.folder)
-        if run.seed not in seeds or _written(run) > _written(seeds[run.seed]):
+            one, other = seeds[run.seed].folder, run.folder
+            log.warning("%s and %s are the same run; the newer counts, or the one that trained", one, other)
+        if run.seed not in seeds or _weight(run) > _weight(seeds[run.seed]):
             seeds[run.seed] = run
     return [Setting(label, tuple(seeds[seed] for seed in sorted(seeds))) for label, seeds in labelled.items()]
 
@@ -195,8 +197,8 @@ def _spelled(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _written(run: Run) -> float:
-    return (run.folder / "scores.json").stat().st_mtime
+def _weight(run: Run) -> tuple[bool, float]:
+    return len(run.epochs) > 0, (run.folder / "scores.json").stat().st_mtime
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
