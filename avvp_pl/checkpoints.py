@@ -160,18 +160,26 @@ def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[
     trainer = checkpoint["config"].get("trainer")
     if isinstance(trainer, dict):
         config["trainer"] = {name: trainer[name] for name in OF_TRAINING if name in trainer}
-    for key, value in leaves(config):
+    check_built(config, path)
+    trained = OmegaConf.create({**config, **replaced})
+    for key in BUILT:
+        if OmegaConf.select(trained, key) is None:
+            raise _foreign(path, f"its configuration has no {key}")
+    return trained
+
+
+def check_built(config: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where the configuration in a file would build anything that is not ours to build.
+
+    Or where it refers to anything outside itself, such as the environment.
+    """
+    for key, value in leaves(dict(config)):
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
             )
         if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
             raise InputError(f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust")
-    trained = OmegaConf.create({**config, **replaced})
-    for key in BUILT:
-        if OmegaConf.select(trained, key) is None:
-            raise _foreign(path, f"its configuration has no {key}")
-    return trained
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

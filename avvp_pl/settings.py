@@ -95,6 +95,19 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Any words."""
+
+    example: str
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and bool(value.strip())
+
+    def __str__(self) -> str:
+        return f"words such as {self.example}"
+
+
+@dataclass(frozen=True)
 class Names:
     """A list of different words; of words that may name a folder, where it is one ``of_folders``."""
 
@@ -131,7 +144,7 @@ class Modalities:
 class OrNull:
     """What may be left out."""
 
-    limit: Number | Choice | Arguments | Location | Names | OneOrMore
+    limit: Number | Choice | Arguments | Location | Text | Names | OneOrMore
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -142,9 +155,9 @@ class OrNull:
 
 @dataclass(frozen=True)
 class OneOrMore:
-    """One of some words, or a list of different ones."""
+    """One of something, or a list of different ones."""
 
-    limit: Choice
+    limit: Choice | Location
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, list | ListConfig):
@@ -155,7 +168,7 @@ class OneOrMore:
         return f"{self.limit}, or a list of different ones"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OneOrMore | OrNull
+Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Modalities | OneOrMore | OrNull
 
 SECRET = re.compile("api_?key|passw|secret|token", re.IGNORECASE)
 
@@ -253,6 +266,15 @@ LIMITS: dict[str, Limit] = {
     "segment_seconds": POSITIVE,
     "split": Choice(("train", "val", "test")),
     "pictures": Number(0, whole=True),
+    "runs": OrNull(OneOrMore(PATH)),
+    "title": OrNull(Text("'Five seeds on LLP'")),
+    "baseline": OrNull(Text("mil")),
+    "shown": OrNull(Names("[mil, ppl_soft]")),
+    "figure3": OrNull(Names("[NAME, NAME]")),
+    "media": OrNull(PATH),
+    "published": OrNull(PATH),
+    "wandb": OrNull(Text("ENTITY/PROJECT")),
+    "online": Flag(),
     "inference": OrNull(OneOrMore(INFERENCES)),
 }
 

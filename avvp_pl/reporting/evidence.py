@@ -18,7 +18,14 @@ from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
 from avvp_pl.reporting.statistics import Differences, compare
 from avvp_pl.reporting.tables import find_baseline, paper_tables, write_tables
-from avvp_pl.reporting.videos import TestVideos, media_of, read_predictions, read_probabilities, read_test_videos
+from avvp_pl.reporting.videos import (
+    TestVideos,
+    data_of,
+    media_of,
+    read_predictions,
+    read_probabilities,
+    read_test_videos,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +63,7 @@ def gather(
     base = find_baseline(settings, baseline) if baseline is not None else _base_of(settings)
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
     try:
-        videos = read_test_videos(settings[0].runs[0].config.data if data is None else data)
+        videos = read_test_videos(data_of(settings[0].runs[0]) if data is None else data)
     except InputError as error:
         if data is not None:
             raise

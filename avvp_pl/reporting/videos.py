@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from avvp_pl.assemble import build_videos
+from avvp_pl.checkpoints import check_built
 from avvp_pl.data.annotations import Oddities, read_timelines, stack_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.errors import InputError, brief
@@ -38,6 +39,13 @@ class Probabilities:
 
     segment: Float[Tensor, "N T M C"]
     video: Float[Tensor, "N C"]
+
+
+def data_of(run: Run) -> DictConfig:
+    """The data group that a run was tested on; :class:`InputError` where it would build anything but a data set."""
+    plain = OmegaConf.to_container(run.config.data)
+    check_built({"data": plain}, run.folder / "config.yaml")
+    return OmegaConf.create({"data": plain}).data  # type: ignore[no-any-return]
 
 
 def read_test_videos(data: DictConfig) -> TestVideos:
