@@ -535,7 +535,9 @@ function browse(browser) {
 
   function scoreCard() {
     const all = chosen.sums;
+    const looked = [state.event < 0 ? null : events[state.event], state.modality < 0 ? null : modalities[state.modality]].filter(Boolean);
     results.replaceChildren(h("table", null,
+      looked.length ? h("caption", null, `Errors of ${looked.join(", ")} only; the score is of the whole video`) : null,
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Method"), h("th", { scope: "col", title: "Mean of all scores on this video alone" }, "Score"),
         ERRORS.map((kind) => h("th", { scope: "col" }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
       h("tbody", null, methods.map(([label, seed], k) => {
