@@ -11,12 +11,11 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from avvp_pl.data.annotations import runs
-from avvp_pl.metrics.avvp import video_f1
+from avvp_pl.reporting.statistics import video_scores
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
 KINDS = ("missed", "false", "extent", "inexact", "exact")
@@ -114,7 +113,7 @@ def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, P
         shown |= (video >= 0.5) | (segment >= 0.5).any((1, 2))
     likely_digits = np.stack([_digits(video) for video in likely]) if known else None  # [P, N, C]
     digits = np.stack([_digits(segment) for segment in probable]) if known else None  # [P, N, T, M, C]
-    scores = [_video_scores(method.prediction, videos) for method in found.values()]
+    scores = [video_scores(method.prediction, videos)[:, -1].tolist() for method in found.values()]  # average
     last = videos.mask.shape[1] - videos.mask.flip(1).int().argmax(1)  # of an all-masked video T, which is as good
     listed = []
     for n, name in enumerate(videos.names):
@@ -223,11 +222,3 @@ def _digits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
     percents[below] = percents[below].clip(max=49)
     digits: npt.NDArray[np.bytes_] = _DIGITS[percents]
     return digits
-
-
-def _video_scores(prediction: Bool[Tensor, "N T M C"], videos: TestVideos) -> list[float]:
-    """Of each video alone, the mean of all its scores, in percent: what the average of a run is the mean of."""
-    f1 = video_f1(prediction, videos.truth, videos.mask, videos.modalities)  # [N, levels, K1]
-    scores = torch.cat([f1, f1[..., :-1].mean(2, keepdim=True)], dim=2)  # with type_av
-    percents: list[float] = (100 * scores.mean((1, 2))).tolist()
-    return percents

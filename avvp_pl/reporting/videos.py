@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from jaxtyping import Bool, Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -50,7 +51,10 @@ def data_of(run: Run) -> DictConfig:
 
 def read_test_videos(data: DictConfig) -> TestVideos:
     """The test split of a data set, by its group of the configuration."""
-    videos = build_videos(OmegaConf.create({"data": data}), splits=("test",))
+    try:
+        videos = build_videos(OmegaConf.create({"data": data}), splits=("test",))
+    except InstantiationException as error:  # Hydra wraps what its target raises
+        raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
     test = videos.test
     assert test is not None
     assert test.truth is not None
