@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # by way of memory, for numpy leaves a damaged file open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             content = {name: np.asarray(file[name]) for name in ("names", "events", "modalities", "segment", "video")}
         if not all(np.isfinite(content[name]).all() for name in ("segment", "video")):
             raise ValueError("a probability that is no number")

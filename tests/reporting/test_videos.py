@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -130,11 +131,17 @@ def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]
     return write
 
 
+def one_array() -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.ones(3))
+    return content.getvalue()
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "damaged"),
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
     "text": (lambda path: path.write_text("filename"), "damaged"),
-    "one array": (lambda path: np.save(path.open("wb"), np.ones(3)), "damaged"),
+    "one array": (lambda path: path.write_bytes(one_array()), "damaged"),
     "objects": (changed("names", lambda names: names.astype(object)), "damaged"),
     "words for numbers": (changed("video", lambda video: video.astype(str)), "damaged"),
     "a number that is none": (changed("segment", lambda probs: probs * np.nan), "damaged"),
@@ -146,7 +153,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_probabilities_are_one_line(saved: Path, videos: TestVideos, damage: str) -> None:
     path = saved / "predictions" / "probabilities.npz"
