@@ -18,7 +18,7 @@ from avvp_pl.figures import INK
 from avvp_pl.reporting.curves import SWEEPS, bound, by_epoch, draw_all, draw_sweep, learning, pseudo_label_quality
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
-from avvp_pl.reporting.runs import Run, Setting, by_setting
+from avvp_pl.reporting.runs import INCIDENTAL, Run, Setting, by_setting
 from tests.reporting.made import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
@@ -126,6 +126,11 @@ def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
     assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
 
 
+def test_tags_are_no_setting() -> None:
+    assert INCIDENTAL.fullmatch("tags[0]")  # a sweep's own tags do not part its runs from the default's
+    assert not INCIDENTAL.fullmatch("method.k")
+
+
 # ---- sweeps as drawn
 
 
@@ -209,7 +214,7 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
     assert [(0.2, 40.2), (0.5, 50.2)] in lines
     assert drawing is not None
     assert len(drawing.numbers) == 7 * 2 * 3
-    assert "1 further curve" in drawing.caption
+    assert "has 1 curve more" in drawing.caption
 
 
 # ---- epochs
