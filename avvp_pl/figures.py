@@ -114,7 +114,10 @@ def svg(figure: Figure, salt: str) -> str:
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     file = _saved(figure, {"svg.hashsalt": salt}, format="svg", metadata=unsaid)
     text = file.getvalue().decode("utf-8")
-    return re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
+    text = re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
+    # a sheet of style would be that of the whole page; these two are handed down from the element itself
+    text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    return text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
 
 
 def _saved(figure: Figure, also: Mapping[str, Any] | None = None, **options: Any) -> io.BytesIO:
