@@ -19,15 +19,24 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from avvp_pl.checkpoints import CheckpointFiles, check_data, load_weights, read_checkpoint, trained_config
+from avvp_pl.checkpoints import (
+    CheckpointFiles,
+    check_data,
+    load_weights,
+    network_of,
+    read_checkpoint,
+    trained_config,
+)
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, quote
 from avvp_pl.methods.base import ParsingModule
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.randomness import reseed
+from avvp_pl.settings import INFERENCES
+from avvp_pl.types import ParsingNetwork
 
 THREADS = torch.get_num_threads()  # what torch likes: the job before may have set another number
 
@@ -67,19 +76,27 @@ def build_data(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
     return ParsingData(videos, cfg.data.batch_size, cfg.data.eval_batch_size, cfg.seed)
 
 
-def build_method(cfg: DictConfig, videos: ParsingSet) -> ParsingModule:
-    """The method ``cfg.method`` around the network ``cfg.network``, sized for these videos."""
+def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
+    """The network ``cfg.network``, sized for these videos."""
     torch.manual_seed(cfg.seed)  # the same start whatever the data drew before
-    modalities = {name: list(streams) for name, streams in videos.modalities.items()}
-    network = instantiate(
+    network: ParsingNetwork = instantiate(
         cfg.network,
-        modalities=modalities,
+        modalities={name: list(streams) for name, streams in videos.modalities.items()},
         stream_dims=videos.stream_dims,
         num_events=len(videos.events),
         _convert_="all",
     )
+    return network
+
+
+def build_method(cfg: DictConfig, videos: ParsingSet, network: ParsingNetwork | None = None) -> ParsingModule:
+    """The method ``cfg.method`` around ``network``, or around a new one as ``cfg.network`` says."""
     method: ParsingModule = instantiate(
-        cfg.method, network=network, modalities=list(modalities), events=list(videos.events), _convert_="all"
+        cfg.method,
+        network=build_network(cfg, videos) if network is None else network,
+        modalities=list(videos.modalities),
+        events=list(videos.events),
+        _convert_="all",
     )
     return method
 
@@ -141,28 +158,68 @@ def best_epoch(trainer: pl.Trainer) -> BestEpoch:
     return BestEpoch(best.best_model_path or None, None if score is None else float(score))
 
 
-def restore(
-    cfg: DictConfig, splits: Collection[str], truth_required: bool
-) -> tuple[DictConfig, ParsingSet, ParsingModule]:
-    """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training."""
+class Restored(NamedTuple):
+    """A method with the weights of a checkpoint, the videos that it is for, and the configuration of both.
+
+    ``inferences`` are what it is asked to parse by, one after the other.
+    """
+
+    config: DictConfig
+    videos: ParsingSet
+    method: ParsingModule
+    inferences: tuple[str, ...]
+
+
+def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool, several: bool = False) -> Restored:
+    """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training.
+
+    Where ``cfg.method`` is given, it is that method around the checkpoint's network; if it is then to parse by
+    prototypes, which it does not have yet, the training videos are among the splits. :class:`InputError` where
+    ``cfg.inference`` is not for this method, or a list unless ``several`` are wanted.
+    """
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
-    trained = trained_config(checkpoint, path, {} if cfg.data is None else {"data": cfg.data})
-    if cfg.inference is not None:
-        if "inference" not in trained.method and cfg.inference != "classifier":
-            raise InputError(f"inference={cfg.inference}: {trained.name} has no prototypes; only ppl methods have")
-        if "inference" in trained.method:
-            trained.method.inference = cfg.inference
-    for group in ("trainer", "callbacks", "paths"):
-        trained[group] = OmegaConf.to_container(cfg[group], resolve=True)
-    trained.logger = {}
-    videos = build_videos(trained, splits, truth_required)
+    config = trained_config(checkpoint, path, {} if cfg.data is None else {"data": cfg.data})
+    other = cfg.get("method")
+    if other is not None:
+        config.trained_method = {name: part for name, part in config.method.items() if name != "seed"}
+        config.method = other
+    inferences = _inferences(cfg.inference, config, several)
+    if "inference" in config.method:
+        config.method.inference = inferences[0]
+    by_prototypes = any(inference != "classifier" for inference in inferences)
+    if other is not None and by_prototypes:
+        splits = dict.fromkeys(("train", *splits))
+    videos = build_videos(config, splits, truth_required)
     check_data(videos, checkpoint, path)
-    method = build_method(trained, videos)
-    load_weights(method, checkpoint, path)
-    if isinstance(method, PPL) and method.inference == "prototype" and not method.positive_mask.any():
-        raise InputError(
-            f"{cfg.checkpoint} has no prototypes: its epoch came before method.start_epoch={method.start_epoch}; "
-            "give inference=classifier, or a checkpoint of a later epoch"
-        )
-    return trained, videos, method
+    network = build_network(config, videos)
+    if other is not None:
+        load_weights(network, network_of(checkpoint), path)
+    method = build_method(config, videos, network)
+    if other is None:
+        load_weights(method, checkpoint, path)
+        if isinstance(method, PPL) and by_prototypes and not method.positive_mask.any():
+            raise InputError(
+                f"{cfg.checkpoint} has no prototypes: its epoch came before method.start_epoch={method.start_epoch}; "
+                "give inference=classifier, or a checkpoint of a later epoch"
+            )
+    return Restored(config, videos, method, inferences)
+
+
+def _inferences(asked: str | ListConfig | None, config: DictConfig, several: bool) -> tuple[str, ...]:
+    """What a method with this configuration is to parse by."""
+    if asked is None:
+        trained = config.method.get("inference", ParsingModule.inference)
+        if trained not in INFERENCES:
+            raise InputError(f"method.inference={quote(str(trained))} in the checkpoint: it must be {INFERENCES}")
+        return (trained,)
+    words = (asked,) if isinstance(asked, str) else tuple(asked)
+    if len(words) > 1 and not several:
+        raise InputError(f"inference=[{','.join(words)}]: it must be one of these; evaluate takes several")
+    for word in words:
+        if word != ParsingModule.inference and "inference" not in config.method:
+            raise InputError(
+                f"inference={word}: {config.name} has no prototypes; only ppl methods have, and evaluate with "
+                "method=ppl makes them from the training data"
+            )
+    return words

@@ -52,6 +52,8 @@ FREE = re.compile(
     r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
     r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
 )
+# What of the trainer says what was trained, and not how
+OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 
@@ -150,22 +152,34 @@ def last_good(path: Path) -> str:
 def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[str, DictConfig]) -> DictConfig:
     """The configuration in a checkpoint, with some groups ``replaced``, without those of the run that wrote it.
 
+    Of its trainer, that which says what was trained is there as ``trainer``: to be told, not to be built.
     :class:`InputError` where it would build anything but a network and a method of this package on data read by this
     package, or refers to anything outside itself, such as the environment.
     """
     config = {name: part for name, part in checkpoint["config"].items() if name not in {*OF_THE_RUN, *replaced}}
-    for key, value in leaves(config):
+    trainer = checkpoint["config"].get("trainer")
+    if isinstance(trainer, dict):
+        config["trainer"] = {name: trainer[name] for name in OF_TRAINING if name in trainer}
+    check_built(config, path)
+    trained = OmegaConf.create({**config, **replaced})
+    for key in BUILT:
+        if OmegaConf.select(trained, key) is None:
+            raise _foreign(path, f"its configuration has no {key}")
+    return trained
+
+
+def check_built(config: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where the configuration in a file would build anything that is not ours to build.
+
+    Or where it refers to anything outside itself, such as the environment.
+    """
+    for key, value in leaves(dict(config)):
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
             )
         if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
             raise InputError(f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust")
-    trained = OmegaConf.create({**config, **replaced})
-    for key in BUILT:
-        if OmegaConf.select(trained, key) is None:
-            raise _foreign(path, f"its configuration has no {key}")
-    return trained
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -213,6 +227,13 @@ def load_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -
     """Load the weights of a checkpoint; :class:`InputError` where they are of another network."""
     check_weights(method, checkpoint, path)
     method.load_state_dict(checkpoint["state_dict"])
+
+
+def network_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a checkpoint is the network, whatever method it was trained by, as :func:`load_weights` takes it."""
+    prefix = "network."
+    weights = {str(name): weight for name, weight in checkpoint["state_dict"].items()}
+    return {"state_dict": {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}}
 
 
 def check_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -161,7 +161,7 @@ def _explain(error: Exception, name: str) -> str:
         name = missing[1] if "interpolation" in f"{error} {root}" else str(key)
         return f"{name} must be given: {name}=..."
     if isinstance(root, OmegaConfBaseException) and key and "not in struct" in str(root):
-        return unknown_key(_plain_config(name), str(key))
+        return _of_another(name, str(key)) or unknown_key(_plain_config(name), str(key))
     if isinstance(root, OmegaConfBaseException):
         return _one_line(f"{error} {root}" if root is not error else root)
     return _one_line(error)
@@ -223,7 +223,12 @@ def _check_keys(cfg: DictConfig, name: str, choices: Mapping[str, Any]) -> None:
     known = [*_keys_of(config_dir() / f"{name}.yaml"), *_groups()]
     for key in map(str, cfg):
         if key not in known:
-            raise InputError(f"there is no setting {key!r}.{nearest(key, known)} `--cfg job` prints all settings.")
+            path = config_dir() / "experiment" / f"{choices.get('experiment')}.yaml"
+            of_experiment = _keys_of(path) if path.exists() else []
+            raise InputError(
+                _of_another(name, key, of_experiment)
+                or f"there is no setting {key!r}.{nearest(key, known)} `--cfg job` prints all settings."
+            )
     for group in _groups():
         path = config_dir() / group / f"{choices.get(group)}.yaml"
         if group not in cfg or not path.exists():
@@ -237,6 +242,15 @@ def _check_keys(cfg: DictConfig, name: str, choices: Mapping[str, Any]) -> None:
                 raise InputError(
                     f"there is no setting '{group}.{key}'.{nearest(key, known_here)} `--cfg job` prints all settings."
                 )
+
+
+def _of_another(name: str, key: str, beside: Iterable[str] = ()) -> str | None:
+    """What to say of a key that this command does not have, and another has, with all those ``beside`` it."""
+    keys = {path.stem: {*_keys_of(path), *_groups()} for path in sorted(config_dir().glob("*.yaml"))}
+    others = [f"avvp_pl.{other}" for other, known in keys.items() if other != name and {key, *beside} <= known]
+    if not others:
+        return None
+    return f"there is no setting {key!r} in avvp_pl.{name}; it is for python -m {' or '.join(others)}"
 
 
 def _keys_of(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ def predict(cfg: DictConfig) -> None:
     from avvp_pl.timelines import write_parsed, write_pictures
 
     prepare_process(cfg)
-    _, videos, method = restore(cfg, splits=(cfg.split,), truth_required=False)
+    _, videos, method, _ = restore(cfg, splits=(cfg.split,), truth_required=False)
     split = videos.splits[cfg.split]
     parsed = method.parse_all(split)
     write_parsed(Path(cfg.output), split.names, parsed, videos)

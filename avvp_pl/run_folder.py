@@ -1,9 +1,13 @@
-"""The folder of a training run: begun once, then gone on with from its checkpoint, and never begun over."""
+"""The folder of a training run: begun once, then gone on with from its checkpoint, and never begun over.
+
+And those of evaluations, which may be done again, but never in a training run's.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -140,3 +144,29 @@ class RunFolder:
                 f"hydra.run.dir, or resume={self.checkpoint} to go on with the new ones all the same"
             )
         log.warning("going on with other settings than before: %s", "; ".join(changed))
+
+
+def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[str]) -> dict[str, Path]:
+    """The folder of each inference that a checkpoint is tested by, with the ``config.yaml`` of what is tested.
+
+    A single one has ``paths.run_dir`` itself, several have each its own folder in it. ``config`` is that of the
+    checkpoint's training, with what is replaced. :class:`InputError` where a training run is in the way.
+    """
+    whole = Path(cfg.paths.run_dir)
+    folders = {inference: whole / inference if len(inferences) > 1 else whole for inference in inferences}
+    for folder in {whole, *folders.values()}:
+        if any((folder / name).exists() for name in ("checkpoints", *TABLES)):
+            raise InputError(
+                f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
+            )
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        for inference, folder in folders.items():
+            tested = config.copy()
+            tested.name, tested.tags = cfg.name or config.name, cfg.tags or config.get("tags", [])
+            tested.checkpoint = str(Path(cfg.checkpoint).absolute())
+            if "inference" in tested.method:
+                tested.method.inference = inference
+            (folder / "scores.json").unlink(missing_ok=True)  # of an earlier evaluation, which was of something else
+            with atomic_write(folder / "config.yaml") as file:
+                file.write(OmegaConf.to_yaml(tested, resolve=True))
+    return folders

@@ -95,6 +95,19 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Any words."""
+
+    example: str
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and bool(value.strip())
+
+    def __str__(self) -> str:
+        return f"words such as {self.example}"
+
+
+@dataclass(frozen=True)
 class Names:
     """A list of different words; of words that may name a folder, where it is one ``of_folders``."""
 
@@ -131,7 +144,7 @@ class Modalities:
 class OrNull:
     """What may be left out."""
 
-    limit: Number | Choice | Arguments | Location
+    limit: Number | Choice | Arguments | Location | Text | Names | OneOrMore
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -140,7 +153,22 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Names | Modalities | OrNull
+@dataclass(frozen=True)
+class OneOrMore:
+    """One of something, or a list of different ones."""
+
+    limit: Choice | Location
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, list | ListConfig):
+            return value in self.limit
+        return len(value) > 0 and all(word in self.limit for word in value) and len(set(value)) == len(value)
+
+    def __str__(self) -> str:
+        return f"{self.limit}, or a list of different ones"
+
+
+Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Modalities | OneOrMore | OrNull
 
 SECRET = re.compile("api_?key|passw|secret|token", re.IGNORECASE)
 
@@ -149,6 +177,7 @@ SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # as numpy takes it
 SIZE = Number(1, 10**6, whole=True)  # of what is made as large as is asked for
 PATH = Location()
+INFERENCES = Choice(("classifier", "prototype", "prototype_hard"))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 SCORES = {"audio_visual", "type_av", "event_av"}  # beside one of every modality
 
@@ -178,16 +207,18 @@ LIMITS: dict[str, Limit] = {
     "method.learning_rate": POSITIVE,
     "method.weight_decay": WEIGHT,
     "method.labels": Choice(("soft", "hard")),
+    "method.label_attending": OrNull(Names("[audio]")),
     "method.source": Choice(("momentum", "best")),
     "method.prototypes": Choice(("shared", "per_modality")),
     "method.class_weighting": Choice(("inverse_frequency", "none")),
-    "method.inference": Choice(("classifier", "prototype")),
+    "method.inference": INFERENCES,
     "network.dim": COUNT,
     "network.feedforward_dim": COUNT,
     "network.num_heads": COUNT,
     "network.num_layers": COUNT,
     "network.dropout": Number(0, 1, high_open=True),
     "network.fuse_single_stream": Names("[visual]"),
+    "network.cross_attention_dropout": SHARE,
     "data.root": PATH,
     "data.packed": OrNull(PATH),
     "data.modalities.*": STREAMS,
@@ -235,7 +266,16 @@ LIMITS: dict[str, Limit] = {
     "segment_seconds": POSITIVE,
     "split": Choice(("train", "val", "test")),
     "pictures": Number(0, whole=True),
-    "inference": OrNull(Choice(("classifier", "prototype"))),
+    "runs": OrNull(OneOrMore(PATH)),
+    "title": OrNull(Text("'Five seeds on LLP'")),
+    "baseline": OrNull(Text("mil")),
+    "shown": OrNull(Names("[mil, ppl_soft]")),
+    "figure3": OrNull(Names("[NAME, NAME]")),
+    "media": OrNull(PATH),
+    "published": OrNull(PATH),
+    "wandb": OrNull(Text("ENTITY/PROJECT")),
+    "online": Flag(),
+    "inference": OrNull(OneOrMore(INFERENCES)),
 }
 
 
@@ -252,7 +292,7 @@ def check_settings(cfg: DictConfig) -> None:
         for name, value in values.items():
             if value is not absent:
                 _check(name, value, limit)
-    _check_fusion(cfg)
+    _check_modalities(cfg)
     dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
     if dim is not None and num_heads is not None and dim % num_heads:
         raise InputError(f"network.num_heads={num_heads}: it must divide network.dim={dim}")
@@ -324,17 +364,18 @@ def _check(key: str, value: Any, limit: Limit) -> None:
         raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}")
 
 
-def _check_fusion(cfg: DictConfig) -> None:
+def _check_modalities(cfg: DictConfig) -> None:
     """Refuse a name that is no modality: it would change nothing, and nobody would know.
 
     That of a modality which was left out of the data, and still has its guided weight, is no mistake.
     """
     groups = (OmegaConf.select(cfg, key, default={}) for key in ("data.modalities", "method.guided_weights"))
     known = list(dict.fromkeys(str(name) for group in groups for name in group))
-    for name in OmegaConf.select(cfg, "network.fuse_single_stream", default=[]):
-        if known and name not in known:
-            there = f"{', '.join(known)}.{nearest(name, known)}"
-            raise InputError(f"network.fuse_single_stream={name}: it must be a modality, of {there}")
+    for key in ("network.fuse_single_stream", "method.label_attending"):
+        for name in OmegaConf.select(cfg, key) or []:
+            if known and name not in known:
+                there = f"{', '.join(known)}.{nearest(name, known)}"
+                raise InputError(f"{key}={name}: it must be a modality, of {there}")
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:

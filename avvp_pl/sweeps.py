@@ -22,8 +22,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from avvp_pl.errors import printable
 from avvp_pl.files import atomic_write
+from avvp_pl.reporting import markdown
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def write_summary(folder: Path) -> list[Failure]:
     runs, failures = read_runs(folder)
     parts = [markdown_table(runs)] if runs else []
     if failures:
-        parts.append("Failed:\n" + "".join(f"- {_literally(str(failure))}\n" for failure in failures))
+        parts.append("Failed:\n" + "".join(f"- {markdown.literally(str(failure))}\n" for failure in failures))
     with atomic_write(folder / "summary.md") as file:
         file.write("\n".join(parts))
     return failures
@@ -136,18 +136,12 @@ def markdown_table(runs: Sequence[Run]) -> str:
     """Settings as rows, scores as columns, ``mean ± standard deviation`` over the seeds of a setting."""
     settings = list(dict.fromkeys(run.setting for run in runs))
     columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # of modalities that some runs have
-    heads = [_heading(column) for column in columns]
-    lines = [f"| | seeds | {' | '.join(heads)} |", "|---|---|" + "---|" * len(columns)]
+    rows = []
     for setting in settings:
         same = [run.scores for run in runs if run.setting == setting]
         cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
-        lines.append(f"| {_literally(setting)} | {len(same)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _literally(text: str) -> str:
-    """Text that is no cell's end, no line's and no tag of Markdown."""
-    return printable(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
+        rows.append([markdown.literally(setting), str(len(same)), *cells])
+    return markdown.table(["seeds", *map(markdown.heading, columns)], rows)
 
 
 def _overrides(job: Path) -> list[str]:
@@ -166,11 +160,4 @@ def _first_line(path: Path) -> str | None:
 def _mean_and_deviation(values: Sequence[float]) -> str:
     if not values:
         return ""
-    mean = statistics.fmean(values)
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
-
-
-def _heading(column: str) -> str:
-    short = {"audio": "A", "visual": "V", "audio_visual": "AV", "type_av": "Type", "event_av": "Event"}
-    level, _, name = column.partition("/")
-    return f"{level.replace('segment', 'seg')} {short.get(name, name)}" if name else column
+    return markdown.with_deviation(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

@@ -1,14 +1,14 @@
-"""Parsed timelines as files: LLP-format tables, one JSON, and pictures."""
+"""Parsed timelines as files: LLP-format tables, probabilities, one JSON, and pictures."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from avvp_pl.data.annotations import runs, write_timelines
 from avvp_pl.data.llp import feature_key
@@ -18,17 +18,35 @@ from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.methods.base import Parsed
 
 
-def write_tables(folder: Path, names: Sequence[str], timelines: npt.NDArray[np.bool_], videos: ParsingSet) -> None:
-    """``MODALITY.csv`` for each modality of [N, T, M, C] timelines."""
+def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """``MODALITY.csv`` for each modality, and ``probabilities.npz`` with what they were decided by."""
     for m, modality in enumerate(videos.modalities):
         path = folder / f"{modality}.csv"
-        write_timelines(path, names, timelines[:, :, m], videos.events, videos.segment_seconds)
+        write_timelines(path, names, parsed.timelines[:, :, m].numpy(), videos.events, videos.segment_seconds)
+    _write_probabilities(folder / "probabilities.npz", names, parsed, videos)
+
+
+def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """Names, and probabilities before any threshold as float16: ``segment`` [N, T, M, C] and ``video`` [N, C].
+
+    The same content gives the same bytes: numpy gives the parts of the archive no time of their own.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        names=np.array(names, dtype=np.str_),
+        events=np.array(videos.events, dtype=np.str_),
+        modalities=np.array(tuple(videos.modalities), dtype=np.str_),
+        segment=parsed.probs.half().numpy(),
+        video=parsed.video_probs.half().numpy(),
+    )
+    atomic_write_bytes(path, content.getbuffer())
 
 
 def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """The tables, and ``timelines.json`` with the mean probability of every found event."""
+    """The predictions, and ``timelines.json`` with the mean probability of every found event."""
     timelines, probs = parsed.timelines.numpy(), parsed.probs.numpy()
-    write_tables(folder, names, timelines, videos)
+    write_predictions(folder, names, parsed, videos)
     entries: Mapping[str, Any] = {
         name: {
             modality: [

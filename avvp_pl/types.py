@@ -73,6 +73,8 @@ class ParsingNetwork(nn.Module, ABC):
     """The contract of a network: a batch in, a :class:`ParsingOutput` out, with features of ``feature_dim``."""
 
     feature_dim: int
+    attending: tuple[str, ...] | None = None
+    """The modalities whose segments attend to those of the others; None: all that the network lets."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> ParsingOutput:

@@ -128,7 +128,20 @@ def test_the_environment_is_not_told_to_a_checkpoint(trained: Path, value: str) 
 def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
     content = read_checkpoint(trained)
     content["config"]["callbacks"] = {"mine": {"_target_": "os.system"}}
-    assert not {"callbacks", "trainer", "logger", "paths"} & set(trained_config(content, trained, {}))
+    content["config"]["trainer"]["plugins"] = {"_target_": "os.system"}
+    taken = trained_config(content, trained, {})
+    assert not {"callbacks", "logger", "paths"} & set(taken)
+    assert taken.trainer == {"max_epochs": 2, "accumulate_grad_batches": 1}  # how long, and not how
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", {"_target_": "os.system"}])
+def test_how_long_was_trained_is_read_as_warily(trained: Path, value: Any) -> None:
+    content = read_checkpoint(trained)
+    content["config"]["trainer"]["max_epochs"] = value
+    with pytest.raises(InputError, match=r"refers to something outside it|would build os\.system"):
+        trained_config(content, trained, {})
+    content["config"]["trainer"] = ["nothing of the kind"]
+    assert "trainer" not in trained_config(content, trained, {})
 
 
 @pytest.mark.parametrize("aim", ["..", "../..", "../precious/file.ckpt", "{precious}/file.ckpt", "{precious}"])

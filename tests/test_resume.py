@@ -161,7 +161,8 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
 def assert_same(run: Path, other: Path) -> None:
     for name in ("best", "last"):
         assert not differences(checkpoint(run, name), checkpoint(other, name)), name
-    for name in ("metrics.csv", "pseudo_labels.csv", "scores.json", "predictions/audio.csv", "predictions/visual.csv"):
+    predictions = [f"predictions/{name}" for name in ("audio.csv", "visual.csv", "probabilities.npz")]
+    for name in ("metrics.csv", "pseudo_labels.csv", "scores.json", *predictions):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     assert not list(run.rglob("*.tmp"))
 

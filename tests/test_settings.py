@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import avvp_pl
 from avvp_pl.errors import InputError
-from avvp_pl.settings import LIMITS, Choice, Number, OrNull, check_settings, check_sweep, unknown_key
+from avvp_pl.settings import LIMITS, Choice, Number, OneOrMore, OrNull, check_settings, check_sweep, unknown_key
 
 CONF = Path(avvp_pl.__file__).parents[1] / "conf"
 TINY = 5e-324
@@ -26,7 +26,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "method.weight_contrastive": [0, 0.0, 1e9],
     "method.start_epoch": [0, 7],
     "method.labels": ["soft", "hard"],
-    "method.inference": ["classifier", "prototype"],
+    "method.inference": ["classifier", "prototype", "prototype_hard"],
+    "inference": [None, "prototype", ["prototype"], ["prototype_hard", "classifier"]],
     "data.dtype": ["float32", "float16", "bfloat16"],
     "network.dropout": [0, 0.999],
     "trainer.max_epochs": [1],
@@ -48,7 +49,8 @@ REFUSED: dict[str, list[Any]] = {
     "method.weight_contrastive": [-TINY, -1],
     "method.start_epoch": [-1, 0.5],
     "method.labels": ["Soft", "", 1, True, 0.5],
-    "method.inference": ["both"],
+    "method.inference": ["both", ["prototype"]],
+    "inference": ["both", [], ["prototype", "prototype"], ["prototype", "both"], {}, 1],
     "data.dtype": ["float64", "int8", "half", 16],
     "network.dropout": [-0.1, 1],
     "trainer.max_epochs": [0, -1],
@@ -107,9 +109,10 @@ def test_no_numbers(key: str, value: Any) -> None:
         (Number(1, 10**6, whole=True), "a whole number in [1, 1000000]"),
         (Choice(("soft", "hard")), "one of soft, hard"),
         (OrNull(Choice(("soft", "hard"))), "one of soft, hard, or null"),
+        (OneOrMore(Choice(("soft", "hard"))), "one of soft, hard, or a list of different ones"),
     ],
 )
-def test_limits_in_words(limit: Number | Choice | OrNull, words: str) -> None:
+def test_limits_in_words(limit: Number | Choice | OneOrMore | OrNull, words: str) -> None:
     assert str(limit) == words
 
 

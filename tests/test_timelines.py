@@ -18,7 +18,7 @@ def draw(tiny: ParsingSet, folder: Path, *names: str) -> list[str]:
     assert tiny.test is not None
     assert tiny.test.truth is not None
     split = replace(tiny.test, names=(*names, *tiny.test.names[len(names) :]))
-    parsed = Parsed(tiny.test.truth, tiny.test.truth.to(torch.float32))
+    parsed = Parsed(tiny.test.truth, tiny.test.truth.to(torch.float32), tiny.test.weak_labels)
     write_pictures(folder, split, parsed, tiny, len(names))
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

@@ -23,7 +23,9 @@ class Panels(pl.Callback):
     """Draw ``num_videos`` validation videos every ``every_n_epochs`` and in the last epoch.
 
     Shown are truth, prediction and, once there are any, the pseudo labels that the video would get. The videos
-    are spread evenly over the split, so they are the same in every run. Does nothing without such a logger.
+    are spread evenly over the split, so they are the same in every run. They are logged by number, ``timelines/1``,
+    for a dashboard has to name what it shows before it knows the data; a picture says its video's name. Does nothing
+    without such a logger.
     """
 
     def __init__(self, num_videos: int, every_n_epochs: int) -> None:
@@ -36,8 +38,8 @@ class Panels(pl.Callback):
         if trainer.sanity_checking or not due or not _pictured(trainer):
             return
         assert isinstance(pl_module, ParsingModule)
-        for name, figure in self._draw(trainer, pl_module).items():
-            _log_figure(trainer, f"timelines/{name}", figure)
+        for number, figure in enumerate(self._draw(trainer, pl_module), start=1):
+            _log_figure(trainer, f"timelines/{number}", figure)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log a table of per-event F1 of the test videos."""
@@ -53,7 +55,7 @@ class Panels(pl.Callback):
             logger.log_table("test/per_event_f1", columns=["event", *columns], data=rows)
 
     @torch.no_grad()
-    def _draw(self, trainer: pl.Trainer, module: ParsingModule) -> dict[str, Figure]:
+    def _draw(self, trainer: pl.Trainer, module: ParsingModule) -> list[Figure]:
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         videos = data.splits["val"]
         rows = torch.from_numpy(np.linspace(0, len(videos) - 1, min(self.num_videos, len(videos))).astype(int))
@@ -67,8 +69,8 @@ class Panels(pl.Callback):
             sources["pseudo labels"] = module.label(batch)
         module.train(training)
         arrays = {name: source.cpu().numpy() for name, source in sources.items()}
-        return {
-            videos.names[row]: draw_timelines(
+        return [
+            draw_timelines(
                 videos.names[row],
                 {name: array[i] for name, array in arrays.items()},
                 module.modalities,
@@ -76,7 +78,7 @@ class Panels(pl.Callback):
                 data.videos.segment_seconds,
             )
             for i, row in enumerate(rows.tolist())
-        }
+        ]
 
 
 def _pictured(trainer: pl.Trainer) -> list[Any]:

@@ -10,25 +10,29 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
-from avvp_pl.methods.base import ParsingModule
+from avvp_pl.methods.base import Parsed, ParsingModule
 from avvp_pl.processes import gather_objects
 from avvp_pl.scores import print_scores, write_scores
-from avvp_pl.timelines import write_tables
+from avvp_pl.timelines import write_predictions
 from avvp_pl.types import Batch
 
 
 class RunFiles(pl.Callback):
-    """Write ``scores.json`` and ``predictions/MODALITY.csv`` of the test videos into ``directory``; print scores."""
+    """Write what a test says of its videos into ``directory``, and print the scores.
+
+    These are ``scores.json`` and, in ``predictions``, ``MODALITY.csv`` and ``probabilities.npz``.
+    """
 
     def __init__(self, directory: str, title: str) -> None:
         self.directory, self.title = Path(directory), title
-        self.parsed: list[tuple[Tensor, Tensor]] = []
+        self.parsed: list[tuple[Tensor, Parsed]] = []
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Collect the timelines."""
-        self.parsed.append((batch.index.cpu(), outputs.cpu()))
+        """Collect them; probabilities are kept as precisely as they are written."""
+        timelines, *probs = outputs
+        self.parsed.append((batch.index.cpu(), Parsed(timelines.cpu(), *(part.half().cpu() for part in probs))))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put them in the order of the split, from all processes, and write."""
@@ -36,9 +40,10 @@ class RunFiles(pl.Callback):
         if not trainer.is_global_zero:
             return
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
-        index, timelines = (torch.cat(column) for column in zip(*parsed, strict=True))
-        ordered = timelines[index.argsort()].numpy()
-        write_tables(self.directory / "predictions", data.splits["test"].names, ordered, data.videos)
+        order = torch.cat([index for index, _ in parsed]).argsort()
+        columns = zip(*(part for _, part in parsed), strict=True)
+        ordered = Parsed(*(torch.cat(column)[order] for column in columns))
+        write_predictions(self.directory / "predictions", data.splits["test"].names, ordered, data.videos)
         assert isinstance(pl_module, ParsingModule)
         assert pl_module.test_scores is not None
         write_scores(self.directory / "scores.json", pl_module.test_scores, data.videos.events)

@@ -19,10 +19,15 @@ THRESHOLD = 0.5  # of videos and of segments, in every published method and so h
 
 
 class Parsed(NamedTuple):
-    """A parsed batch: which events occur in which segments, and how likely that is."""
+    """A parsed batch: which events occur in which segments, and how likely that is.
+
+    ``probs`` are those of the segments by themselves, also for an event that by ``video_probs`` the video does not
+    have, so that they tell why it was missed; 0 where there is no segment.
+    """
 
     timelines: Bool[Tensor, "B T M C"]
     probs: Float[Tensor, "B T M C"]
+    video_probs: Float[Tensor, "B C"]
 
 
 class ParsingModule(pl.LightningModule):
@@ -30,6 +35,8 @@ class ParsingModule(pl.LightningModule):
 
     Subclasses implement ``training_step``. ``val/segment/type_av`` selects the model.
     """
+
+    inference: str = "classifier"  # what ``parse`` decides by; methods with prototypes have more
 
     def __init__(
         self,
@@ -58,15 +65,14 @@ class ParsingModule(pl.LightningModule):
     def parse(self, batch: Batch) -> Parsed:
         """[segment_probs >= 0.5] * [video_probs >= 0.5]: the inference that all methods of the field use."""
         output = self(batch)
-        return gate(output.segment_probs, output.video_probs, batch.mask)
+        return gate(output.segment_probs >= THRESHOLD, output.segment_probs, output.video_probs, batch.mask)
 
     @torch.inference_mode()
     def parse_all(self, videos: VideoSet, batch_size: int = 128) -> Parsed:
         """Parse all videos, on this module's device, into timelines in main memory."""
         self.eval()
         parsed = [self.parse(batch.to(self.device)) for batch in videos.batches(batch_size)]
-        timelines, probs = (torch.cat(column).cpu() for column in zip(*parsed, strict=True))
-        return Parsed(timelines, probs)
+        return Parsed(*(torch.cat(column).cpu() for column in zip(*parsed, strict=True)))
 
     def log(
         self, name: str, value: Any, prog_bar: bool = False, logger: bool | None = None, *more: Any, **options: Any
@@ -79,7 +85,8 @@ class ParsingModule(pl.LightningModule):
         if self.row_is_taken and not testing:
             raise RuntimeError(f"{name} is logged after the epoch's row was taken; log it before on_train_epoch_end")
         self.logged.add(name)
-        super().log(name, value, prog_bar, testing, *more, **options)
+        to_loggers = testing and bool(self.trainer.loggers)
+        super().log(name, value, prog_bar, to_loggers, *more, **options)
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
@@ -124,12 +131,12 @@ class ParsingModule(pl.LightningModule):
         """Log the scores of the validation videos."""
         self._log_scores("val", self.val_metric)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Score a batch of test videos and return its timelines."""
+    def test_step(self, batch: Batch, batch_idx: int) -> Parsed:  # type: ignore[override]
+        """Score a batch of test videos, and return what was found in it."""
         assert batch.truth is not None
-        timelines = self.parse(batch).timelines
-        self.test_metric.update(timelines, batch.truth, batch.mask)
-        return timelines
+        parsed = self.parse(batch)
+        self.test_metric.update(parsed.timelines, batch.truth, batch.mask)
+        return parsed
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test videos and keep them as ``test_scores``."""
@@ -149,8 +156,12 @@ class ParsingModule(pl.LightningModule):
 
 
 def gate(
-    segment_probs: Float[Tensor, "B T M C"], video_probs: Float[Tensor, "B C"], mask: Bool[Tensor, "B T"]
+    found: Bool[Tensor, "B T M C"],
+    probs: Float[Tensor, "B T M C"],
+    video_probs: Float[Tensor, "B C"],
+    mask: Bool[Tensor, "B T"],
 ) -> Parsed:
-    """Keep segment probabilities of events that occur in the video, of real segments."""
-    occurs = (video_probs >= THRESHOLD)[:, None, None, :] & mask[:, :, None, None]
-    return Parsed((segment_probs >= THRESHOLD) & occurs, segment_probs * occurs)
+    """Keep what was ``found`` of events that occur in the video (video_probs >= 0.5), of real segments."""
+    real = mask[:, :, None, None]
+    occurs = (video_probs >= THRESHOLD)[:, None, None, :]
+    return Parsed(found & occurs & real, probs.masked_fill(~real, 0), video_probs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -45,7 +46,9 @@ class NPL(MIL):
     """L = L_MIL + guided losses + weight_pseudo_label * L_PL, with y = w * p (soft) or w * [p >= 0.5] (hard).
 
     p comes from ``source``: the momentum network, or (``best``) that network as it was at the best validation
-    epoch so far. Pseudo labels are made from epoch ``start_epoch`` (counted from 0) on.
+    epoch so far. Pseudo labels are made from epoch ``start_epoch`` (counted from 0) on. While it labels, only the
+    modalities ``label_attending`` attend to the others (None: all): one that does not cannot take for its own what
+    another shows.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class NPL(MIL):
         momentum: float,
         momentum_warmup: bool,
         source: Literal["momentum", "best"],
+        label_attending: Sequence[str] | None = None,  # as in checkpoints that do not know of it
         **weak: Any,
     ) -> None:
         super().__init__(**weak)
@@ -64,14 +68,20 @@ class NPL(MIL):
         self.momentum, self.momentum_warmup = momentum, momentum_warmup
         self.momentum_net = momentum_copy(self.network)
         self.best_net = momentum_copy(self.network) if source == "best" else None
+        for frozen in self._frozen:
+            frozen.attending = None if label_attending is None else tuple(label_attending)
         self.pseudo_labels: Tensor | None = None  # [N, T, M, C]
+
+    @property
+    def _frozen(self) -> list[ParsingNetwork]:
+        """The networks that only label."""
+        return [net for net in (self.momentum_net, self.best_net) if net is not None]
 
     def train(self, mode: bool = True) -> NPL:
         """Train, all but the frozen networks, whose dropout stays off."""
         super().train(mode)
-        for frozen in (self.momentum_net, self.best_net):
-            if frozen is not None:
-                frozen.eval()
+        for frozen in self._frozen:
+            frozen.eval()
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import contrastive_loss
-from avvp_pl.methods.base import Parsed, gate
+from avvp_pl.methods.base import THRESHOLD, Parsed, gate
 from avvp_pl.methods.npl import NPL, Refresh, blocks_of, total_bound
 from avvp_pl.processes import add_up, gather, gather_batch, rank, share, world_size
 from avvp_pl.pseudo_labels import (
@@ -35,7 +35,8 @@ class PPL(NPL):
 
     Every epoch: key segments of each event (Eqs. 5-7), their k-means centres as prototypes (Eq. 8), and labels
     by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes`` are shared by the modalities or each has
-    its own. ``inference`` tests by the classifier or by the prototypes, which travel in the checkpoint.
+    its own. ``inference`` tests by the classifier or by the prototypes (Eq. 10, or hard: Eq. 9), which travel in the
+    checkpoint.
     """
 
     positive: Tensor  # [G, C, K, D]: G = 1 group of prototypes, shared, or one a modality
@@ -58,7 +59,7 @@ class PPL(NPL):
         weight_contrastive: float,
         tau_contrastive: float,
         include_self: bool,
-        inference: Literal["classifier", "prototype"],
+        inference: Literal["classifier", "prototype", "prototype_hard"],
         seed: int,
         **naive: Any,
     ) -> None:
@@ -160,19 +161,22 @@ class PPL(NPL):
         return self._label_features(self._comparable(output.features), batch.weak_labels)
 
     def parse(self, batch: Batch) -> Parsed:
-        """By the classifier, or by Eq. (10) with w replaced by [video_probs >= 0.5].
+        """By the classifier, or by Eq. (10), or hard by Eq. (9), with w replaced by [video_probs >= 0.5].
 
         Features are the trained network's, prototypes those of the network that labelled at the start of the epoch.
-        Before the first refresh there are none, and the classifier decides.
+        Before the first refresh there are none, and the classifier decides. Probabilities are the sigmoid of the
+        evidence, which in Eq. (9) has no tau.
         """
         if self.inference == "classifier" or not self.positive_mask.any():
             return super().parse(batch)
         output = self(batch)
+        hard = self.inference == "prototype_hard"
         evidence = self._by_prototypes(
             self._comparable(output.features),
-            lambda features, own: prototype_evidence(features, own, self.tau),
+            lambda features, own: prototype_evidence(features, own, 1.0 if hard else self.tau),
         )
-        return gate(evidence.sigmoid(), output.video_probs, batch.mask)
+        probs = evidence.sigmoid()
+        return gate(evidence > 0 if hard else probs >= THRESHOLD, probs, output.video_probs, batch.mask)
 
     def _comparable(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize_features else features

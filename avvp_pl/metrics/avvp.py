@@ -61,6 +61,20 @@ class _Sums(NamedTuple):
     with_predictions: Int[Tensor, ""]
 
 
+class _Counted(NamedTuple):
+    """TP, FP and FN of every video by itself.
+
+    A video has few of the events: only the A pairs of a video and an event with any prediction or truth are there.
+    ``shape`` is that of all pairs, (N, C).
+    """
+
+    counts: Int[Tensor, "levels 3 K A"]
+    videos: Int[Tensor, " A"]
+    events: Int[Tensor, " A"]
+    shape: tuple[int, ...]
+    with_predictions: Int[Tensor, ""]
+
+
 def score_timelines(
     prediction: Bool[Tensor, "N T M C"],
     truth: Bool[Tensor, "N T M C"],
@@ -83,6 +97,25 @@ def score_timelines(
     return _scores(_sums(prediction, truth, mask, len(modalities), prediction.shape[-1]), modalities)
 
 
+def video_f1(
+    prediction: Bool[Tensor, "N T M C"],
+    truth: Bool[Tensor, "N T M C"],
+    mask: Bool[Tensor, "N T"] | None = None,
+    modalities: Sequence[str] = ("audio", "visual"),
+) -> Float[Tensor, "N levels K1"]:
+    """F1 of each video by itself, a fraction in float64: what :func:`score_timelines` averages.
+
+    Levels are as in ``LEVELS``; columns are the tracks, then ``event_av``. ``type_av`` is the mean of the tracks.
+
+    >>> truth = torch.zeros(2, 4, 2, 1, dtype=torch.bool)
+    >>> truth[0, :2, 0, 0] = True  # heard in half of the first video, never seen, and nothing in the second
+    >>> video_f1(torch.zeros_like(truth), truth)[:, 0].tolist()  # audio, visual, audio_visual, event_av of segments
+    [[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    """
+    counted = _count(prediction, truth, mask, len(modalities), prediction.shape[-1])
+    return _video_f1(counted, len(modalities)).permute(2, 0, 1)
+
+
 class AVVPMetric(Metric):
     """:func:`score_timelines` over batches and processes; ``compute`` gives :class:`ParsingScores`.
 
@@ -102,7 +135,7 @@ class AVVPMetric(Metric):
         super().__init__()
         self.modalities = tuple(modalities)
         self.num_events = num_events
-        tracks = len(_track_names(modalities))
+        tracks = len(track_names(modalities))
         self.add_state("f1", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
         self.add_state("listed", torch.tensor(0), dist_reduce_fx="sum")
@@ -126,7 +159,8 @@ class AVVPMetric(Metric):
         return _scores(_Sums(self.f1, self.counts, self.listed, self.with_predictions), self.modalities)
 
 
-def _track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+def track_names(modalities: Sequence[str]) -> tuple[str, ...]:
+    """The tracks of these modalities: each of them and, where there are several, their conjunction."""
     return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
 
 
@@ -138,6 +172,24 @@ def _sums(
     num_events: int,
 ) -> _Sums:
     """What is known of these videos; ValueError where the shapes do not fit."""
+    counted = _count(prediction, truth, mask, modalities, num_events)
+    counts = counted.counts
+    return _Sums(
+        f1=_video_f1(counted, modalities).sum(2),
+        counts=counts.new_zeros(*counts.shape[:3], num_events).index_add_(3, counted.events, counts),
+        listed=torch.tensor(counted.shape[0], device=counts.device),
+        with_predictions=counted.with_predictions,
+    )
+
+
+def _count(
+    prediction: Bool[Tensor, "N T M C"],
+    truth: Bool[Tensor, "N T M C"],
+    mask: Bool[Tensor, "N T"] | None,
+    modalities: int,
+    num_events: int,
+) -> _Counted:
+    """TP, FP and FN of each video by itself; ValueError where the shapes do not fit."""
     axes = (modalities, num_events)
     fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
     if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
@@ -147,27 +199,31 @@ def _sums(
         )
     if mask is not None:
         prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
-    # a video has few of the events: only those with any prediction or truth are looked at
     active = (prediction | truth).sum((1, 2))  # [N, C]
     videos, events = active.nonzero(as_tuple=True)  # [A]
     predicted, true = (_lines(timeline, videos, events) for timeline in (prediction, truth))
-    counts = torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)])  # [levels, 3, K, A]
-    f1, defined = _f1(_with_event_av(counts, modalities))  # [levels, K + 1, A]
-    # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
-    by_event = f1.new_zeros(*f1.shape[:2], *active.shape)  # [levels, K + 1, N, C]
-    by_event[:, :, videos, events] = f1
-    number = counts.new_zeros(*f1.shape[:2], len(active)).index_add_(2, videos, defined.long())
-    return _Sums(
-        f1=torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0).sum(2),
-        counts=counts.new_zeros(*counts.shape[:3], num_events).index_add_(3, events, counts),
-        listed=torch.tensor(len(active), device=active.device),
+    return _Counted(
+        counts=torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)]),
+        videos=videos,
+        events=events,
+        shape=active.shape,
         with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), several times faster
     )
 
 
+def _video_f1(counted: _Counted, modalities: int) -> Float[Tensor, "levels K1 N"]:
+    """F1 of each video, a fraction: the mean over its events that have any prediction or truth, 1 where none has."""
+    f1, defined = _f1(_with_event_av(counted.counts, modalities))  # [levels, K + 1, A]
+    # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
+    by_event = f1.new_zeros(*f1.shape[:2], *counted.shape)  # [levels, K + 1, N, C]
+    by_event[:, :, counted.videos, counted.events] = f1
+    number = counted.counts.new_zeros(*f1.shape[:2], counted.shape[0]).index_add_(2, counted.videos, defined.long())
+    return torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0)
+
+
 def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
     listed = int(sums.listed)
-    tracks = _track_names(modalities)
+    tracks = track_names(modalities)
     levels = []
     for *f1, event_av in (100 * sums.f1 / max(listed, 1)).tolist():
         levels.append({**dict(zip(tracks, f1, strict=True)), "type_av": sum(f1) / len(f1), "event_av": event_av})

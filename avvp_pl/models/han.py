@@ -20,6 +20,8 @@ class HAN(ParsingNetwork):
     each stream to its dimension. Weights of the layers and heads are shared by all modalities.
     With ``cross_attention=False`` no modality sees another before pooling. A modality of several streams joins them
     by a second Linear; ``fuse_single_stream`` names modalities that have it for their only stream, too.
+    A share ``cross_attention_dropout`` of the training batches goes without cross-attention, so that the network can
+    also do without: see ``attending``.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class HAN(ParsingNetwork):
         dropout: float = 0.1,
         cross_attention: bool = True,
         fuse_single_stream: Sequence[str] = (),
+        cross_attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.feature_dim = dim
+        self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
         self.fusions = nn.ModuleDict(
             {
@@ -63,8 +66,9 @@ class HAN(ParsingNetwork):
             ],
             dim=1,
         )  # [B, M, T, D]
+        crossing = self._crossing(x)
         for layer in self.layers:
-            x = layer(x, batch.mask)
+            x = layer(x, batch.mask, crossing)
         heads = (self.event_head, self.temporal_head, self.modality_head)
         # from here on in full precision: autocast stops at the logits
         logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
@@ -73,6 +77,15 @@ class HAN(ParsingNetwork):
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
         features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs)
+
+    def _crossing(self, x: Tensor) -> Float[Tensor, " M"] | None:
+        """Which modalities attend to the others this time, 1 or 0; None: all."""
+        drawn = self.training and self.cross_attention_dropout > 0
+        if drawn and torch.rand(()) < self.cross_attention_dropout:
+            return x.new_zeros(len(self.modalities))
+        if self.attending is None:
+            return None
+        return x.new_tensor([float(name in self.attending) for name in self.modalities])
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -99,7 +112,7 @@ class HybridAttentionLayer(nn.Module):
     """Eqs. (1)-(2): x + self-attention(x) + cross-attention(x, the other modalities), then feed-forward.
 
     Post-norm. All modalities read the same input. The query of the cross-attention is a segment of one
-    modality, its keys are all segments of the others.
+    modality, its keys are all segments of the others. ``crossing`` keeps it to some of the modalities.
     """
 
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, cross: bool) -> None:
@@ -113,11 +126,16 @@ class HybridAttentionLayer(nn.Module):
         )
         self.norm_feedforward = nn.LayerNorm(dim)
 
-    def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
+    def forward(
+        self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
+    ) -> Float[Tensor, "B M T D"]:
         """Attend within and across modalities."""
         attended = self.dropout.residual(x, self.self_attention(x, mask))
         if self.cross_attention is not None:
-            attended = self.dropout.residual(attended, self.cross_attention(x, mask))
+            heard = self.cross_attention(x, mask)
+            if crossing is not None:  # by a product: with several processes every weight must have a gradient
+                heard = heard * crossing[:, None, None]
+            attended = self.dropout.residual(attended, heard)
         x = self.norm_attention(attended)
         output: Tensor = self.norm_feedforward(self.dropout.residual(x, self.feedforward(x)))
         return output

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from avvp_pl.errors import InputError, nearest, printable, quote
+from avvp_pl.files import atomic_write
+from avvp_pl.reporting import markdown
+from avvp_pl.reporting.published import Published, inconsistencies
+from avvp_pl.reporting.runs import Setting
+from avvp_pl.reporting.statistics import CONFIDENCE, Differences
 
 
 @dataclass(frozen=True)
 class Cell:
     """A score of a setting, in percent: its mean and sample standard deviation over seeds (None: one seed).
 
-    ``difference`` is that of the means to the baseline's, ``interval`` its paired bootstrap interval over the test
-    videos; None for the baseline itself, and where the test videos are not at hand.
+    ``difference`` is that of the means to the baseline's (None for the baseline itself, and without one), ``interval``
+    its paired bootstrap interval over the test videos (None also where these are not at hand).
     """
 
     mean: float
     deviation: float | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval is on one side of 0."""
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 @dataclass(frozen=True)
@@ -35,10 +52,394 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` sentences."""
+    """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` sentences.
+
+    ``baseline`` is what the differences are to, as its row is labelled.
+    """
 
     key: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    def is_best(self, row: Row, column: str) -> bool:
+        """Whether no other measured row has a higher mean, as it is shown; never where there is one row only."""
+        means = [round(other.cells[column].mean, 1) for other in self.rows if column in other.cells]
+        return len(means) > 1 and column in row.cells and round(row.cells[column].mean, 1) == max(means)
+
+
+class _PaperRow(NamedTuple):
+    """A row of the paper, and which runs are one: by the name of the experiment and, if given, the inference."""
+
+    label: str
+    name: str
+    inference: str | None = None
+    reference: bool = False  # stands there for comparison and makes no table by itself
+
+    def is_of(self, setting: Setting) -> bool:
+        inference = setting.settings.get("method.inference")
+        return setting.name == self.name and self.inference in (None, inference)
+
+
+TITLES = {
+    "table1": "Table 1: methods",
+    "table2": "Table 2: labelling strategies",
+    "table3": "Table 3: PPL_Test, prototypes of a trained model",
+    "table4": "Table 4: contrastive loss",
+    "all": "All settings",
+}
+ROWS = {
+    "table1": (
+        _PaperRow("HAN", "han"),
+        _PaperRow("MA", "ma"),
+        _PaperRow("Base", "mil"),
+        _PaperRow("PPL", "ppl_soft"),
+    ),
+    "table2": (
+        _PaperRow("Base", "mil"),
+        _PaperRow("NPL_H", "npl_hard"),
+        _PaperRow("NPL_S", "npl_soft"),
+        _PaperRow("PPL_H", "ppl_hard"),
+        _PaperRow("PPL_S", "ppl_soft"),
+    ),
+    "table3": (
+        _PaperRow("HAN", "han", reference=True),
+        _PaperRow("HAN + PPL_Test, Eq. (9)", "han_ppl_test", "prototype_hard"),
+        _PaperRow("HAN + PPL_Test, Eq. (10)", "han_ppl_test", "prototype"),
+    ),
+    "table4": (
+        _PaperRow("No-CL", "ppl_soft_no_cl"),
+        _PaperRow("With-CL", "ppl_soft"),
+    ),
+}
+
+
+def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
+    """The setting of this label or, if it is the only one, of this name; :class:`InputError` if there is none."""
+    labels = [setting.label for setting in settings]
+    found = [setting for setting in settings if setting.label == wanted] or [
+        setting for setting in settings if setting.name == wanted
+    ]
+    if len(found) != 1:
+        problem = "is none of the settings" if not found else "is the name of several settings; give a label"
+        raise InputError(
+            f"baseline={quote(wanted)} {problem}: {', '.join(map(quote, labels))}.{nearest(wanted, labels)}"
+        )
+    return found[0]
+
+
+def paper_tables(
+    settings: Sequence[Setting],
+    baseline: Setting | None,
+    differences: Differences | None,
+    published: Published,
+) -> list[Table]:
+    """Tables 1 to 4, as far as something of them was run, and ``all``, which has every setting.
+
+    A setting stands in a table if it is of the paper's (by the name of its experiment) or has the table's name among
+    its ``tags``; several of one row each have a row that says what sets them apart, and none of them the printed
+    numbers. ``differences`` are those of :func:`~avvp_pl.reporting.statistics.compare`, None without test videos.
+    """
+    made = []
+    for key, paper in ROWS.items():
+        of_rows: dict[str, list[Setting]] = {row.label: [] for row in paper}
+        own: dict[str, list[Setting]] = {}
+        found = False
+        for setting in settings:
+            row = next((row for row in paper if row.is_of(setting)), None)
+            if row is not None:
+                of_rows[row.label].append(setting)
+                found |= not row.reference
+            elif any(key in (run.config.get("tags") or ()) for run in setting.runs):
+                own[setting.label] = [setting]
+                found = True
+        if found:
+            printed = {
+                row: {score: cell.value for score, cell in cells.items()}
+                for row, cells in published.get(key, {}).items()
+            }
+            groups = {**of_rows, **{label: [] for label in printed if label not in of_rows}, **own}
+            made.append(_table(key, groups, printed, baseline, differences, _notes_on_printed(key, published)))
+    groups = {setting.label: [setting] for setting in settings}
+    return [*made, _table("all", groups, {}, baseline, differences, [])]
+
+
+def _table(
+    key: str,
+    groups: Mapping[str, Sequence[Setting]],
+    printed: Mapping[str, Mapping[str, float]],
+    baseline: Setting | None,
+    differences: Differences | None,
+    notes: Sequence[str],
+) -> Table:
+    """A table of labelled settings; one that is neither measured nor printed has no row."""
+    members = [setting for group in groups.values() for setting in group]
+    names = list(dict.fromkeys(name for setting in members for name in setting.mean))
+    columns = (*(name for name in names if name != "average"), "average")  # of modalities that some have
+    rows, labels = [], {}
+    for label, group in groups.items():
+        as_printed = {column: value for column, value in printed.get(label, {}).items() if column in columns}
+        apart = len(group) > 1
+        if as_printed and len(group) != 1:
+            rows.append(Row(label, 0, {}, as_printed))
+        for setting in group:
+            labels[setting.label] = f"{label} {setting.label.removeprefix(setting.name).strip()}" if apart else label
+            cells = _cells(setting, baseline, differences)
+            rows.append(Row(labels[setting.label], len(setting.runs), cells, {} if apart else as_printed))
+    against = None if baseline is None else labels.get(baseline.label, baseline.label)
+    notes = [*_legend(members, rows), *_notes_on_differences(rows, against), *notes]
+    return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)
+
+
+def _legend(members: Sequence[Setting], rows: Sequence[Row]) -> list[str]:
+    data = members[0].runs[0].data
+    legend = [
+        f"F1 in percent, measured on {data}. A, V and AV are audio, visual and audio-visual, Type and Event are "
+        "Type@AV and Event@AV, first of segments (seg), then of events; average is the mean of all of them."
+    ]
+    if any(len(setting.runs) > 1 for setting in members):
+        legend.append("± is the sample standard deviation over seeds.")
+    if len(members) > 1:
+        legend.append("Bold is the best mean of a column.")
+    if any(row.printed for row in rows):
+        other = "" if data == "llp" else f", which {data} is not: compare orders and distances, not numbers"
+        legend.append(f"Printed numbers are of the test split of LLP{other}.")
+    return legend
+
+
+def _cells(setting: Setting, baseline: Setting | None, differences: Differences | None) -> dict[str, Cell]:
+    cells = {}
+    for name, mean in setting.mean.items():
+        difference, interval = None, None
+        if baseline is not None and setting.label != baseline.label and name in baseline.mean:
+            difference = mean - baseline.mean[name]
+            if found := (differences or {}).get(setting.label, {}).get(name):
+                interval = (found.low, found.high)
+        cells[name] = Cell(mean, setting.deviation.get(name), difference, interval)
+    return cells
+
+
+def _notes_on_differences(rows: Sequence[Row], baseline: str | None) -> list[str]:
+    cells = [cell for row in rows for cell in row.cells.values() if cell.difference is not None]
+    if not cells:
+        return []
+    if all(cell.interval is None for cell in cells):
+        return [f"Differences are to {baseline}, in points, without intervals: the test videos were not at hand."]
+    return [
+        f"Differences are to {baseline}, in points, with the {100 * CONFIDENCE:g} % interval of a paired bootstrap "
+        "over the test videos, both sides being means over their seeds; bold where it is on one side of 0.",
+        "The interval speaks of other test videos for these networks, not of other seeds, and each is taken by itself: "
+        "of many, some are on one side by chance.",
+    ]
+
+
+def _notes_on_printed(key: str, published: Published) -> list[str]:
+    """Where the printed numbers are from, which are not known, and which contradict each other."""
+    rows = published.get(key, {})
+    notes = []
+    sources: dict[str, list[str]] = {}
+    for label, cells in rows.items():
+        for source in dict.fromkeys(cell.source for cell in cells.values()):
+            sources.setdefault(source, []).append(label)
+    notes += [f"Printed for {', '.join(labels)}: {source}." for source, labels in sources.items()]
+    if unknown := [row.label for row in ROWS[key] if len(set(rows.get(row.label, {})) - {"average"}) < 10]:
+        notes.append(
+            f"Not all numbers that the paper prints were at hand ({', '.join(unknown)}); what is empty is not known. "
+            "published=FILE adds them."
+        )
+    for label, cells in rows.items():
+        notes += inconsistencies(label, {score: cell.value for score, cell in cells.items()})
+    return notes
+
+
+# Markdown
+
+
+def to_markdown(table: Table) -> str:
+    """A section: means with deviations, each row's printed numbers below it, then the differences, then the notes."""
+    lines = []
+    for row in table.rows:
+        label = markdown.literally(row.label)
+        if row.cells:
+            cells = [_bold(_mean(row, column), table.is_best(row, column)) for column in table.columns]
+            lines.append([label, str(row.seeds), *cells])
+        if row.printed:
+            values = [f"*{row.printed[column]:.1f}*" if column in row.printed else "" for column in table.columns]
+            lines.append([f"*{label}, printed*", "", *values])
+    heads = [markdown.heading(column) for column in table.columns]
+    parts = [f"## {markdown.literally(table.title)}\n", markdown.table(["seeds", *heads], lines)]
+    if compared := _compared(table):
+        against = f"Difference to {markdown.literally(str(table.baseline))}:\n"
+        cells_of = [
+            [markdown.literally(row.label), *(_difference(row.cells.get(column)) for column in table.columns)]
+            for row in compared
+        ]
+        parts += [against, markdown.table(heads, cells_of)]
+    if table.notes:
+        parts.append("".join(f"- {markdown.literally(note)}\n" for note in table.notes))
+    return "\n".join(parts)
+
+
+def _compared(table: Table) -> list[Row]:
+    return [row for row in table.rows if any(cell.difference is not None for cell in row.cells.values())]
+
+
+def _mean(row: Row, column: str) -> str:
+    cell = row.cells.get(column)
+    return "" if cell is None else markdown.with_deviation(cell.mean, cell.deviation)
+
+
+def _difference(cell: Cell | None) -> str:
+    if cell is None or cell.difference is None:
+        return ""
+    interval = "" if cell.interval is None else f"<br>[{cell.interval[0]:+.1f}, {cell.interval[1]:+.1f}]"
+    return _bold(f"{cell.difference:+.1f}", cell.sure) + interval
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
+
+
+# CSV
+
+
+def to_csv(table: Table) -> str:
+    """For programs: a line a row and score, unrounded; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ("table", "row", "seeds", "score", "mean", "std", "baseline", "difference", "low", "high", "printed")
+    writer.writerow(head)
+    for row in table.rows:
+        for column in table.columns:
+            cell, printed = row.cells.get(column), row.printed.get(column)
+            if cell is None and printed is None:
+                continue
+            measured: tuple[float | str | None, ...] = (None,) * 6
+            if cell is not None:
+                against = None if cell.difference is None else table.baseline
+                measured = (cell.mean, cell.deviation, against, cell.difference, *(cell.interval or (None, None)))
+            writer.writerow((table.key, row.label, row.seeds, column, *measured, printed))
+    return text.getvalue()
+
+
+# LaTeX
+
+SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "[": "{[}",  # after the end of a row it would be its height
+    "]": "{]}",
+    "*": "{*}",
+    "±": r"$\pm$",
+}
+
+
+def latex_escaped(text: str) -> str:
+    r"""Text as LaTeX sets it, with any engine: signs that a plain one has no letter for are written as their number.
+
+    >>> print(latex_escaped("npl_soft 5 % é 中"))
+    npl\_soft 5 \% é U+4E2D
+    """
+    line = printable(" ".join(text.split()))
+    return "".join(
+        SPECIAL.get(sign, sign if sign < "\u007f" or sign in "äöüßéèêáàâíìîóòôúùûñçåø" else f"U+{ord(sign):04X}")
+        for sign in line
+    )
+
+
+def to_latex(table: Table) -> str:
+    """A ``table*`` for a paper; needs the package booktabs."""
+    levels = [(level, len(list(group))) for level, group in groupby(table.columns, lambda name: name.partition("/")[0])]
+    over, rules, column = [], [], 3
+    for level, width in levels:
+        if width > 1:
+            over.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_escaped(level.capitalize())}}}")
+            rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
+        else:
+            over.append("")
+        column += width
+    heads = [
+        latex_escaped(markdown.SHORT.get(name.partition("/")[2], name.partition("/")[2] or name))
+        for name in table.columns
+    ]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table*}[t]",
+        r"\centering",
+        rf"\caption{{{latex_escaped(table.title.partition(': ')[2] or table.title)}}}",
+        rf"\label{{tab:{table.key}}}",
+        r"\scriptsize",
+        r"\setlength{\tabcolsep}{1pt}",
+        rf"\begin{{tabular}}{{@{{}}lr{'c' * len(table.columns)}@{{}}}}",
+        r"\toprule",
+        _latex_row(["", "", *over]),
+        "".join(rules),
+        _latex_row(["", "Seeds", *heads]),
+        r"\midrule",
+    ]
+    for row in table.rows:
+        label = latex_escaped(row.label)
+        if row.cells:
+            cells = [_latex_mean(row.cells.get(name), table.is_best(row, name)) for name in table.columns]
+            lines.append(_latex_row([label, str(row.seeds), *cells]))
+        if row.printed:
+            values = [rf"\textit{{{row.printed[name]:.1f}}}" if name in row.printed else "" for name in table.columns]
+            lines.append(_latex_row([rf"\textit{{{label}, printed}}", "", *values]))
+    if compared := _compared(table):
+        width = len(table.columns) + 2
+        against = rf"\multicolumn{{{width}}}{{@{{}}l}}{{Difference to {latex_escaped(str(table.baseline))}}}"
+        lines += [r"\midrule", _latex_row([against])]
+        for row in compared:
+            cells = [_latex_difference(row.cells.get(name)) for name in table.columns]
+            lines.append(_latex_row([latex_escaped(row.label), "", *cells]))
+            if any(cell.interval for cell in row.cells.values()):
+                lines.append(_latex_row(["", "", *(_latex_interval(row.cells.get(name)) for name in table.columns)]))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if table.notes:
+        lines.append(rf"\par\smallskip\parbox{{\textwidth}}{{{' '.join(map(latex_escaped, table.notes))}}}")
+    return "\n".join([*lines, r"\end{table*}", ""])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_mean(cell: Cell | None, best: bool) -> str:
+    if cell is None:
+        return ""
+    mean = rf"\textbf{{{cell.mean:.1f}}}" if best else f"{cell.mean:.1f}"
+    return mean if cell.deviation is None else rf"{mean}{{\tiny$\pm${cell.deviation:.1f}}}"
+
+
+def _latex_difference(cell: Cell | None) -> str:
+    if cell is None or cell.difference is None:
+        return ""
+    difference = f"${cell.difference:+.1f}$"
+    return rf"\textbf{{\boldmath{difference}}}" if cell.sure else difference
+
+
+def _latex_interval(cell: Cell | None) -> str:
+    if cell is None or cell.interval is None:
+        return ""
+    return rf"{{\tiny$[{cell.interval[0]:+.1f}, {cell.interval[1]:+.1f}]$}}"
+
+
+# Files
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> None:
+    """``tables.md`` with all of them, and ``KEY.csv`` and ``KEY.tex`` of each."""
+    with atomic_write(folder / "tables.md") as file:
+        file.write("\n".join(map(to_markdown, tables)))
+    for table in tables:
+        for suffix, text in (("csv", to_csv(table)), ("tex", to_latex(table))):
+            with atomic_write(folder / f"{table.key}.{suffix}") as file:
+                file.write(text)

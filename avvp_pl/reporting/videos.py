@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from avvp_pl.assemble import build_videos
+from avvp_pl.checkpoints import check_built
 from avvp_pl.data.annotations import Oddities, read_timelines, stack_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.errors import InputError, brief
@@ -35,10 +35,17 @@ class TestVideos:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What a run's network said of the test videos, before any threshold."""
+    """What a run's network said of the test videos, before any threshold; the video's own may be above 1."""
 
     segment: Float[Tensor, "N T M C"]
     video: Float[Tensor, "N C"]
+
+
+def data_of(run: Run) -> DictConfig:
+    """The data group that a run was tested on; :class:`InputError` where it would build anything but a data set."""
+    plain = OmegaConf.to_container(run.config.data)
+    check_built({"data": plain}, run.folder / "config.yaml")
+    return OmegaConf.create({"data": plain}).data  # type: ignore[no-any-return]
 
 
 def read_test_videos(data: DictConfig) -> TestVideos:
@@ -83,17 +90,20 @@ def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("names", "events", "modalities", "segment", "video")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            content = {name: np.asarray(file[name]) for name in ("names", "events", "modalities", "segment", "video")}
+        if not all(np.isfinite(content[name]).all() for name in ("segment", "video")):
+            raise ValueError("a probability that is no number")
+    except Exception as error:  # numpy and zipfile raise half a dozen kinds
         raise InputError(f"{path}: damaged ({brief(error)}); evaluate the run's checkpoint anew") from None
     wanted = {"names": videos.names, "events": videos.events, "modalities": videos.modalities}
     for name, words in wanted.items():
-        if tuple(content[name].tolist()) != words:
+        if content[name].tolist() != list(words):
             raise InputError(f"{path}: its {name} are not those of the test videos; give the run's own data=...")
     shape = tuple(videos.truth.shape)
     if content["segment"].shape != shape or content["video"].shape != (shape[0], shape[3]):
         raise InputError(f"{path}: {content['segment'].shape} probabilities, the test videos need {shape}")
-    return Probabilities(torch.from_numpy(content["segment"]).float(), torch.from_numpy(content["video"]).float())
+    segment, video = (torch.from_numpy(content[name].astype(np.float32)) for name in ("segment", "video"))
+    return Probabilities(segment, video)
 
 
 def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:

@@ -73,6 +73,27 @@ CASES: dict[str, list[Case]] = {
             "best.ckpt was trained on 25 events that are not those of the data (1)",
             lambda p: p.data("classes.txt", "Speech\n"),
         ),
+        Case(
+            "weights that are no numbers, tested by prototypes",
+            "error",
+            "prototypes of the training videos: some segment probabilities are NaN: the network has diverged; give",
+            lambda p: p.edit_checkpoint(lambda c: c["state_dict"]["network.event_head.bias"].fill_(float("nan"))),
+            "evaluate",
+            ("+experiment=han_ppl_test",),
+        ),
+        Case(
+            "a weight of the network missing, tested by prototypes",
+            "error",
+            "best.ckpt: its weights are of another network: event_head.bias has nothing",
+            lambda p: p.edit_checkpoint(lambda c: c["state_dict"].pop("network.event_head.bias")),
+            "evaluate",
+            ("+experiment=han_ppl_test",),
+        ),
+        setting(
+            "inference=prototype",
+            "inference=prototype: mil has no prototypes; only ppl methods have, and evaluate with method=ppl makes",
+            command="evaluate",
+        ),
         setting("resume=nowhere.ckpt", "resume=nowhere.ckpt: no such file; give a checkpoint, auto or null"),
     ],
 }

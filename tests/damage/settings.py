@@ -84,6 +84,20 @@ CASES: dict[str, list[Case]] = {
         setting(
             "data=null", "data=null: it must be one of llp, realmix, synthetic, synthetic_llp_size", command="evaluate"
         ),
+        setting(
+            "+experiment=han_ppl_test",
+            "there is no setting 'inference' in avvp_pl.train; it is for python -m avvp_pl.evaluate",
+        ),
+        setting(
+            "inference=[prototype,prototype]",
+            "it must be one of classifier, prototype, prototype_hard, or a list of different ones, or null",
+            command="evaluate",
+        ),
+        setting(
+            "inference=[classifier,prototype]",
+            "inference=[classifier,prototype]: it must be one of these; evaluate takes several",
+            command="predict",
+        ),
         setting("split=all", "split=all: it must be one of train, val, test", command="predict"),
         setting("pictures=many", "pictures=many: it must be a whole number of at least 0", command="predict"),
     ],
@@ -154,6 +168,14 @@ CASES: dict[str, list[Case]] = {
             "parsed: cannot be read or written (File exists)",
             lambda p: (p.root / "parsed").touch(),
             "predict",
+        ),
+        Case(
+            "a training run in the folder of an evaluation",
+            "error",
+            "run holds a training run, whose files would be overwritten; give another hydra.run.dir",
+            nothing,
+            "evaluate",
+            ("hydra.run.dir=run",),
         ),
         Case(
             "a file for the pictures' folder",

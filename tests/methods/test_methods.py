@@ -25,7 +25,7 @@ from avvp_pl.methods.mil import MIL
 from avvp_pl.methods.npl import NPL
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.models import momentum_update
-from avvp_pl.pseudo_labels import select_segments, soft_labels
+from avvp_pl.pseudo_labels import hard_labels, select_segments, soft_labels
 from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Prototypes
 
@@ -228,6 +228,22 @@ class TestLabels:
         expected = output.segment_probs * train.weak_labels[:, None, None]
         torch.testing.assert_close(method.pseudo_labels, expected)
 
+    def test_a_modality_that_does_not_attend_while_labelling_labels_what_it_shows_itself(
+        self, build: Build, tiny: ParsingSet
+    ) -> None:
+        method, _ = build("npl_soft", "method.label_attending=[audio]", "method.source=best")
+        alone, _ = build("npl_soft", "network.cross_attention=false")
+        for net in ("network", "momentum_net", "best_net"):
+            assert method.get_submodule(net).attending == (None if net == "network" else ("audio",))
+        alone.momentum_net.load_state_dict(method.momentum_net.state_dict(), strict=False)
+        assert tiny.train is not None
+        batch = tiny.train[torch.arange(8)]
+        together, apart, labels = method.network.eval()(batch), alone.label(batch), method.label(batch)
+        weak = batch.weak_labels[:, None, :]
+        torch.testing.assert_close(labels[:, :, 0], weak * together.segment_probs[:, :, 0])
+        torch.testing.assert_close(labels[:, :, 1], apart[:, :, 1])
+        assert not torch.allclose(labels[:, :, 1], weak * together.segment_probs[:, :, 1], atol=1e-3)
+
     def test_labels_of_the_best_network(self, build: Build) -> None:
         method, _ = build("npl_soft", "method.source=best")
         with torch.no_grad():
@@ -320,15 +336,23 @@ class TestLabels:
 
 class TestParsing:
     def test_gate_keeps_events_of_the_video_only(self) -> None:
-        segment_probs = torch.tensor([0.9, 0.5, 0.4]).reshape(1, 3, 1, 1).repeat(1, 1, 1, 2)
-        mask = torch.tensor([[True, True, True]])
-        parsed = gate(segment_probs, torch.tensor([[0.5, 0.49]]), mask)
+        probs = torch.tensor([0.9, 0.5, 0.4]).reshape(1, 3, 1, 1).repeat(1, 1, 1, 2)
+        video_probs = torch.tensor([[0.5, 0.49]])
+        parsed = gate(probs >= 0.5, probs, video_probs, torch.tensor([[True, True, True]]))
         assert parsed.timelines[0, :, 0].tolist() == [[True, False], [True, False], [False, False]]
-        masked = gate(segment_probs, torch.tensor([[0.5, 0.49]]), torch.tensor([[False, True, True]]))
+        masked = gate(probs >= 0.5, probs, video_probs, torch.tensor([[False, True, True]]))
         assert masked.timelines[0, :, 0, 0].tolist() == [False, True, False]
 
-    def test_prototype_inference_is_soft_labels_of_the_predicted_events(self, build: Build) -> None:
-        method, data = build("ppl_soft", "method.inference=prototype")
+    def test_probabilities_tell_also_of_events_that_the_video_is_said_not_to_have(self) -> None:
+        probs = torch.tensor([0.9, torch.nan, 0.4]).reshape(1, 3, 1, 1).repeat(1, 1, 1, 2)  # padding holds anything
+        video_probs = torch.tensor([[0.5, 0.49]])
+        parsed = gate(probs >= 0.5, probs, video_probs, torch.tensor([[True, False, True]]))
+        torch.testing.assert_close(parsed.probs[0, :, 0], torch.tensor([[0.9, 0.9], [0.0, 0.0], [0.4, 0.4]]))
+        assert torch.equal(parsed.video_probs, video_probs)
+
+    @pytest.mark.parametrize("inference", ["prototype", "prototype_hard"])
+    def test_prototype_inference_is_labels_of_the_predicted_events(self, build: Build, inference: str) -> None:
+        method, data = build("ppl_soft", f"method.inference={inference}")
         method.refresh(data.splits["train"])
         method.eval()
         batch = data.splits["test"][torch.arange(12)]
@@ -340,8 +364,15 @@ class TestParsing:
             assert 0 < predicted.mean() < 1
             features = torch.nn.functional.normalize(output.features, dim=-1)
             own = Prototypes(method.positive[0], method.positive_mask[0], method.negative[0], method.negative_mask[0])
-            expected = soft_labels(features, own, predicted, method.tau) >= 0.5
-            assert torch.equal(method.parse(batch).timelines, expected)
+            soft = soft_labels(features, own, predicted, method.tau)
+            hard = hard_labels(features, own, predicted)
+            assert ((soft >= 0.5) != (hard > 0)).any()  # tau decides some
+            parsed = method.parse(batch)
+            assert torch.equal(parsed.timelines, soft >= 0.5 if inference == "prototype" else hard > 0)
+            tau = method.tau if inference == "prototype" else 1.0
+            everywhere = soft_labels(features, own, torch.ones_like(predicted), tau)
+            torch.testing.assert_close(parsed.probs, everywhere)
+            torch.testing.assert_close(parsed.video_probs, output.video_probs)
 
     def test_parse_all_is_parse_in_order(self, build: Build) -> None:
         method, data = build("mil")
@@ -350,6 +381,8 @@ class TestParsing:
         with torch.no_grad():
             together = method.parse(test[torch.arange(len(test))])
         assert torch.equal(everything.timelines, together.timelines)
+        torch.testing.assert_close(everything.probs, together.probs)
+        torch.testing.assert_close(everything.video_probs, together.video_probs)
 
 
 def test_inheritance_follows_the_paper() -> None:

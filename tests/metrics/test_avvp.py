@@ -17,7 +17,7 @@ from jaxtyping import config as jaxtyping_config
 from torch import Tensor
 from torch.multiprocessing import get_context
 
-from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines
+from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines, video_f1
 from tests.metrics.reference_avvp import LEVELS, SCORES, Timelines, reference
 
 TOLERANCE = 1e-9
@@ -226,7 +226,9 @@ def test_everything_is_made_where_the_timelines_are() -> None:
     with torch.device("meta"):
         metric.update(prediction, truth)
         scores = metric.compute()
+        f1 = video_f1(prediction, truth)
     assert_same(scores, score_timelines(prediction, truth))
+    assert torch.equal(f1, video_f1(prediction, truth))
 
 
 def test_one_modality_has_one_track() -> None:
@@ -376,6 +378,51 @@ def test_metrics_of_parts_merge_into_that_of_the_whole(videos: tuple[Tensor, Ten
     assert_same(one.compute(), score_timelines(prediction, truth, mask))
 
 
+# Each video by itself
+
+
+@law
+@given(videos_to_score(), st.data())
+def test_each_video_has_the_scores_it_has_alone(videos: tuple[Tensor, Tensor], data: st.DataObject) -> None:
+    prediction, truth = videos
+    number, segments = truth.shape[:2]
+    real = data.draw(st.lists(st.booleans(), min_size=number * segments, max_size=number * segments))
+    mask = torch.tensor(real).reshape(number, segments)
+    f1 = video_f1(prediction, truth, mask)
+    assert f1.shape == (number, 2, 4)
+    for video in range(number):
+        own = slice(video, video + 1)
+        alone = score_timelines(prediction[own], truth[own], mask[own])
+        for level, scores in enumerate((alone.segment, alone.event)):
+            audio, visual, both, event_av = (100 * f1[video, level]).tolist()
+            assert (scores["audio"], scores["visual"], scores["audio_visual"]) == (audio, visual, both)
+            assert scores["event_av"] == event_av
+
+
+def test_the_mean_over_videos_is_the_score() -> None:
+    prediction, truth = (torch.tensor(part) for part in random_videos(random.Random(3), 70, 10, 5))
+    scores = score_timelines(prediction, truth)
+    means = (100 * video_f1(prediction, truth).sum(0) / 70).tolist()
+    for of_level, (*tracks, event_av) in zip((scores.segment, scores.event), means, strict=True):
+        assert list(of_level.values()) == [*tracks, sum(tracks) / 3, event_av]
+
+
+def test_a_video_worked_by_hand_among_others() -> None:
+    # nothing there and nothing found; then TP 1, FN 3 (2/5, and IoU 1/4) heard, and one false alarm seen
+    prediction = torch.cat([drawn(audio="....", visual="...."), drawn(audio="#...", visual="...#")])
+    truth = torch.cat([drawn(audio="....", visual="...."), drawn(audio="####", visual="....")])
+    segment, event = video_f1(prediction, truth).unbind(1)
+    assert segment.dtype == torch.float64
+    assert segment.tolist() == [[1, 1, 1, 1], [pytest.approx(2 / 5), 0, 1, pytest.approx(2 / 6)]]
+    assert event.tolist() == [[1, 1, 1, 1], [0, 0, 1, 0]]
+
+
+def test_a_video_of_one_modality_has_one_track() -> None:
+    prediction, truth = drawn(audio="##.#", visual="...."), drawn(audio="####", visual="....")
+    f1 = video_f1(prediction[:, :, :1], truth[:, :, :1], modalities=("audio",))
+    assert torch.equal(f1, video_f1(prediction, truth)[:, :, [0, 0]])
+
+
 # Two processes
 
 SPLITS = (5, 13)
@@ -500,6 +547,8 @@ def _unchecked_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_shapes_raise(prediction: Sequence[int], truth: Sequence[int], mask: Sequence[int] | None) -> None:
     with pytest.raises(ValueError):
         score_timelines(empty(*prediction), empty(*truth), None if mask is None else empty(*mask))
+    with pytest.raises(ValueError):
+        video_f1(empty(*prediction), empty(*truth), None if mask is None else empty(*mask))
 
 
 @pytest.mark.usefixtures("_unchecked_signatures")

@@ -317,6 +317,48 @@ def test_a_single_modality_has_no_cross_attention() -> None:
     assert_same_outputs(one(make_batch()), without(make_batch()))
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("attending", [("audio",), ("visual", "text"), (), ("audio", "visual", "text")])
+def test_only_modalities_that_attend_see_the_others(num_layers: int, attending: tuple[str, ...]) -> None:
+    net, batch = make_net(THREE, num_layers=num_layers), make_batch()
+    alone = make_net(THREE, num_layers=num_layers, cross_attention=False)
+    alone.load_state_dict(net.state_dict(), strict=False)
+    together = net(batch)
+    net.attending = attending
+    output = net(batch)
+    for m, name in enumerate(THREE):
+        if name not in attending:
+            assert_close(output.features[:, :, m], alone(batch).features[:, :, m])
+        else:
+            # a second layer hears modalities that did not attend in the first
+            same = torch.allclose(output.features[:, :, m], together.features[:, :, m], atol=1e-5)
+            assert same is (num_layers == 1 or len(attending) == 3)
+
+
+def test_a_share_of_the_training_batches_goes_without_cross_attention() -> None:
+    net, batch = make_net(dropout=0.0), make_batch()
+    net.cross_attention_dropout = 0.3
+    alone = make_net(dropout=0.0, cross_attention=False)
+    alone.load_state_dict(net.state_dict(), strict=False)
+    whole, without = net(batch).features, alone(batch).features
+    assert_close(whole, net(batch).features)  # never while it is evaluated
+    net.train()
+    torch.manual_seed(0)
+    outputs = [net(batch).features for _ in range(300)]
+    dropped = [torch.allclose(features, without, atol=1e-5) for features in outputs]
+    assert all(
+        gone or torch.allclose(features, whole, atol=1e-5) for gone, features in zip(dropped, outputs, strict=True)
+    )
+    assert 65 <= sum(dropped) <= 115  # 90 expected, three standard deviations of 8
+
+
+def test_every_parameter_has_a_gradient_without_cross_attention() -> None:
+    net = make_net().train()
+    net.cross_attention_dropout = 1.0
+    torch.autograd.backward([net(make_batch()).video_probs.sum()])
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
 # Layers
 
 

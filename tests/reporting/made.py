@@ -1,66 +1,53 @@
-"""Runs and test videos made by hand, for figures."""
+"""Finished runs made for tests, on disk or in memory."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from omegaconf import OmegaConf
 
-from avvp_pl.reporting.runs import PerEvent, Run, Setting, by_setting
-from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.metrics.avvp import LEVELS
+from avvp_pl.reporting.runs import Run, read_run
+
+NAMES = ("audio", "visual", "audio_visual", "type_av", "event_av")
 
 
-def a_run(
-    name: str = "ppl",
+def run_folder(
+    folder: Path,
+    name: str = "mil",
     seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    score: float = 50.0,
-    epochs: Sequence[Mapping[str, float]] = (),
-    per_event: PerEvent | None = None,
-) -> Run:
-    """``score`` is Type@AV; Event@AV is one more, the average one less."""
-    return Run(
-        folder=Path("nowhere"),
-        name=name,
-        seed=seed,
-        config=OmegaConf.create({}),
-        settings=settings or {},
-        scores={"segment/type_av": score, "segment/event_av": score + 1, "average": score - 1},
-        per_event=per_event or {},
-        listed=2,
-        epochs=epochs,
-    )
+    score: float | Mapping[str, float] = 50.0,
+    tags: Sequence[str] | None = None,
+    data: str = "realmix",
+    listed: int = 3,
+    **settings: Any,
+) -> Path:
+    """A run folder; ``settings`` are of the method, ``score`` is that of every column or those of some (others 0)."""
+    folder.mkdir(parents=True)
+    config = {
+        "name": name,
+        "seed": seed,
+        "data": {"name": data, "root": str(folder), "modalities": {"audio": ["a"], "visual": ["v"]}},
+        "method": {"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5, "seed": seed, **settings},
+        "trainer": {"max_epochs": 10, "devices": 1},
+        "paths": {"run_dir": str(folder)},
+        "tags": tags,
+    }
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+    content: dict[str, Any] = {
+        level: {name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES}
+        for level in LEVELS
+    }
+    content["videos"] = {"listed": listed, "with_predictions": listed}
+    content["per_event"] = {level: {"audio": {"Dog": 10.0, "Cat": None}} for level in LEVELS}
+    (folder / "scores.json").write_text(json.dumps(content))
+    (folder / "metrics.csv").write_text("epoch,train/loss,val/average\n0,1.5,\n1,,40\n")
+    return folder
 
 
-def settings_of(*runs: Run) -> list[Setting]:
-    return by_setting(runs)
-
-
-def the_videos(names: Sequence[str], events: Sequence[str] = ("Speech", "Dog", "Cat"), segments: int = 4) -> TestVideos:
-    """Silent and dark; tests say what happens in them."""
-    return TestVideos(
-        names=tuple(names),
-        events=tuple(events),
-        modalities=("audio", "visual"),
-        truth=torch.zeros(len(names), segments, 2, len(events), dtype=torch.bool),
-        mask=torch.ones(len(names), segments, dtype=torch.bool),
-        segment_seconds=1.0,
-    )
-
-
-def points(line: Line2D) -> list[tuple[float, float]]:
-    """(x, y) of a line that was drawn."""
-    x, y = (np.asarray(values, dtype=float).tolist() for values in (line.get_xdata(), line.get_ydata()))
-    return list(zip(x, y, strict=True))
-
-
-def boxes(panel: Axes) -> list[Rectangle]:
-    """The bars that were drawn."""
-    return [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+def made_run(folder: Path, **given: Any) -> Run:
+    """:func:`run_folder`, read."""
+    return read_run(run_folder(folder, **given))

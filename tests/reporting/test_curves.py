@@ -18,8 +18,8 @@ from avvp_pl.figures import INK
 from avvp_pl.reporting.curves import SWEEPS, bound, by_epoch, draw_all, draw_sweep, learning, pseudo_label_quality
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
-from avvp_pl.reporting.runs import INCIDENTAL, Run, Setting, by_setting
-from tests.reporting.made import a_run, points, settings_of, the_videos
+from avvp_pl.reporting.runs import Run, Setting, by_setting
+from tests.reporting.drawn import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
 
@@ -124,11 +124,6 @@ def test_the_same_run_by_another_name_is_no_second_seed() -> None:
 def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
     runs = [*swept("method.k", {1: [50.0], 10: [40.0]}), a_run(settings={"method.k": value})]
     assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
-
-
-def test_tags_are_no_setting() -> None:
-    assert INCIDENTAL.fullmatch("tags[0]")  # a sweep's own tags do not part its runs from the default's
-    assert not INCIDENTAL.fullmatch("method.k")
 
 
 # ---- sweeps as drawn

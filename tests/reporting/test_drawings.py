@@ -16,7 +16,7 @@ from avvp_pl.reporting.drawings import Drawing, few_settings, write_drawing
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import figure3
 from avvp_pl.reporting.runs import PerEvent
-from tests.reporting.made import a_run, settings_of, the_videos
+from tests.reporting.drawn import a_run, settings_of, the_videos
 
 EVIL = [
     r"$\frac{$",

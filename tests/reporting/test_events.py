@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.runs import Setting
-from tests.reporting.made import a_run, boxes, points, settings_of, the_videos
+from tests.reporting.drawn import a_run, boxes, points, settings_of, the_videos
 
 
 def a_setting(name: str, *seeds: dict[str, float | None], visual: dict[str, float | None] | None = None) -> Setting:

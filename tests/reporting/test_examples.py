@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from avvp_pl.errors import InputError
 from avvp_pl.figures import INK, draw_timelines, look
 from avvp_pl.reporting.examples import choose_videos, figure3
-from tests.reporting.made import boxes, the_videos
+from tests.reporting.drawn import boxes, the_videos
 
 
 def choose_slowly(truth: torch.Tensor, mask: torch.Tensor, answers: list[torch.Tensor], count: int) -> list[int]:

@@ -1,0 +1,38 @@
+"""``python -m avvp_pl.report``: finished runs as tables, figures and a page; their panels at W&B."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from avvp_pl.cli import command
+from avvp_pl.errors import InputError
+
+
+def report(cfg: DictConfig) -> None:
+    """Write the report of ``cfg.runs``, and the definition of the panels of ``cfg.wandb``, into ``cfg.output``."""
+    from pathlib import Path
+
+    if cfg.runs is None and cfg.wandb is None:
+        raise InputError("give runs=DIR, a folder of run folders, or wandb=ENTITY/PROJECT")
+    output = Path(cfg.output)
+    if cfg.runs is not None:
+        from avvp_pl.reporting.evidence import gather, write_report
+
+        folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
+        evidence = gather([Path(folder) for folder in folders], cfg.data, cfg.baseline, cfg.shown)
+        media, published = (None if path is None else Path(path) for path in (cfg.media, cfg.published))
+        page = write_report(output, evidence, cfg.title, cfg.figure3, media, published)
+        print((output / "tables" / "tables.md").read_text(encoding="utf-8"))
+        print(f"{page} (beside it tables/ and figures/)")
+    if cfg.wandb is not None:
+        from avvp_pl.reporting.workspace import write_workspace
+
+        for path in write_workspace(output, cfg.wandb, cfg.online):
+            print(path)
+        print("sent to W&B" if cfg.online else "nothing was sent; online=true saves both at W&B")
+
+
+main = command("report", report)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,749 @@
+"use strict";
+
+// Whatever comes from the data enters the page as text: no markup is ever made of it.
+const content = JSON.parse(document.getElementById("content").textContent);
+const byId = (id) => document.getElementById(id);
+
+/** An element with attributes, listeners (`onclick`) and children; strings become text. */
+function h(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function draw(tag, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+const hidden = (text) => h("span", { class: "unseen" }, text);
+const narrow = matchMedia("(max-width: 719px)").matches;
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/* ---------------------------------------------------------------- front and sections */
+
+function front() {
+  for (const [name, value] of content.facts) byId("facts").append(h("div", null, h("dt", null, name), h("dd", null, value)));
+  for (const note of content.notes) byId("notes").append(h("li", null, note));
+  byId("notes").hidden = !content.notes.length;
+}
+
+function sections() {
+  const there = {
+    tables: content.tables.length > 0,
+    figures: content.drawings.length > 0,
+    videos: content.browser !== null,
+  };
+  const links = {};
+  for (const [id, shown] of Object.entries(there)) {
+    byId(id).hidden = !shown;
+    if (!shown) continue;
+    links[id] = h("a", { href: `#${id}`, onclick: (event) => { event.preventDefault(); go(id); } },
+      byId(`${id}-title`).textContent);
+  }
+  const names = content.tables.map((table, place) =>
+    h("a", { class: "minor", href: "#tables", onclick: (event) => { event.preventDefault(); go("tables", `table-${place}`); } },
+      table.title.split(":")[0]));
+  byId("nav").append(h("div", null, links.tables, content.tables.length > 1 ? names : null, links.figures, links.videos));
+  byId("nav").hidden = !Object.keys(links).length;
+  const seen = () => {
+    const line = byId("nav").offsetHeight + innerHeight / 3;
+    const ended = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
+    const ids = Object.keys(links);
+    const above = ids.filter((id) => byId(id).getBoundingClientRect().top <= line);
+    const current = ended ? ids.at(-1) : above.at(-1);
+    for (const id of ids) {
+      if (id === current) links[id].setAttribute("aria-current", "true");
+      else links[id].removeAttribute("aria-current");
+    }
+  };
+  let waiting = false;
+  addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; seen(); });
+  }, { passive: true });
+  seen();
+}
+
+function go(section, part) {
+  byId(part ?? section).scrollIntoView({ behavior: calm ? "auto" : "smooth" });
+  byId(`${section}-title`).focus({ preventScroll: true });
+}
+
+/* ---------------------------------------------------------------- tables */
+
+const LEVELS = { segment: "Segment level", event: "Event level" };
+const SHORT = { audio: "Audio", visual: "Visual", audio_visual: "AV", type_av: "Type@AV", event_av: "Event@AV", average: "Average" };
+const options = { level: narrow ? "segment" : "all", deviation: true, difference: true, interval: !narrow, printed: true };
+
+const columnLevel = (column) => (column.includes("/") ? column.split("/")[0] : "");
+const columnName = (column) => {
+  const name = column.split("/").at(-1);
+  return SHORT[name] ?? name.replaceAll("_", " ");
+};
+const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
+const minus = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(1);
+const uncertain = (cell) => cell.interval === null || (cell.interval[0] <= 0 && cell.interval[1] >= 0);
+
+function tables() {
+  const has = (test) => content.tables.some((table) => table.rows.some((row) => Object.values(row.cells).some(test)));
+  const levels = new Set(content.tables.flatMap((table) => table.columns.map(columnLevel)).filter((level) => level in LEVELS));
+  const redraw = [];
+  if (levels.size > 1) {
+    byId("table-options").append(h("fieldset", { class: "choice" }, h("legend", { class: "unseen" }, "Level"),
+      [["all", "Both levels"], ["segment", "Segments"], ["event", "Events"]].map(([value, text]) => h("label", null,
+        h("input", { type: "radio", name: "level", value, checked: options.level === value,
+          onchange: () => { options.level = value; redraw.forEach((again) => again()); } }),
+        h("span", null, text)))));
+  } else options.level = "all";
+  const toggles = [
+    ["deviation", "± seeds", has((cell) => cell.deviation !== null)],
+    ["difference", "difference", has((cell) => cell.difference !== null)],
+    ["interval", "interval", has((cell) => cell.interval !== null)],
+    ["printed", "paper", content.tables.some((table) => table.rows.some((row) => Object.keys(row.printed).length))],
+  ].filter(([, , there]) => there);
+  const apply = () => toggles.forEach(([name]) => byId("table-list").classList.toggle(`no-${name}`, !options[name]));
+  byId("table-options").append(...toggles.map(([name, text]) => h("label", { class: "check" },
+    h("input", { type: "checkbox", checked: options[name], onchange: (event) => { options[name] = event.target.checked; apply(); } }),
+    h("span", null, text))));
+  apply();
+  content.tables.forEach((table, place) => {
+    const [figure, again] = oneTable(table, place);
+    redraw.push(again);
+    byId("table-list").append(figure);
+  });
+}
+
+function oneTable(table, place) {
+  const sort = { column: null, descending: true };
+  const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labelledby": `table-${place}` });
+  const again = () => {
+    const focused = document.activeElement?.dataset?.column;
+    const within = body.contains(document.activeElement);
+    body.replaceChildren(sheet(table, place, sort, again));
+    if (within && focused !== undefined) {
+      [...body.querySelectorAll("button")].find((button) => button.dataset.column === focused)?.focus();
+    }
+  };
+  again();
+  const notes = table.notes.length ? h("ul", { class: "notes" }, table.notes.map((note) => h("li", null, note))) : null;
+  const sure = table.rows.some((row) => Object.values(row.cells).some((cell) => cell.interval !== null));
+  return [h("figure", { class: "table" },
+    h("h3", { id: `table-${place}` }, table.title), body,
+    sure ? h("p", { class: "key" }, h("span", { class: "sure" }, "▲ ▼"), " differs from the baseline: the interval of the difference excludes 0") : null,
+    notes), again];
+}
+
+function sheet(table, place, sort, again) {
+  const columns = table.columns.filter((column) =>
+    options.level === "all" || !(columnLevel(column) in LEVELS) || columnLevel(column) === options.level);
+  const best = {};
+  for (const column of columns) {
+    const means = table.rows.flatMap((row) => (row.cells[column] ? [row.cells[column].mean.toFixed(1)] : []));
+    if (means.length > 1) best[column] = means.reduce((one, other) => (Number(one) >= Number(other) ? one : other));
+  }
+  const rows = [...table.rows];
+  if (sort.column === "") {
+    rows.sort((one, other) => (sort.descending ? -1 : 1) * one.label.localeCompare(other.label, "en", { numeric: true }));
+  } else if (sort.column !== null && columns.includes(sort.column)) {
+    const of = (row) => row.cells[sort.column]?.mean;
+    rows.sort((one, other) => {
+      if (of(one) === undefined || of(other) === undefined) return (of(one) === undefined) - (of(other) === undefined);
+      return (sort.descending ? -1 : 1) * (of(one) - of(other));
+    });
+  }
+  const header = (column, text, said, span) => {
+    const here = sort.column === column;
+    return h("th", { scope: "col", rowspan: span, class: column === "" ? "name" : null,
+      "aria-sort": here ? (sort.descending ? "descending" : "ascending") : "none" },
+    h("button", { type: "button", "data-column": column, onclick: () => {
+      const first = column !== ""; // numbers from the best, names from A
+      if (sort.column !== column) Object.assign(sort, { column, descending: first });
+      else if (sort.descending === first) sort.descending = !first;
+      else Object.assign(sort, { column: null, descending: true });
+      again();
+    } }, hidden(said), h("span", { "aria-hidden": "true" }, text),
+    h("span", { class: "arrow", "aria-hidden": "true" }, here ? (sort.descending ? "↓" : "↑") : "↕")));
+  };
+  const groups = [];
+  for (const column of columns) {
+    const level = columnLevel(column);
+    if (groups.length && groups.at(-1).level === level) groups.at(-1).columns.push(column);
+    else groups.push({ level, columns: [column] });
+  }
+  const grouped = groups.some((group) => group.level);
+  const starts = new Set(groups.map((group) => group.columns[0]));
+  const top = grouped ? h("tr", { class: "groups" }, header("", "Setting", "Setting", 2),
+    groups.map((group) => group.level
+      ? h("th", { scope: "colgroup", colspan: group.columns.length }, LEVELS[group.level] ?? group.level)
+      : group.columns.map((column) => header(column, columnName(column), columnName(column), 2)))) : null;
+  const bottom = h("tr", null, grouped ? null : header("", "Setting", "Setting", null),
+    groups.filter((group) => group.level || !grouped).map((group) => group.columns.map((column) =>
+      header(column, columnName(column), `${columnName(column)} ${LEVELS[group.level]?.toLowerCase() ?? group.level}`, null))));
+  return h("table", { "aria-labelledby": `table-${place}` }, h("thead", null, top, bottom),
+    h("tbody", null, rows.map((row) => h("tr", { class: row.seeds ? null : "only-printed" },
+      h("th", { scope: "row" }, h("span", { class: "label" }, row.label),
+        h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "the paper’s")),
+      columns.map((column) => h("td", { class: starts.has(column) ? "first" : null },
+        oneCell(row.cells[column], row.printed[column], best[column])))))));
+}
+
+function oneCell(cell, printed, best) {
+  if (cell === undefined && printed === undefined) return h("span", { class: "none" }, "–");
+  const parts = [];
+  if (cell !== undefined) {
+    const text = cell.mean.toFixed(1);
+    parts.push(h("span", { class: text === best ? "mean best" : "mean" }, text));
+    if (cell.deviation !== null) parts.push(h("span", { class: "deviation" }, ` ± ${cell.deviation.toFixed(1)}`));
+    if (cell.difference !== null) {
+      const sure = !uncertain(cell);
+      parts.push(h("span", { class: sure ? "difference sure" : "difference" },
+        sure ? h("span", { "aria-hidden": "true" }, cell.difference > 0 ? "▲" : "▼") : null, signed(cell.difference),
+        sure ? hidden(" (the interval excludes 0)") : null));
+      if (cell.interval !== null) {
+        parts.push(h("span", { class: "interval" }, `[${minus(cell.interval[0])}, ${minus(cell.interval[1])}]`));
+      }
+    }
+  }
+  if (printed !== undefined) parts.push(h("span", { class: "printed" }, hidden("paper: "), minus(printed)));
+  return parts;
+}
+
+/* ---------------------------------------------------------------- figures */
+
+function figures() {
+  for (const { title, caption, svg } of content.drawings) {
+    const picture = () => h("img", { src: `data:image/svg+xml;base64,${svg}`, alt: caption ? `${title}. ${caption}` : title, decoding: "async" });
+    byId("figure-list").append(h("figure", null,
+      h("button", { type: "button", class: "plate", "aria-label": `Enlarge: ${title}`, onclick: () => enlarge(picture(), title, caption) }, picture()),
+      h("figcaption", null, h("strong", null, title), caption ? ` ${caption}` : null)));
+  }
+}
+
+function enlarge(picture, title, caption) {
+  const dialog = byId("enlarged");
+  const close = h("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close");
+  dialog.replaceChildren(h("div", { class: "bar" }, h("strong", null, title), close), picture, h("p", null, caption));
+  dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
+  dialog.showModal();
+}
+
+/* ---------------------------------------------------------------- videos */
+
+const KIND_NAMES = { missed: "missed", false: "false", extent: "wrong extent", inexact: "inexact", exact: "exact" };
+const ERRORS = ["missed", "false", "extent"];
+
+function browse(browser) {
+  const { events, modalities, methods, seconds } = browser;
+  const colour = (k) => content.colours[k % content.colours.length];
+  const dot = (k) => h("i", { class: k === null ? "dot truth" : k >= content.colours.length ? "dot ring" : "dot" });
+  const known = methods.map((method) => method[2]);
+  const place = methods.map((_, k) => known.slice(0, k).filter(Boolean).length); // among those with probabilities
+  const numbered = new Map(content.kinds.map(([, letter], number) => [letter, number]));
+  const videos = browser.videos.map(([name, segments, media, scores, shown], number) => ({
+    name, segments, media, scores, number,
+    shown: shown.map(([event, likely, tracks]) => ({ event, likely,
+      tracks: tracks.map(([truth, predictions, marks, percents]) => ({ truth, predictions, marks, percents, counts: null })) })),
+  }));
+  const state = { video: null, event: -1, modality: -1, method: -1, kind: "", search: "", media: false, order: "listed" };
+  const fresh = { ...state };
+  let found = [];
+  let chosen = null;
+  let at = 0; // seconds
+  let over = null;
+
+  const chosenMethods = () => (state.method < 0 ? methods.map((_, k) => k) : [state.method]);
+  const part = (text, k, segments) => text.slice(k * segments, (k + 1) * segments);
+
+  /** How many groups of each kind a track has, by method: an array of [methods * kinds]. */
+  function counted(track, segments) {
+    if (track.counts) return track.counts;
+    track.counts = new Uint16Array(methods.length * content.kinds.length);
+    for (let i = 0; i < track.marks.length; i += 1) {
+      const kind = numbered.get(track.marks[i]);
+      if (kind !== undefined) track.counts[Math.floor(i / segments) * content.kinds.length + kind] += 1;
+    }
+    return track.counts;
+  }
+
+  const kindNumbers = (kind) => content.kinds.flatMap(([name], number) =>
+    (kind === name || (kind === "error" && ERRORS.includes(name)) ? [number] : []));
+
+  /** Whether a track is one that the filters ask for. */
+  function asked(video, event, modality, track) {
+    if (state.event >= 0 && event !== state.event) return false;
+    if (state.modality >= 0 && modality !== state.modality) return false;
+    const counts = counted(track, video.segments);
+    const kinds = state.kind ? kindNumbers(state.kind) : content.kinds.map((_, number) => number);
+    return chosenMethods().some((k) => kinds.some((kind) => counts[k * content.kinds.length + kind] > 0));
+  }
+
+  const asking = () => state.event >= 0 || state.modality >= 0 || state.kind !== "";
+
+  function passes(video) {
+    if (state.media && !video.media) return false;
+    if (state.search && !video.name.toLowerCase().includes(state.search.toLowerCase())) return false;
+    return !asking() || video.shown.some(({ event, tracks }) => tracks.some((track, m) => asked(video, event, m, track)));
+  }
+
+  /** Groups by method and kind in a video, of the event and modality that are looked at. */
+  function tally(video) {
+    const sums = methods.map(() => content.kinds.map(() => 0));
+    for (const { event, tracks } of video.shown) {
+      if (state.event >= 0 && event !== state.event) continue;
+      tracks.forEach((track, m) => {
+        if (state.modality >= 0 && m !== state.modality) return;
+        const counts = counted(track, video.segments);
+        for (let i = 0; i < counts.length; i += 1) sums[Math.floor(i / content.kinds.length)][i % content.kinds.length] += counts[i];
+      });
+    }
+    return sums;
+  }
+
+  const overMethods = (sums) => content.kinds.map((_, kind) => chosenMethods().reduce((sum, k) => sum + sums[k][kind], 0));
+  const wrong = (sums) => overMethods(sums).reduce((sum, count, kind) => sum + (ERRORS.includes(content.kinds[kind][0]) ? count : 0), 0);
+  const score = (video) => chosenMethods().reduce((sum, k) => sum + video.scores[k], 0) / Math.max(1, chosenMethods().length);
+
+  /* filters */
+
+  const select = (name, label, choices) => h("label", null, h("span", null, label),
+    h("select", { name, onchange: (event) => { state[name] = name === "kind" || name === "order" ? event.target.value : Number(event.target.value); refresh(); } },
+      choices.map(([value, text]) => h("option", { value }, text))));
+  const numberedChoices = (names, all) => [[-1, all], ...names.map((name, number) => [number, name])];
+  const form = byId("filters");
+  const search = h("input", { type: "search", name: "search", placeholder: "Name …", "aria-keyshortcuts": "/", autocomplete: "off",
+    spellcheck: "false", oninput: () => { state.search = search.value; refresh(); } });
+  const anyMedia = videos.some((video) => video.media);
+  const mediaBox = h("input", { type: "checkbox", name: "media", onchange: () => { state.media = mediaBox.checked; refresh(); } });
+  form.append(
+    h("label", { class: "wide" }, h("span", null, "Search"), search),
+    select("event", "Event", numberedChoices(events, "any")),
+    select("modality", "Modality", numberedChoices(modalities, "any")),
+    select("method", "Method", numberedChoices(methods.map(([label]) => label), "all")),
+    select("kind", "Outcome", [["", "any"], ["error", "any error"], ...content.kinds.map(([name]) => [name, KIND_NAMES[name]])]),
+    select("order", "Order", [["listed", "as listed"], ["name", "name"], ["worst", "lowest score first"], ["best", "highest score first"], ["errors", "most errors first"]]),
+    anyMedia ? h("label", { class: "check" }, mediaBox, h("span", null, "with media only")) : "",
+    h("button", { type: "button", class: "reset", onclick: () => { Object.assign(state, fresh, { video: state.video }); showFilters(); refresh(); } }, "Reset"));
+  form.addEventListener("submit", (event) => event.preventDefault());
+
+  function showFilters() {
+    for (const name of ["event", "modality", "method", "kind", "order"]) form.elements[name].value = String(state[name]);
+    search.value = state.search;
+    mediaBox.checked = state.media;
+  }
+
+  /* what of it all a link keeps */
+
+  function save() {
+    const kept = new URLSearchParams();
+    if (state.video !== null) kept.set("video", state.video);
+    if (state.event >= 0) kept.set("event", events[state.event]);
+    if (state.modality >= 0) kept.set("modality", modalities[state.modality]);
+    if (state.method >= 0) kept.set("method", methods[state.method][0]);
+    for (const name of ["kind", "search"]) if (state[name]) kept.set(name, state[name]);
+    if (state.order !== "listed") kept.set("order", state.order);
+    if (state.media) kept.set("media", "1");
+    history.replaceState(null, "", `#${kept}`);
+  }
+
+  /** A little later, for browsers count these and take offence at a key held down. */
+  let saving = 0;
+  function saveSoon() {
+    clearTimeout(saving);
+    saving = setTimeout(save, 200);
+  }
+
+  function restore() {
+    const kept = new URLSearchParams(location.hash.slice(1));
+    const choice = (name, allowed, otherwise) => (allowed.includes(kept.get(name)) ? kept.get(name) : otherwise);
+    Object.assign(state, {
+      video: kept.get("video"),
+      event: events.indexOf(kept.get("event")),
+      modality: modalities.indexOf(kept.get("modality")),
+      method: methods.findIndex(([label]) => label === kept.get("method")),
+      kind: choice("kind", ["error", ...content.kinds.map(([name]) => name)], ""),
+      order: choice("order", ["name", "worst", "best", "errors"], "listed"),
+      search: kept.get("search") ?? "",
+      media: anyMedia && kept.get("media") === "1",
+    });
+    showFilters();
+    return kept.has("video");
+  }
+
+  /* the list */
+
+  const list = byId("list");
+
+  function row(video) {
+    if (!video.row) {
+      video.chips = h("span", { class: "chips" });
+      video.mark = h("span", { class: "score" });
+      video.row = h("div", { role: "option", id: `video-${video.number}`, "aria-selected": "false",
+        onclick: () => { choose(video); list.focus({ preventScroll: true }); } },
+      h("span", { class: "what" }, h("span", { class: "name" }, video.name), video.media ? h("span", { class: "has-media", role: "img", "aria-label": "with media" }, "▸") : null),
+      video.mark, video.chips);
+    }
+    return video.row;
+  }
+
+  const plural = (count, kind) => `${count} ${KIND_NAMES[kind]}`;
+
+  function refresh() {
+    const totals = methods.map(() => content.kinds.map(() => 0));
+    found = videos.filter(passes);
+    for (const video of found) {
+      video.sums = tally(video);
+      video.sums.forEach((kinds, k) => kinds.forEach((count, kind) => { totals[k][kind] += count; }));
+    }
+    const by = {
+      listed: () => 0,
+      name: (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }),
+      worst: (one, other) => score(one) - score(other),
+      best: (one, other) => score(other) - score(one),
+      errors: (one, other) => wrong(other.sums) - wrong(one.sums),
+    }[state.order];
+    found.sort((one, other) => by(one, other) || one.number - other.number);
+    list.replaceChildren(...found.map((video) => {
+      const element = row(video);
+      video.mark.replaceChildren(hidden("score "), methods.length ? score(video).toFixed(0) : "");
+      const sums = overMethods(video.sums);
+      const bad = content.kinds.flatMap(([kind], number) => (ERRORS.includes(kind) && sums[number] ? [plural(sums[number], kind)] : []));
+      video.chips.textContent = bad.length ? bad.join(" · ") : "no error";
+      return element;
+    }));
+    byId("count").textContent = found.length === videos.length
+      ? `${videos.length} videos` : `${found.length} of ${videos.length} videos`;
+    summarise(totals);
+    choose(found.find((video) => video.name === state.video) ?? found[0] ?? null);
+  }
+
+  function summarise(totals) {
+    const most = Math.max(1, ...totals.map((kinds) => kinds.reduce((one, other) => one + other, 0)));
+    const order = [4, 3, 2, 1, 0]; // what was found first, what was missed last
+    byId("summary").replaceChildren(...methods.map(([label, seed], k) => {
+      const bar = h("div", { class: "stack", "aria-hidden": "true" }, order.map((kind) => {
+        const piece = h("i", { class: content.kinds[kind][0], title: plural(totals[k][kind], content.kinds[kind][0]) });
+        piece.style.width = `${(100 * totals[k][kind]) / most}%`;
+        return piece;
+      }));
+      const line = h("div", { class: k === state.method ? "method chosen" : "method" },
+        h("span", { class: "label", title: `${label}, seed ${seed}` }, dot(k), h("span", null, label)),
+        bar,
+        h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` },
+          String(totals[k][kind]), hidden(` ${KIND_NAMES[content.kinds[kind][0]]}, `)))));
+      line.style.setProperty("--c", colour(k));
+      return line;
+    }));
+    byId("summary").prepend(h("div", { class: "method legend", "aria-hidden": "true" },
+      h("span", { class: "label" }, "In these videos"), h("span", { class: "stack" }),
+      h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` }, h("i", { class: content.kinds[kind][0] }), KIND_NAMES[content.kinds[kind][0]])))));
+  }
+
+  function step(by) {
+    if (!found.length) return;
+    const next = found[Math.max(0, Math.min(found.length - 1, found.indexOf(chosen) + by))];
+    choose(next);
+  }
+
+  function choose(video) {
+    if (chosen?.row) chosen.row.setAttribute("aria-selected", "false");
+    const other = video !== chosen;
+    chosen = video;
+    state.video = video?.name ?? null;
+    if (video) {
+      video.row.setAttribute("aria-selected", "true");
+      list.setAttribute("aria-activedescendant", video.row.id);
+      // inside the list only: the page stays where it is
+      const top = video.row.offsetTop;
+      if (top < list.scrollTop) list.scrollTop = top;
+      else if (top + video.row.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + video.row.offsetHeight - list.clientHeight;
+    } else list.removeAttribute("aria-activedescendant");
+    if (other) { at = 0; over = null; }
+    show(other);
+    saveSoon();
+  }
+
+  /* the video */
+
+  const player = h("video", { controls: true, preload: "metadata", playsinline: true });
+  const trouble = h("p", { class: "trouble", role: "alert" });
+  const screen = h("div", { class: "screen" }, player, trouble);
+  const detail = byId("detail");
+  const time = h("input", { type: "range", class: "time", min: "0", step: "any", "aria-label": "Time in the video" });
+  const clock = h("span", { class: "clock" });
+  const title = h("h3", { tabindex: "-1" });
+  const position = h("span", { class: "position" });
+  const previous = h("button", { type: "button", "aria-label": "Previous video", "aria-keyshortcuts": "k", onclick: () => step(-1) }, "←");
+  const next = h("button", { type: "button", "aria-label": "Next video", "aria-keyshortcuts": "j", onclick: () => step(1) }, "→");
+  const rows = h("div", { class: "events" });
+  const results = h("div", { class: "results" });
+  const legend = h("ul", { class: "texture-key", "aria-label": "How to read the tracks" },
+    content.kinds.toReversed().map(([kind]) => h("li", null, h("i", { class: `sample ${kind}` }), KIND_NAMES[kind])),
+    known.some(Boolean) ? [h("li", null, h("i", { class: "sample curve" }), "probability of each segment, 0.5 dotted; at the right, that at the cursor"),
+      h("li", null, h("b", null, ".71"), "beside a method’s name: the event’s probability in the video")] : null,
+    h("li", null, h("i", { class: "sample ghost" }), "true extent"));
+  let readers = []; // what shows the values at the cursor
+  let segment = -1;
+
+  const length = () => (chosen ? chosen.segments * seconds : 0);
+  const clean = (value) => String(Number(value.toFixed(2)));
+
+  detail.append(
+    h("div", { class: "title" }, h("div", null, title, position), h("div", { class: "steps" }, previous, next)),
+    h("div", { class: "panes" },
+      h("div", { class: "tracks" }, h("div", { class: "ruler" }, time, clock), rows, legend),
+      h("div", { class: "aside" }, screen, results)));
+
+  function show(other) {
+    detail.classList.toggle("empty", !chosen);
+    if (!chosen) {
+      title.textContent = "No video matches";
+      position.textContent = "Take a filter away, or reset them all.";
+      player.pause();
+      return;
+    }
+    title.textContent = chosen.name;
+    position.textContent = `${found.indexOf(chosen) + 1} of ${found.length}`;
+    previous.disabled = chosen === found[0];
+    next.disabled = chosen === found.at(-1);
+    if (other) {
+      trouble.textContent = "";
+      screen.hidden = !chosen.media;
+      player.hidden = false;
+      player.pause();
+      if (chosen.media) {
+        player.setAttribute("src", chosen.media);
+        player.setAttribute("aria-label", `Media of ${chosen.name}`);
+      } else player.removeAttribute("src");
+      player.load();
+    }
+    time.max = String(length());
+    readers = [];
+    segment = -1;
+    rows.replaceChildren(...chosen.shown.map(oneEvent));
+    if (!chosen.shown.length) rows.append(h("p", { class: "nothing" }, "Nothing occurs in this video, and no method found anything."));
+    scoreCard();
+    move();
+  }
+
+  function scoreCard() {
+    const all = chosen.sums;
+    const looked = [state.event < 0 ? null : events[state.event], state.modality < 0 ? null : modalities[state.modality]].filter(Boolean);
+    results.replaceChildren(h("table", null,
+      looked.length ? h("caption", null, `Errors of ${looked.join(", ")} only; the score is of the whole video`) : null,
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Method"), h("th", { scope: "col", title: "Mean of all scores on this video alone" }, "Score"),
+        ERRORS.map((kind) => h("th", { scope: "col" }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
+      h("tbody", null, methods.map(([label, seed], k) => {
+        const line = h("tr", null, h("th", { scope: "row", title: `seed ${seed}` }, h("div", null, dot(k), h("span", null, label))),
+          h("td", null, chosen.scores[k].toFixed(0)),
+          ERRORS.map((kind) => {
+            const count = all[k][content.kinds.findIndex(([name]) => name === kind)];
+            return h("td", { class: count ? null : "zero" }, String(count));
+          }));
+        line.style.setProperty("--c", colour(k));
+        return line;
+      }))));
+  }
+
+  function oneEvent({ event, likely, tracks }) {
+    const hit = asking() && tracks.some((track, m) => asked(chosen, event, m, track));
+    const blocks = h("div", { class: "blocks" }, tracks.map((track, m) => block(event, m, track, likely)));
+    blocks.style.setProperty("--modalities", modalities.length);
+    return h("section", { class: hit ? "event hit" : "event", "aria-label": events[event] },
+      h("h4", null, events[event], hit ? hidden(" (asked for by the filters)") : null), blocks);
+  }
+
+  function block(event, modality, track, likely) {
+    const size = chosen.segments;
+    const labels = h("div", { class: "labels" });
+    const lanes = h("div", { class: "lanes" });
+    const values = h("div", { class: "values", "aria-hidden": "true" });
+    lanes.style.setProperty("--segments", size);
+    const add = (k, label, bars, said) => {
+      const curve = k !== null && known[k];
+      const kind = k === null ? "lane truth" : curve ? "lane with-curve" : "lane";
+      const lane = h("div", { class: kind, role: "img", "aria-label": said });
+      const name = h("div", { class: kind });
+      const value = h("div", { class: kind });
+      if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", colour(k));
+      name.append(dot(k), h("span", { class: "text", title: label }, label));
+      if (curve) {
+        const probability = Number(likely.slice(2 * place[k], 2 * place[k] + 2));
+        name.append(h("span", { class: probability >= 50 ? "likely yes" : "likely", title: `${label}: video-level probability ${probability} %` },
+          hidden("video-level probability "), `.${String(probability).padStart(2, "0")}`));
+        const percents = part(track.percents, place[k], 2 * size).match(/../g).map(Number);
+        lane.append(steps(percents));
+        readers.push((t) => { value.textContent = `.${String(percents[t]).padStart(2, "0")}`; value.classList.toggle("yes", percents[t] >= 50); });
+      }
+      lane.append(...bars);
+      labels.append(name);
+      lanes.append(lane);
+      values.append(value);
+    };
+    const bits = track.truth || "0".repeat(size);
+    add(null, "truth", runs(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(runs(bits))}`);
+    methods.forEach(([label], k) => {
+      const predicted = part(track.predictions, k, size);
+      const marks = part(track.marks, k, size);
+      const bars = [];
+      const kinds = [];
+      for (const [kind, on, off] of groups(marks)) {
+        kinds.push(`${KIND_NAMES[kind]} ${clean(on * seconds)} to ${clean(off * seconds)} s`);
+        const within = (text) => runs(text.slice(on, off)).map(([from, to]) => [on + from, on + to]);
+        const named = `${KIND_NAMES[kind]}: ${events[event]}, ${modalities[modality]}, ${label}`;
+        if (kind !== "exact" && kind !== "false") for (const [from, to] of within(bits)) bars.push(bar(`ghost ${kind}`, from, to, size, named));
+        if (predicted) for (const [from, to] of within(predicted)) bars.push(bar(`bar ${kind}`, from, to, size, named));
+      }
+      add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(runs(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
+    });
+    lanes.addEventListener("pointerdown", (press) => {
+      if (press.button !== 0) return;
+      lanes.setPointerCapture(press.pointerId);
+      over = null;
+      seek(moment(lanes, press));
+    });
+    lanes.addEventListener("pointermove", (hover) => {
+      if (lanes.hasPointerCapture(hover.pointerId)) seek(moment(lanes, hover));
+      else if (hover.pointerType === "mouse") { over = moment(lanes, hover); move(); }
+    });
+    lanes.addEventListener("pointerleave", () => { over = null; move(); });
+    return h("div", { class: "block" }, h("h5", null, modalities[modality]), labels, lanes, values);
+  }
+
+  const spoken = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on * seconds)} to ${clean(off * seconds)} s`).join(", ") : "nothing");
+
+  function moment(lanes, pointer) {
+    const box = lanes.getBoundingClientRect();
+    return Math.max(0, Math.min(1, (pointer.clientX - box.left) / box.width)) * length();
+  }
+
+  function runs(bits) {
+    return [...bits.matchAll(/1+/g)].map((run) => [run.index, run.index + run[0].length]);
+  }
+
+  function groups(marks) {
+    return [...marks.matchAll(/([A-Z])[a-z]*/g)].map((group) =>
+      [content.kinds[numbered.get(group[1])][0], group.index, group.index + group[0].length]);
+  }
+
+  function bar(name, on, off, size, tip) {
+    const element = h("i", { class: name, title: tip });
+    element.style.left = `${(100 * on) / size}%`;
+    element.style.width = `${(100 * (off - on)) / size}%`;
+    return element;
+  }
+
+  function steps(percents) {
+    const picture = draw("svg", { viewBox: `0 0 ${percents.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    const line = percents.map((percent, t) => `${t ? "V" : "M0 "}${100 - percent}H${t + 1}`).join("");
+    picture.append(draw("path", { class: "area", d: `${line}V100H0Z` }), draw("path", { class: "half", d: `M0 50H${percents.length}` }), draw("path", { class: "line", d: line }));
+    return picture;
+  }
+
+  /* time */
+
+  function seek(moment) {
+    at = Math.max(0, Math.min(length(), moment));
+    if (chosen?.media && player.readyState > 0) player.currentTime = at;
+    move();
+  }
+
+  function move() {
+    if (!chosen || !length()) return;
+    rows.style.setProperty("--at", at / length());
+    rows.style.setProperty("--over", over === null ? -1 : over / length());
+    rows.classList.toggle("hovered", over !== null);
+    time.value = String(at);
+    time.style.setProperty("--at", at / length());
+    const now = over ?? at;
+    clock.textContent = `${now.toFixed(1)} / ${clean(length())} s`;
+    time.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${clean(length())} seconds`);
+    const t = Math.min(chosen.segments - 1, Math.floor(now / seconds + 1e-9));
+    if (t !== segment) {
+      segment = t;
+      readers.forEach((read) => read(t));
+    }
+  }
+
+  function follow() {
+    if (!chosen?.media || player.readyState === 0) return;
+    at = Math.min(player.currentTime, length());
+    move();
+  }
+
+  function everyFrame() {
+    follow();
+    if (!player.paused && !player.ended) requestAnimationFrame(everyFrame);
+  }
+
+  player.addEventListener("play", everyFrame);
+  for (const name of ["timeupdate", "seeking", "seeked", "pause"]) player.addEventListener(name, follow);
+  player.addEventListener("loadedmetadata", () => { if (at > 0) player.currentTime = at; });
+  player.addEventListener("error", () => {
+    if (!chosen?.media || !player.hasAttribute("src")) return;
+    player.hidden = true;
+    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: it is not where the report left it, or of a kind that this browser does not know.`;
+  });
+  time.addEventListener("input", () => seek(Number(time.value)));
+  time.addEventListener("keydown", (key) => {
+    const whole = Math.round(at / seconds * 1e6) / 1e6;
+    const to = { ArrowRight: Math.floor(whole) + 1, ArrowUp: Math.floor(whole) + 1, ArrowLeft: Math.ceil(whole) - 1, ArrowDown: Math.ceil(whole) - 1, Home: 0, End: chosen?.segments }[key.key];
+    if (to === undefined || key.ctrlKey || key.metaKey || key.altKey) return;
+    key.preventDefault();
+    seek(to * seconds);
+  });
+
+  /* keys */
+
+  const typing = (element) => element.matches("select, textarea, input:not([type=range], [type=checkbox], [type=radio])");
+
+  list.addEventListener("keydown", (key) => {
+    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -found.length, End: found.length }[key.key];
+    if (by === undefined || key.ctrlKey || key.metaKey || key.altKey) return;
+    key.preventDefault();
+    step(by);
+  });
+
+  document.addEventListener("keydown", (key) => {
+    if (key.ctrlKey || key.metaKey || key.altKey || byId("enlarged").open) return;
+    if (key.key === "Escape" && key.target === search) {
+      key.preventDefault();
+      if (search.value) { search.value = state.search = ""; refresh(); } else list.focus();
+      return;
+    }
+    if (typing(key.target)) return;
+    if (key.key === "/") {
+      key.preventDefault();
+      search.focus();
+      search.select();
+    } else if (key.key === "j") step(1);
+    else if (key.key === "k") step(-1);
+    else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, video, input:not([type=range])")) {
+      key.preventDefault();
+      if (player.paused) player.play().catch(() => {}); // where it cannot, its error event says so
+      else player.pause();
+    }
+  });
+
+  const linked = restore();
+  refresh();
+  if (linked) requestAnimationFrame(() => byId("videos").scrollIntoView({ behavior: "instant" }));
+  addEventListener("hashchange", () => {
+    if (byId(location.hash.slice(1))) return; // a section
+    restore();
+    refresh();
+  });
+}
+
+front();
+tables();
+figures();
+if (content.browser) browse(content.browser);
+sections();

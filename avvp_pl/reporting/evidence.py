@@ -1,0 +1,144 @@
+"""Everything a report is made of, gathered; and the files it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.reporting.browser import Browser, Found, browse
+from avvp_pl.reporting.curves import draw_all
+from avvp_pl.reporting.drawings import few_settings, write_drawing
+from avvp_pl.reporting.page import write_page
+from avvp_pl.reporting.published import read_published
+from avvp_pl.reporting.runs import Setting, by_setting, read_runs
+from avvp_pl.reporting.statistics import Differences, compare
+from avvp_pl.reporting.tables import find_baseline, paper_tables, write_tables
+from avvp_pl.reporting.videos import (
+    TestVideos,
+    data_of,
+    media_of,
+    read_predictions,
+    read_probabilities,
+    read_test_videos,
+)
+
+log = logging.getLogger(__name__)
+
+BASE = "mil"  # what others are compared with where nothing else is said
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Finished runs by setting and, where the test videos are at hand, what was found in them.
+
+    ``found`` has the first seed of the settings whose videos are shown; ``differences`` are those to the ``baseline``.
+    """
+
+    settings: Sequence[Setting]
+    baseline: Setting | None
+    videos: TestVideos | None = None
+    found: Mapping[str, Found] = field(default_factory=dict)
+    differences: Differences | None = None
+    notes: Sequence[str] = ()
+
+
+def gather(
+    folders: Sequence[Path],
+    data: DictConfig | None = None,
+    baseline: str | None = None,
+    shown: Sequence[str] | None = None,
+) -> Evidence:
+    """Read the runs in ``folders``, and the test videos of ``data`` or, where that is None, of the runs' own.
+
+    ``baseline`` is the name or label of a setting; None: Base, where it was run once. ``shown`` name those whose
+    videos are shown; None: as many as fit into a figure. Runs whose test videos cannot be read are evidence all the
+    same, and a note says so; with ``data``, that is an :class:`InputError`.
+    """
+    settings = by_setting(read_runs(folders))
+    base = find_baseline(settings, baseline) if baseline is not None else _base_of(settings)
+    chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
+    try:
+        videos = read_test_videos(data_of(settings[0].runs[0]) if data is None else data)
+    except InputError as error:
+        if data is not None:
+            raise
+        note = f"The test videos are not at hand, so there are no intervals and no timelines here: {error}"
+        log.warning("%s", note)
+        return Evidence(settings, base, notes=(note,))
+    differences = None
+    if base is not None:
+        differences = compare(settings, base, videos, lambda run: read_predictions(run, videos))
+    found = {
+        setting.label: Found(
+            read_predictions(setting.runs[0], videos),
+            read_probabilities(setting.runs[0], videos),
+            setting.runs[0].seed,
+        )
+        for setting in chosen
+    }
+    return Evidence(settings, base, videos, found, differences)
+
+
+def write_report(
+    folder: Path,
+    evidence: Evidence,
+    title: str | None = None,
+    figure3: Sequence[str] | None = None,
+    media: Path | None = None,
+    published: Path | None = None,
+) -> Path:
+    """Write ``tables/``, ``figures/`` and the page ``index.html``, whose path is returned.
+
+    ``figure3`` names the videos of Figure 3, ``media`` is the folder of the videos' files, and ``published`` a file
+    with more of the paper's numbers.
+    """
+    tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
+    predictions = {label: found.prediction for label, found in evidence.found.items()}
+    drawings = draw_all(evidence.settings, evidence.baseline, evidence.videos, predictions, figure3)
+    browser: Browser | None = None
+    if evidence.videos is not None:
+        files = {} if media is None else media_of(media, evidence.videos.names)
+        browser = browse(evidence.videos, evidence.found, files, folder)
+    write_tables(folder / "tables", tables)
+    pictures = [(d.title, d.caption, write_drawing(folder / "figures", d)) for d in drawings]
+    page = folder / "index.html"
+    data = evidence.settings[0].runs[0].data
+    write_page(page, title or f"Parsing {data}", tables, pictures, browser, evidence.notes, _facts(evidence))
+    return page
+
+
+def _base_of(settings: Sequence[Setting]) -> Setting | None:
+    named = [setting for setting in settings if setting.name == BASE]
+    return named[0] if len(named) == 1 else None
+
+
+def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
+    """The settings of these labels or experiments."""
+    chosen: dict[str, Setting] = {}
+    for name in names:
+        found = [setting for setting in settings if name in (setting.label, setting.name)]
+        if not found:
+            labels = [setting.label for setting in settings]
+            there = ", ".join(map(quote, labels))
+            raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, labels)}")
+        chosen |= {setting.label: setting for setting in found}
+    return list(chosen.values())
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str]]:
+    """What was compared, for the head of the page."""
+    runs = [run for setting in evidence.settings for run in setting.runs]
+    seeds = sorted({run.seed for run in runs})
+    facts = [
+        ("Data", f"{runs[0].data}, {runs[0].listed} test videos"),
+        ("Runs", f"{len(runs)} of {len(evidence.settings)} settings"),
+        ("Seeds", ", ".join(map(str, seeds))),
+    ]
+    if evidence.baseline is not None:
+        facts.append(("Compared with", evidence.baseline.label))
+    return facts

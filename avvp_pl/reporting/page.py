@@ -1,0 +1,120 @@
+"""A report as one HTML file, to be opened from the disk: nothing of it is ever fetched from a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from avvp_pl.errors import printable
+from avvp_pl.figures import COLOURS
+from avvp_pl.files import atomic_write
+from avvp_pl.reporting.browser import KINDS, MARKS, Browser
+from avvp_pl.reporting.tables import Cell, Table
+
+
+def write_page(
+    path: Path,
+    title: str,
+    tables: Sequence[Table],
+    drawings: Sequence[tuple[str, str, str]],
+    browser: Browser | None,
+    notes: Sequence[str],
+    facts: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the page: ``facts`` (what was compared) and ``notes`` on top, then tables, drawings and videos.
+
+    ``drawings`` are title, caption and the text of an SVG file. Media files are named by the addresses that
+    ``browser`` has; everything else is in the file. Its policy lets it run its own script, show the pictures in it
+    and play files of the disk it lies on (or the site it comes from), no more. Raises
+    :class:`~avvp_pl.errors.InputError` where the file cannot be written.
+    """
+    content = {
+        "facts": [(printable(name), printable(value)) for name, value in facts],
+        "notes": [printable(note) for note in notes],
+        "tables": [_table(table) for table in tables],
+        "drawings": [
+            {"title": printable(name), "caption": printable(caption), "svg": base64.b64encode(svg.encode()).decode()}
+            for name, caption, svg in drawings
+        ],
+        "colours": COLOURS,
+        "kinds": [(kind, MARKS[kind]) for kind in KINDS],
+        "browser": None if browser is None else _browser(browser),
+    }
+    template, style, script = (_asset(name) for name in ("page.html", "page.css", "page.js"))
+    parts = {
+        "policy": html.escape(_policy(style, script)),
+        "title": html.escape(printable(title)),
+        "style": style,
+        "script": script,
+        # the end of a script element is its only danger; what is not ASCII is escaped too, U+2028 among it
+        "content": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
+    }
+    with atomic_write(path) as file:
+        # in one pass, for what is put in may look like a place for more
+        file.write(re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template))
+
+
+def _asset(name: str) -> str:
+    return files("avvp_pl.reporting").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but this very style and script, pictures in the page, and media of the same disk or site."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
+        "media-src 'self' file:; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "title": printable(table.title),
+        "columns": table.columns,
+        "rows": [
+            {
+                "label": printable(row.label),
+                "seeds": row.seeds,
+                "cells": {column: _cell(cell) for column, cell in row.cells.items()},
+                "printed": dict(row.printed),
+            }
+            for row in table.rows
+        ],
+        "notes": [printable(note) for note in table.notes],
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        "mean": cell.mean,
+        "deviation": cell.deviation,
+        "difference": cell.difference,
+        "interval": cell.interval,
+    }
+
+
+def _browser(browser: Browser) -> dict[str, Any]:
+    return {
+        "events": [printable(event.replace("_", " ")) for event in browser.events],
+        "modalities": [printable(modality.replace("_", " ")) for modality in browser.modalities],
+        "seconds": browser.segment_seconds,
+        "methods": [(printable(method.label), method.seed, method.probabilities) for method in browser.methods],
+        "videos": [
+            (
+                printable(video.name),
+                video.segments,
+                video.media,
+                [round(score, 1) for score in video.scores],
+                video.shown,
+            )
+            for video in browser.videos
+        ],
+    }

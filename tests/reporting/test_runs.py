@@ -1,0 +1,179 @@
+"""Run folders made on disk: what is read, what is one setting, what is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from avvp_pl.errors import InputError
+from avvp_pl.reporting.runs import Run, by_setting, read_run, read_runs
+from tests.reporting.made import made_run, run_folder
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change ``config.yaml``: names, with __ for their dots, and values."""
+    config = OmegaConf.load(folder / "config.yaml")
+    for name, value in changes.items():
+        OmegaConf.update(config, name.replace("__", "."), value, merge=False, force_add=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+
+
+def labels(runs: list[Run]) -> dict[str, list[int]]:
+    return {setting.label: [run.seed for run in setting.runs] for setting in by_setting(runs)}
+
+
+def test_a_run_is_read(tmp_path: Path) -> None:
+    scores = {"segment/audio": 10.0, "segment/visual": 20.0, "event/event_av": 70.0}
+    run = made_run(tmp_path / "run", name="ppl_soft", seed=4, score=scores, listed=7)
+    assert (run.name, run.seed, run.data, run.listed, run.folder) == ("ppl_soft", 4, "realmix", 7, tmp_path / "run")
+    assert run.scores["segment/visual"] == 20
+    assert list(run.scores)[-1] == "average"
+    assert run.scores["average"] == pytest.approx(10)  # 100 over ten
+    assert run.per_event["event"]["audio"] == {"Dog": 10, "Cat": None}
+    assert run.epochs == [{"epoch": 0, "train/loss": 1.5}, {"epoch": 1, "val/average": 40}]
+    assert run.settings["method.gamma"] == 0.5
+    assert not {"seed", "method.seed", "name", "tags", "paths.run_dir", "data.root"} & set(run.settings)
+
+
+def test_seeds_are_one_setting_with_its_mean_and_deviation(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / f"{seed}", seed=seed, score=score) for seed, score in ((2, 50.0), (0, 53.0), (1, 56.0))]
+    (setting,) = by_setting(runs)
+    assert (setting.label, [run.seed for run in setting.runs]) == ("mil", [0, 1, 2])
+    assert setting.mean["event/audio"] == setting.mean["average"] == pytest.approx(53)
+    assert setting.deviation["event/audio"] == pytest.approx(3)  # (9 + 0 + 9) / 2
+    (alone,) = by_setting(runs[:1])
+    assert alone.deviation == {}
+
+
+def test_labels_say_what_differs_and_no_more(tmp_path: Path) -> None:
+    runs = [
+        made_run(tmp_path / f"{number}", name=name, seed=seed, gamma=gamma, k=10)
+        for number, (name, seed, gamma) in enumerate(
+            [("ppl", 0, 0.5), ("ppl", 1, 0.5), ("ppl", 0, 0.2), ("mil", 0, 0.9)]
+        )
+    ]
+    assert labels(runs) == {"ppl gamma=0.5": [0, 1], "ppl gamma=0.2": [0], "mil": [0]}
+
+
+def test_equal_numbers_are_one_setting_however_they_are_spelled(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / f"{seed}", seed=seed, gamma=gamma) for seed, gamma in enumerate((1, 1.0, 0.5))]
+    assert labels(runs) == {"mil gamma=1": [0, 1], "mil gamma=0.5": [2]}
+
+
+def test_what_older_runs_do_not_know_does_not_set_them_apart(tmp_path: Path) -> None:
+    old, new = made_run(tmp_path / "old", seed=0), made_run(tmp_path / "new", seed=1, momentum_warmup=True)
+    assert labels([old, new]) == {"mil": [0, 1]}
+    other = made_run(tmp_path / "other", seed=0, momentum_warmup=False)
+    assert set(labels([old, new, other])) == {f"mil momentum_warmup={value}" for value in ("None", "True", "False")}
+
+
+def test_places_and_machines_do_not_set_runs_apart(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / f"{seed}", seed=seed) for seed in range(2)]
+    edit(runs[1], data__packed="/x", trainer__devices=2, callbacks__best__dirpath="/x", logger__csv__directory="/x")
+    edit(runs[1], threads=3, data__source__root="/x", inference="classifier")
+    assert labels([read_run(run) for run in runs]) == {"mil": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "spelled"),
+    [
+        ("trainer__max_epochs", (10, 20), ("max_epochs=10", "max_epochs=20")),
+        ("callbacks__best__monitor", ("a", "b"), ("best.monitor=a", "best.monitor=b")),
+        ("method__layers", ([], [1]), ("layers=[]", "layers=[1]")),
+        ("data__modalities", ({"audio": ["a"]}, {"audio": ["a"], "visual": ["v"]}), None),
+    ],
+)
+def test_what_moves_scores_sets_runs_apart(
+    tmp_path: Path, key: str, values: tuple[object, object], spelled: tuple[str, str] | None
+) -> None:
+    runs = [run_folder(tmp_path / f"{number}") for number in range(2)]
+    for run, value in zip(runs, values, strict=True):
+        edit(run, **{key: value})
+    found = labels([read_run(run) for run in runs])
+    assert len(found) == 2
+    if spelled:
+        assert set(found) == {f"mil {part}" for part in spelled}
+
+
+@pytest.mark.parametrize("newer", [0, 1])
+def test_of_two_runs_with_one_seed_the_newer_counts(
+    tmp_path: Path, newer: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [made_run(tmp_path / f"{number}", score=float(number)) for number in range(2)]
+    for number, run in enumerate(runs):
+        os.utime(run.folder / "scores.json", (0, 100 if number == newer else 50))
+    (setting,) = by_setting(runs)
+    assert [run.folder for run in setting.runs] == [tmp_path / f"{newer}"]
+    assert "the newer one counts" in caplog.text
+
+
+def test_runs_are_found_at_any_depth_once_and_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 9, 1):
+        run_folder(tmp_path / "sweep" / f"{number}", seed=number)
+    run_folder(tmp_path / "²", seed=2)
+    found = read_runs([tmp_path / "sweep", tmp_path])
+    assert [run.seed for run in found] == [1, 9, 10, 2]
+
+
+def test_files_of_hydra_and_wandb_are_no_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_folder(tmp_path / "wandb" / "run")  # given by name, whatever is above it
+    for place in (run / ".hydra", run / "wandb" / "offline-run" / "files"):
+        place.mkdir(parents=True)
+        (place / "config.yaml").write_text("x: 1\n")
+    assert len(read_runs([run])) == 1
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("scores.json", None, "no scores.json"),
+        ("scores.json", '{"segment": {', "damaged"),
+        ("scores.json", '{"segment": {"audio": NaN}, "event": {}, "per_event": {}}', "a score that is no number"),
+        ("scores.json", '{"segment": {"audio": 1}, "event": {}}', "per_event"),
+        ("config.yaml", "name: [", "damaged"),
+        ("config.yaml", "- a\n", "a list"),
+        ("config.yaml", "name: x\nseed: 0\n", "damaged"),
+        ("config.yaml", "name: x\nseed: 0\ndata: {root: y}\n", "does not name its data"),
+        ("config.yaml", "name: x\nseed: ${nowhere}\ndata: {name: y}\n", "nowhere"),
+        ("metrics.csv", "epoch,loss\n0,many\n", "many"),
+        ("metrics.csv", "epoch,loss\n0\n", "changed by another program"),
+    ],
+)
+def test_damaged_runs_are_passed_over_with_a_word(
+    tmp_path: Path, file: str, content: str | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_folder(tmp_path / "0")
+    path = run_folder(tmp_path / "1") / file
+    path.unlink() if content is None else path.write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert [run.folder.name for run in read_runs([tmp_path])] == ["0"]
+    (record,) = caplog.records
+    assert str(tmp_path / "1") in record.getMessage()
+    assert said in record.getMessage()
+    with pytest.raises(InputError):
+        read_run(tmp_path / "1")
+
+
+def test_a_run_without_epochs_is_a_run(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "evaluated")
+    (run / "metrics.csv").unlink()
+    assert read_run(run).epochs == []
+
+
+def test_runs_of_several_data_sets_are_refused(tmp_path: Path) -> None:
+    run_folder(tmp_path / "0")
+    run_folder(tmp_path / "1", data="llp")
+    with pytest.raises(InputError, match=r"several data sets \(llp, realmix\)"):
+        read_runs([tmp_path])
+
+
+def test_no_runs_and_no_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished run"):
+        read_runs([tmp_path])
+    with pytest.raises(InputError, match="no such folder"):
+        read_runs([tmp_path / "nowhere"])

@@ -1,0 +1,294 @@
+"""The paper's tables of made runs, and each of their forms read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from avvp_pl.errors import InputError
+from avvp_pl.reporting.published import Printed, Published, read_published
+from avvp_pl.reporting.runs import Setting, by_setting
+from avvp_pl.reporting.statistics import Difference, Differences
+from avvp_pl.reporting.tables import (
+    Cell,
+    Row,
+    Table,
+    find_baseline,
+    paper_tables,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
+from tests.reporting.made import made_run
+
+PAPER = ("mil", "han", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft", "ppl_soft_no_cl")
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path)
+
+
+class Maker:
+    """Settings of made runs: names (or names and what else they are given), one score a seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *names: str | Mapping[str, object], scores: Sequence[float] = (50.0,)) -> list[Setting]:
+        runs = []
+        for name in names:
+            given = {"name": name} if isinstance(name, str) else dict(name)
+            for seed, score in enumerate(scores):
+                folder = self.folder / f"{len(list(self.folder.iterdir()))}"
+                runs.append(made_run(folder, seed=seed, **{"score": score, **given}))
+        return by_setting(runs)
+
+
+def tables_of(
+    settings: Sequence[Setting],
+    baseline: Setting | None = None,
+    differences: Differences | None = None,
+    published: Published | None = None,
+) -> dict[str, Table]:
+    return {table.key: table for table in paper_tables(settings, baseline, differences, published or {})}
+
+
+def labels(table: Table) -> list[str]:
+    return [row.label for row in table.rows]
+
+
+def test_every_experiment_stands_where_the_paper_has_it(make: Maker) -> None:
+    found = tables_of(make(*PAPER, "ppl_per_modality"))
+    assert {key: labels(table) for key, table in found.items()} == {
+        "table1": ["HAN", "Base", "PPL"],
+        "table2": ["Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S"],
+        "table4": ["No-CL", "With-CL"],
+        "all": [*PAPER, "ppl_per_modality"],
+    }
+
+
+def test_table_3_is_told_apart_by_its_inference(make: Maker) -> None:
+    tests = [{"name": "han_ppl_test", "inference": inference} for inference in ("prototype", "prototype_hard")]
+    assert labels(tables_of(make("han", *tests))["table3"]) == [
+        "HAN",
+        "HAN + PPL_Test, Eq. (9)",
+        "HAN + PPL_Test, Eq. (10)",
+    ]
+    (hard,) = (row for row in tables_of(make(tests[1]))["table3"].rows)
+    assert hard.label == "HAN + PPL_Test, Eq. (9)"
+
+
+def test_a_table_of_which_nothing_was_run_is_left_out(make: Maker) -> None:
+    assert set(tables_of(make("han"), published=read_published())) == {"table1", "all"}
+    assert set(tables_of(make("npl_soft"), published=read_published())) == {"table2", "all"}
+    assert set(tables_of(make("mine"), published=read_published())) == {"all"}
+
+
+def test_an_experiment_of_ones_own_comes_by_its_tags(make: Maker) -> None:
+    found = tables_of(make("mil", {"name": "mine", "tags": ["table2", "x"]}))
+    assert labels(found["table2"]) == ["Base", "mine"]
+    assert labels(found["table1"]) == ["Base"]
+
+
+def test_several_settings_of_one_row_have_their_labels_and_no_printed_numbers(make: Maker) -> None:
+    settings = make(*({"name": "ppl_soft", "gamma": gamma} for gamma in (0.2, 0.5)), "mil")
+    table = tables_of(settings, published=read_published())["table1"]
+    assert labels(table) == ["HAN", "MA", "Base", "PPL", "PPL gamma=0.2", "PPL gamma=0.5"]
+    rows = {row.label: row for row in table.rows}
+    assert (rows["PPL"].seeds, dict(rows["PPL"].cells)) == (0, {})
+    assert rows["PPL"].printed["event/type_av"] == 59.9
+    assert not rows["PPL gamma=0.2"].printed
+    assert rows["Base"].printed == {"segment/audio": 59.5, "segment/visual": 58.7}
+
+
+def test_cells_are_means_deviations_and_differences(make: Maker) -> None:
+    settings = make("mil", scores=(50.0, 54.0)) + make({"name": "ppl_soft"}, scores=(56.0, 57.0))
+    differences = {"ppl_soft": {"event/audio": Difference(4.5, 1.0, 8.0)}}
+    base, ppl = tables_of(settings, settings[0], differences)["table2"].rows
+    assert (base.seeds, ppl.seeds) == (2, 2)
+    first, second = base.cells["event/audio"], ppl.cells["event/audio"]
+    assert first.mean == 52
+    assert first.deviation == pytest.approx(8**0.5)
+    assert first.difference is None
+    assert first.interval is None
+    assert second.mean == 56.5
+    assert second.deviation == pytest.approx(0.5**0.5)
+    assert (second.difference, second.interval) == (4.5, (1.0, 8.0))
+    assert ppl.cells["average"].interval is None  # not among the differences given
+    unpaired = tables_of(settings, settings[0], None)["table2"]
+    assert unpaired.rows[1].cells["event/audio"].difference == 4.5
+    assert any("the test videos were not at hand" in note for note in unpaired.notes)
+    assert tables_of(settings)["table2"].rows[1].cells["event/audio"].difference is None
+    assert tables_of(settings)["table2"].baseline is None
+
+
+def test_the_baseline_has_its_label_of_each_table(make: Maker) -> None:
+    settings = make("mil", "ppl_soft")
+    found = tables_of(settings, settings[0])
+    assert {key: table.baseline for key, table in found.items()} == {
+        "table1": "Base",
+        "table2": "Base",
+        "table4": "mil",
+        "all": "mil",
+    }
+
+
+def test_notes_say_what_is_not_known_where_it_is_from_and_what_contradicts_itself(make: Maker) -> None:
+    found = tables_of(make("mil", "ppl_soft"), published=read_published())
+    assert any(
+        "Type@AV of PPL is 59.9; the mean of its columns A, V and AV is 58.6" in n for n in found["table1"].notes
+    )
+    assert any("UWAV" in note for note in found["table1"].notes)
+    assert any("not all numbers" in note.lower() and "(Base)" in note for note in found["table1"].notes)
+    assert any("(Base, NPL_H, NPL_S, PPL_H, PPL_S)" in note for note in found["table2"].notes)
+    assert any("which realmix is not" in note for note in found["table1"].notes)
+    full = {
+        "table4": {
+            row: {
+                f"{level}/{name}": Printed(1.0, "x")
+                for level in ("segment", "event")
+                for name in ("audio", "visual", "audio_visual", "type_av", "event_av")
+            }
+            for row in ("No-CL", "With-CL")
+        }
+    }
+    on_llp = tables_of(make({"name": "ppl_soft", "data": "llp"}), published=full)["table4"]
+    assert not any("at hand" in note or "is not" in note for note in on_llp.notes)
+
+
+def test_a_printed_row_of_another_method_is_a_row(make: Maker) -> None:
+    published = {"table2": {"Other": {"segment/audio": Printed(70.0, "somewhere")}}}
+    assert labels(tables_of(make("mil", "ppl_soft"), published=published)["table2"]) == ["Base", "PPL_S", "Other"]
+
+
+def test_a_baseline_is_found_by_label_or_name(make: Maker) -> None:
+    settings = make("mil", *({"name": "ppl", "gamma": gamma} for gamma in (0.2, 0.5)))
+    assert find_baseline(settings, "mil") is settings[0]
+    assert find_baseline(settings, "ppl gamma=0.5") is settings[2]
+    with pytest.raises(InputError, match=r"'ppl' is the name of several settings; .*'ppl gamma=0.2', 'ppl gamma=0.5'"):
+        find_baseline(settings, "ppl")
+    with pytest.raises(InputError, match=r"'mill' is none of the settings: 'mil', .* Did you mean 'mil'\?"):
+        find_baseline(settings, "mill")
+
+
+# The forms
+
+COLUMNS = ("segment/audio", "event/type_av", "average")
+
+
+@pytest.fixture
+def table() -> Table:
+    rows = (
+        Row(
+            "Base", 3, {"segment/audio": Cell(50.04, 1.0), "event/type_av": Cell(40.0, 2.0), "average": Cell(45.0, 0.1)}
+        ),
+        Row(
+            "PPL|S_ & <b>",
+            3,
+            {
+                "segment/audio": Cell(50.01, 0.5, -0.03, (-1.0, 1.0)),
+                "event/type_av": Cell(41.0, 0.5, 1.0, (0.2, 1.8)),
+                "average": Cell(44.0, 0.25, -1.0, (-1.5, -0.5)),
+            },
+            {"segment/audio": 65.9},
+        ),
+        Row("MA", 0, {}, {"event/type_av": 53.0}),
+        Row("one seed", 1, {"average": Cell(12.0)}),
+    )
+    return Table("table1", "Table 1: methods", COLUMNS, rows, ("A note of a_b_ 5 %.",), "Base")
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_markdown(table: Table) -> None:
+    text = to_markdown(table)
+    assert text.splitlines() == [
+        "## Table 1: methods",
+        "",
+        "| | seeds | seg A | event Type | average |",
+        "|---|---|---|---|---|",
+        "| Base | 3 | **50.0 ± 1.0** | 40.0 ± 2.0 | **45.0 ± 0.1** |",
+        r"| PPL\|S\_ &amp; &lt;b> | 3 | **50.0 ± 0.5** | **41.0 ± 0.5** | 44.0 ± 0.2 |",
+        r"| *PPL\|S\_ &amp; &lt;b>, printed* |  | *65.9* |  |  |",
+        "| *MA, printed* |  |  | *53.0* |  |",
+        "| one seed | 1 |  |  | 12.0 |",
+        "",
+        "Difference to Base:",
+        "",
+        "| | seg A | event Type | average |",
+        "|---|---|---|---|",
+        r"| PPL\|S\_ &amp; &lt;b> | -0.0<br>[-1.0, +1.0] | **+1.0**<br>[+0.2, +1.8] | **-1.0**<br>[-1.5, -0.5] |",
+        "",
+        r"- A note of a_b\_ 5 %.",
+    ]
+    for block in text.split("\n\n"):
+        widths = {len(cells_of(line)) for line in block.splitlines() if line.startswith("|")}
+        assert len(widths) <= 1
+
+
+def test_markdown_without_a_baseline_has_one_table(table: Table) -> None:
+    rows = [Row(row.label, row.seeds, {"average": Cell(1.0)}) for row in table.rows[:1]]
+    assert to_markdown(Table("all", "All", ("average",), tuple(rows))) == (
+        "## All\n\n| | seeds | average |\n|---|---|---|\n| Base | 3 | 1.0 |\n"
+    )
+
+
+def test_csv_has_everything_unrounded(table: Table) -> None:
+    lines = list(csv.DictReader(io.StringIO(to_csv(table))))
+    by = {(line["row"], line["score"]): line for line in lines}
+    assert len(lines) == len(by) == 3 + 3 + 1 + 1
+    assert by["PPL|S_ & <b>", "segment/audio"] == {
+        "table": "table1", "row": "PPL|S_ & <b>", "seeds": "3", "score": "segment/audio", "mean": "50.01", "std": "0.5",
+        "baseline": "Base", "difference": "-0.03", "low": "-1.0", "high": "1.0", "printed": "65.9",
+    }  # fmt: skip
+    assert by["Base", "average"]["baseline"] == by["Base", "average"]["difference"] == ""
+    only = by["MA", "event/type_av"]
+    assert (only["seeds"], only["mean"], only["printed"]) == ("0", "", "53.0")
+
+
+def test_latex_rows_are_of_one_width_and_escaped(table: Table) -> None:
+    text = to_latex(table)
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 2 + 5 + 1 + 2  # heads, rows, whose difference, a difference and its interval
+    for row in rows:
+        spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", row))
+        assert len(re.findall(r"(?<!\\)&", row)) + 1 + spanned == 2 + len(COLUMNS), row
+    assert rows[3].startswith(r"PPL\textbar{}S\_ \& \textless{}b\textgreater{} & 3 & \textbf{50.0}{\tiny$\pm$0.5} &")
+    assert text.count("{") == text.count("}")
+    assert r"A note of a\_b\_ 5 \%." in text
+
+
+def test_latex_groups_the_columns_of_a_level(make: Maker) -> None:
+    text = to_latex(tables_of(make("mil"))["table1"])
+    assert r"\multicolumn{5}{c}{Segment} & \multicolumn{5}{c}{Event}" in text
+    assert r"\cmidrule(lr){3-7}\cmidrule(lr){8-12}" in text
+    assert " & Seeds & A & V & AV & Type & Event & A & V & AV & Type & Event & average" in text
+
+
+def test_files_are_written_and_latex_sets_them(make: Maker, table: Table, tmp_path: Path) -> None:
+    settings = make("mil", {"name": 'mine é 中 \\x{ $ # ^ ~ " [2]', "tags": ["table1"]})
+    made = [*paper_tables(settings, settings[0], None, read_published()), table]
+    write_tables(tmp_path / "out", made)
+    names = {"tables.md"} | {f"{key}.{suffix}" for key in ("table1", "table2", "all") for suffix in ("csv", "tex")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert (tmp_path / "out" / "tables.md").read_text().count("\n## ") == len(made) - 1
+    if not shutil.which("pdflatex"):
+        pytest.skip("no LaTeX to set the tables with")
+    inputs = "".join(rf"\input{{{key}}}" for key in ("table1", "table2", "all"))
+    document = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs}}\begin{{document}}{inputs}\end{{document}}"
+    (tmp_path / "out" / "paper.tex").write_text(document)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path / "out", capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]

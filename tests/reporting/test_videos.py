@@ -1,0 +1,178 @@
+"""What runs save of their test videos, read back for a report."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+from avvp_pl.methods.base import Parsed
+from avvp_pl.reporting.runs import Run
+from avvp_pl.reporting.videos import TestVideos, media_of, read_predictions, read_probabilities, read_test_videos
+from avvp_pl.timelines import write_predictions
+
+SYNTHETIC = {
+    "data": {
+        "source": {
+            "_target_": "avvp_pl.data.synthetic.generate",
+            "sizes": {"train": 40, "val": 12, "test": 12},
+            "streams": {"vggish": 8, "res152": 12, "r2plus1d_18": 6},
+            "modalities": {"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"]},
+            "seed": 0,
+        }
+    }
+}
+
+
+def run_in(folder: Path, listed: int = 12) -> Run:
+    """A run of which only the predictions matter."""
+    return Run(folder, "mil", 0, OmegaConf.create({}), {}, {}, {}, listed, [])
+
+
+@pytest.fixture
+def videos(tiny: ParsingSet) -> TestVideos:
+    assert tiny.test is not None
+    assert tiny.test.truth is not None
+    return TestVideos(
+        tiny.test.names, tiny.events, tuple(tiny.modalities), tiny.test.truth, tiny.test.mask, tiny.segment_seconds
+    )
+
+
+@pytest.fixture
+def parsed(videos: TestVideos) -> Parsed:
+    """Some timelines; probabilities that float16 does not have, and those of videos beyond 1."""
+    generator = torch.Generator().manual_seed(0)
+    shape = videos.truth.shape
+    probs = torch.rand(shape, generator=generator)
+    return Parsed(probs > 0.7, probs, 1.9 * torch.rand(shape[0], shape[3], generator=generator))
+
+
+@pytest.fixture
+def saved(parsed: Parsed, videos: TestVideos, tiny: ParsingSet, tmp_path: Path) -> Path:
+    """A run folder with what was found in these videos."""
+    write_predictions(tmp_path / "predictions", videos.names, parsed, tiny)
+    return tmp_path
+
+
+def test_the_test_split_is_read_by_the_data_of_a_configuration(videos: TestVideos) -> None:
+    read = read_test_videos(OmegaConf.create(SYNTHETIC).data)
+    assert (read.names, read.events, read.modalities, read.segment_seconds) == (
+        videos.names,
+        videos.events,
+        ("audio", "visual"),
+        1.0,
+    )
+    assert torch.equal(read.truth, videos.truth)
+    assert torch.equal(read.mask, videos.mask)
+
+
+def test_predictions_come_back_as_they_were(saved: Path, parsed: Parsed, videos: TestVideos) -> None:
+    assert torch.equal(read_predictions(run_in(saved), videos), parsed.timelines)
+
+
+def test_probabilities_come_back_to_three_digits(saved: Path, parsed: Parsed, videos: TestVideos) -> None:
+    found = read_probabilities(run_in(saved), videos)
+    assert found is not None
+    assert found.segment.dtype == found.video.dtype == torch.float32
+    torch.testing.assert_close(found.segment, parsed.probs, atol=3e-4, rtol=0)  # 1 / 2^12 is half a step below 1
+    torch.testing.assert_close(found.video, parsed.video_probs, atol=6e-4, rtol=0)
+    (saved / "predictions" / "probabilities.npz").unlink()
+    assert read_probabilities(run_in(saved), videos) is None
+
+
+def test_the_same_content_gives_the_same_bytes(
+    saved: Path, parsed: Parsed, videos: TestVideos, tiny: ParsingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is written; archives have times in them."""
+    path = saved / "predictions" / "probabilities.npz"
+    first = path.read_bytes()
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    write_predictions(saved / "predictions", videos.names, parsed, tiny)
+    assert path.read_bytes() == first
+    with zipfile.ZipFile(path) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    with np.load(path, allow_pickle=False) as content:
+        assert {name: content[name].dtype.kind for name in content.files} == {
+            "names": "U",
+            "events": "U",
+            "modalities": "U",
+            "segment": "f",
+            "video": "f",
+        }
+
+
+def test_names_of_any_script_and_length(parsed: Parsed, tiny: ParsingSet, videos: TestVideos, tmp_path: Path) -> None:
+    names = ("x" * 300, "Föhn", "视频", "\u202ea", "a b", "=1", "0", "00", "-", "a,b", "null", "nan")
+    write_predictions(tmp_path / "predictions", names, parsed, tiny)
+    renamed = TestVideos(names, videos.events, videos.modalities, videos.truth, videos.mask, 1.0)
+    found = read_probabilities(run_in(tmp_path), renamed)
+    assert found is not None
+    torch.testing.assert_close(found.segment, parsed.probs, atol=3e-4, rtol=0)
+
+
+def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:
+    """Save the file anew with one of its arrays changed."""
+
+    def write(path: Path) -> None:
+        with np.load(path) as content:
+            arrays = {key: content[key] for key in content.files}
+        arrays[name] = change(arrays[name])
+        np.savez_compressed(path, **arrays)
+
+    return write
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "damaged"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
+    "text": (lambda path: path.write_text("filename"), "damaged"),
+    "one array": (lambda path: np.save(path.open("wb"), np.ones(3)), "damaged"),
+    "objects": (changed("names", lambda names: names.astype(object)), "damaged"),
+    "words for numbers": (changed("video", lambda video: video.astype(str)), "damaged"),
+    "a number that is none": (changed("segment", lambda probs: probs * np.nan), "damaged"),
+    "other videos": (changed("names", lambda names: names[::-1]), "its names are not those"),
+    "other events": (changed("events", lambda events: events[1:]), "its events are not those"),
+    "one name": (changed("modalities", lambda modalities: modalities[0]), "its modalities are not those"),
+    "fewer segments": (changed("segment", lambda probs: probs[:, :9]), "probabilities, the test videos need"),
+    "fewer events of the videos": (changed("video", lambda probs: probs[:, :9]), "the test videos need"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_probabilities_are_one_line(saved: Path, videos: TestVideos, damage: str) -> None:
+    path = saved / "predictions" / "probabilities.npz"
+    does, says = DAMAGE[damage]
+    does(path)
+    with pytest.raises(InputError, match=says) as raised:
+        read_probabilities(run_in(saved), videos)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_predictions_of_other_videos_are_refused(saved: Path, videos: TestVideos) -> None:
+    with pytest.raises(InputError, match="tested on 13 videos, the data has 12"):
+        read_predictions(run_in(saved, listed=13), videos)
+    fewer = TestVideos(videos.names[1:], videos.events, videos.modalities, videos.truth[1:], videos.mask[1:], 1.0)
+    with pytest.raises(InputError, match=f"{videos.names[0]} is no test video of the data"):
+        read_predictions(run_in(saved, listed=11), fewer)
+
+
+def test_media_are_called_as_videos_or_their_features(tmp_path: Path) -> None:
+    long, short, none = "AAAAAAAAAAA_0_10", "holiday", "BBBBBBBBBBB_0_10"
+    for name in ("AAAAAAAAAAA.mp4", "holiday.webm", "holiday.mp4", "BBBBBBBBBBB.txt"):
+        (tmp_path / name).touch()
+    found = media_of(tmp_path, (long, short, none))
+    assert found == {long: tmp_path / "AAAAAAAAAAA.mp4", short: tmp_path / "holiday.mp4"}
+    (tmp_path / f"{long}.mkv").touch()
+    assert media_of(tmp_path, (long,)) == {long: tmp_path / f"{long}.mkv"}  # its very own
+    with pytest.raises(InputError, match="no such folder"):
+        media_of(tmp_path / "nowhere", (long,))
