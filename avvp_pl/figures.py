@@ -17,6 +17,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from avvp_pl.data.annotations import runs
 from avvp_pl.errors import printable
@@ -113,7 +114,10 @@ def svg(figure: Figure, salt: str) -> str:
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     file = _saved(figure, {"svg.hashsalt": salt}, format="svg", metadata=unsaid)
     text = file.getvalue().decode("utf-8")
-    return re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
+    text = re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
+    # a sheet of style would be that of the whole page; these two are handed down from the element itself
+    text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    return text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
 
 
 def _saved(figure: Figure, also: Mapping[str, Any] | None = None, **options: Any) -> io.BytesIO:
@@ -137,11 +141,12 @@ def words(text: str, limit: int = 60) -> str:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend under all panels, in as many columns as the width has room for."""
+    """A legend under all panels, in as many columns as the width has room for; the figure grows by its further rows."""
     width = max(len(label) for label in labels) * 0.058 + 0.45  # inches of the widest entry
-    columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
-    columns = math.ceil(len(labels) / math.ceil(len(labels) / columns))  # no row with a single entry for want of one
-    named = [f" {label}" if label.startswith("_") else label for label in labels]  # matplotlib leaves such out
+    rows = math.ceil(len(labels) / max(1, int(figure.get_figwidth() / width)))
+    figure.set_figheight(figure.get_figheight() + 0.15 * (rows - 1))
+    named = [f" {label}" if label.startswith("_") else label for label in labels]  # matplotlib 3.9 leaves such out
+    columns = math.ceil(len(labels) / rows)
     figure.legend(handles, named, loc="outside lower center", ncols=columns, columnspacing=1.4)
 
 
@@ -170,6 +175,7 @@ def draw_timelines(
             _draw_panel(panel, own, shown, events, segment_seconds)
             panel.set_title(words(modality))
         panels[-1].set_xlabel("time (s)")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
         paints = _paints(list(sources))
         handles = [Rectangle((0, 0), 1, 1, **paints[name]) for name in sources]
         legend_below(figure, handles, [words(name) for name in sources])

@@ -20,7 +20,18 @@ from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from avvp_pl.figures import COLUMN, INK, PAGE, legend_below, look, styled, words
-from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, Spread, few_settings, handle, over, sentences, spread_of
+from avvp_pl.reporting.drawings import (
+    MOST,
+    Drawing,
+    Numbers,
+    Spread,
+    count,
+    few_settings,
+    handle,
+    over,
+    sentences,
+    spread_of,
+)
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
 from avvp_pl.reporting.runs import Run, Setting, apart
@@ -129,6 +140,8 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     # of a grid of several settings, the lines nearest to the paper's values
     nearest_first = sorted(range(len(curves)), key=lambda i: _distance(next(iter(curves[i].points.values()))[0]))
     shown = sorted(nearest_first[:MOST])
+    barred = any(any(spread.deviation) for spread in spreads["average"])
+    apart_by = min(3.0, 8 / len(shown)) if barred else 0.0  # points
     with styled():
         figure = Figure(figsize=(PAGE, 2.1))
         panels = figure.subplots(1, len(SCORES), sharex=True)
@@ -136,7 +149,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         for panel, (score, title) in zip(panels, SCORES.items(), strict=True):
             ends = [end for i in shown for end in spreads[score][i].ends()]
             for place, i in enumerate(shown):
-                _error_line(panel, spreads[score][i], place, shift=3.0 * (place - (len(shown) - 1) / 2))
+                _error_line(panel, spreads[score][i], place, shift=apart_by * (place - (len(shown) - 1) / 2))
             if baseline is not None:
                 panel.axhline(baseline.mean[score], **LEVEL)
                 ends.append(baseline.mean[score])
@@ -160,10 +173,10 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         legend_below(figure, lines, labels)
     caption = sentences(
         f"Scores of the test split by {short}, all else equal: mean {over(spreads['average'])}",
-        "Bars are one standard deviation." if any(any(spread.deviation) for spread in spreads["average"]) else "",
+        "Bars are one standard deviation." if barred else "",
         "All panels have the same scale.",
         "" if baseline is None else f"Dashed is the mean of {words(baseline.label)}.",
-        f"{len(curves) - len(shown)} further curves are in the table only." if len(curves) > len(shown) else "",
+        f"The table has {count(left, 'curve')} more." if (left := len(curves) - len(shown)) else "",
     )
     return Drawing(sweep.figure, f"Scores by {short}", caption, figure, numbers)
 

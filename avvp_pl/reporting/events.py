@@ -117,7 +117,7 @@ def _dots(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) 
         color=own.colour,
         marker=own.marker,
         ls="",
-        markersize=3,
+        markersize=3.3,
     )
 
 

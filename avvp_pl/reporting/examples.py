@@ -13,8 +13,8 @@ from avvp_pl.reporting.drawings import Drawing, sentences
 from avvp_pl.reporting.videos import TestVideos
 
 CHOSEN_BY_DISAGREEMENT = (
-    "Nobody chose this video: it is one of those on which the methods disagree most, of other events than the ones "
-    "before it. It shows how they differ, and is not typical."
+    "Nobody chose this video: the program took those on which the methods disagree most, where possible of different "
+    "events. It shows how they differ, and is not typical."
 )
 
 

@@ -209,7 +209,7 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
     assert [(0.2, 40.2), (0.5, 50.2)] in lines
     assert drawing is not None
     assert len(drawing.numbers) == 7 * 2 * 3
-    assert "1 further curve" in drawing.caption
+    assert "has 1 curve more" in drawing.caption
 
 
 # ---- epochs
