@@ -26,7 +26,6 @@ from avvp_pl.reporting.drawings import (
     Numbers,
     Spread,
     count,
-    few_settings,
     handle,
     over,
     sentences,
@@ -74,28 +73,24 @@ class Curve(NamedTuple):
 def draw_all(
     settings: Sequence[Setting],
     baseline: Setting | None,
+    shown: Sequence[Setting],
     videos: TestVideos | None,
-    found: Mapping[str, Bool[Tensor, "N T M C"]] | None,
+    found: Mapping[str, Bool[Tensor, "N T M C"]],
     chosen: Sequence[str] | None,
 ) -> list[Drawing]:
     """Every figure that these runs allow.
 
-    ``found`` is what a run of each setting found in ``videos``, by the setting's label; ``chosen`` names the videos of
-    Figure 3, without which they are chosen (:func:`choose_videos`). Where there are too many settings for a figure,
-    ``baseline`` is kept, and one of each experiment before a second of any. Raises :class:`InputError` where a chosen
-    video is not of the test split.
+    Figures of single settings have those ``shown``, and ``found`` is what a run of each found in ``videos``, by the
+    setting's label. ``chosen`` names the videos of Figure 3, without which they are chosen (:func:`choose_videos`).
+    Raises :class:`InputError` where one is not of the test split.
     """
-    few = few_settings(settings, baseline)
     drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
-    drawings += [per_event(few, videos), pseudo_label_quality(few), bound(few), learning(few)]
+    drawings += [per_event(shown, videos), pseudo_label_quality(shown), bound(shown), learning(shown)]
     kept = [drawing for drawing in drawings if drawing is not None]
     if videos is not None and found:
-        shown = {setting.label: found[setting.label] for setting in few if setting.label in found}
-        shown = dict(list((shown or found).items())[:MOST])
-        if chosen is None:
-            kept += figure3(videos, shown, choose_videos(videos, shown, count=4), reason=CHOSEN_BY_DISAGREEMENT)
-        else:
-            kept += figure3(videos, shown, chosen)
+        reason = CHOSEN_BY_DISAGREEMENT if chosen is None else ""
+        names = choose_videos(videos, found, count=4) if chosen is None else chosen
+        kept += figure3(videos, found, names, reason)
     return kept
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
 from avvp_pl.reporting.curves import draw_all
-from avvp_pl.reporting.drawings import few_settings, write_drawing
+from avvp_pl.reporting.drawings import MOST, few_settings, write_drawing
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
@@ -36,11 +36,13 @@ BASE = "mil"  # what others are compared with where nothing else is said
 class Evidence:
     """Finished runs by setting and, where the test videos are at hand, what was found in them.
 
-    ``found`` has the first seed of the settings whose videos are shown; ``differences`` are those to the ``baseline``.
+    ``shown`` are those that figures and the page's videos show, and ``found`` has the first seed of each;
+    ``differences`` are those to the ``baseline``.
     """
 
     settings: Sequence[Setting]
     baseline: Setting | None
+    shown: Sequence[Setting]
     videos: TestVideos | None = None
     found: Mapping[str, Found] = field(default_factory=dict)
     differences: Differences | None = None
@@ -55,13 +57,14 @@ def gather(
 ) -> Evidence:
     """Read the runs in ``folders``, and the test videos of ``data`` or, where that is None, of the runs' own.
 
-    ``baseline`` is the name or label of a setting; None: Base, where it was run once. ``shown`` name those whose
-    videos are shown; None: as many as fit into a figure. Runs whose test videos cannot be read are evidence all the
-    same, and a note says so; with ``data``, that is an :class:`InputError`.
+    ``baseline`` is the name or label of a setting; None: Base, where it was run once. ``shown`` name those that figures
+    and the page's videos show; None: as many as fit into a figure. Runs whose test videos cannot be read are evidence
+    all the same, and a note says so; with ``data``, that is an :class:`InputError`.
     """
     settings = by_setting(read_runs(folders))
     base = find_baseline(settings, baseline) if baseline is not None else _base_of(settings)
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
+    notes = _notes_on_shown(settings, chosen)
     try:
         videos = read_test_videos(data_of(settings[0].runs[0]) if data is None else data)
     except InputError as error:
@@ -69,7 +72,7 @@ def gather(
             raise
         note = f"The test videos are not at hand, so there are no intervals and no timelines here: {error}"
         log.warning("%s", note)
-        return Evidence(settings, base, notes=(note,))
+        return Evidence(settings, base, chosen, notes=(*notes, note))
     differences = None
     if base is not None:
         differences = compare(settings, base, videos, lambda run: read_predictions(run, videos))
@@ -81,7 +84,7 @@ def gather(
         )
         for setting in chosen
     }
-    return Evidence(settings, base, videos, found, differences)
+    return Evidence(settings, base, chosen, videos, found, differences, notes)
 
 
 def write_report(
@@ -99,7 +102,7 @@ def write_report(
     """
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
     predictions = {label: found.prediction for label, found in evidence.found.items()}
-    drawings = draw_all(evidence.settings, evidence.baseline, evidence.videos, predictions, figure3)
+    drawings = draw_all(evidence.settings, evidence.baseline, evidence.shown, evidence.videos, predictions, figure3)
     browser: Browser | None = None
     if evidence.videos is not None:
         files = {} if media is None else media_of(media, evidence.videos.names)
@@ -127,7 +130,19 @@ def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
             there = ", ".join(map(quote, labels))
             raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, labels)}")
         chosen |= {setting.label: setting for setting in found}
+    if len(chosen) > MOST:
+        raise InputError(f"shown: {len(chosen)} settings ({', '.join(chosen)}); a figure has room for {MOST}")
     return list(chosen.values())
+
+
+def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting]) -> tuple[str, ...]:
+    if len(settings) == len(shown):
+        return ()
+    labels = ", ".join(setting.label for setting in shown)
+    return (
+        f"Tables and curves have all {len(settings)} settings. Events, epochs and videos are shown of {labels}; "
+        "shown=[NAME,NAME] gives others.",
+    )
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str]]:

@@ -290,18 +290,22 @@ def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
 
 
 def test_all_is_what_the_runs_allow() -> None:
-    assert draw_all([], None, None, None, None) == []
-    assert draw_all(settings_of(a_run()), None, None, None, None) == []
+    assert draw_all([], None, [], None, {}, None) == []
+    assert draw_all(settings_of(a_run()), None, [], None, {}, None) == []
     runs = swept("method.tau", {0.1: [40.0], 0.2: [42.0]})
     scores = {"segment": {"audio": {"Speech": 50.0}}}
     runs = [replace(run, epochs=[{"epoch": 0.0, "val/segment/type_av": 4.0}], per_event=scores) for run in runs]
     settings = by_setting(runs)
-    assert [d.key for d in draw_all(settings, settings[0], None, None, None)] == ["tau", "per_event", "learning"]
+    assert [d.key for d in draw_all(settings, settings[0], settings, None, {}, None)] == [
+        "tau",
+        "per_event",
+        "learning",
+    ]
     videos = the_videos(["a", "b"])
     videos.truth[0, 0, 0, 0] = True
     found = {settings[0].label: videos.truth.clone(), settings[1].label: ~videos.truth}
-    keys = [d.key for d in draw_all(settings, None, videos, found, None)]
+    keys = [d.key for d in draw_all(settings, None, settings, videos, found, None)]
     assert keys == ["tau", "per_event", "learning", "fig3_1"]
-    chosen = draw_all(settings, None, videos, found, ["b", "a"])[3:]
+    chosen = draw_all(settings, None, settings, videos, found, ["b", "a"])[3:]
     assert [d.title for d in chosen] == ["Parsed video b", "Parsed video a"]
     assert "Nobody chose" not in chosen[0].caption
