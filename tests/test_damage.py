@@ -27,7 +27,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture
 def place(good: Place, tmp_path: Path, command: Command, request: pytest.FixtureRequest) -> Place:
     case: Case = request.node.callspec.params["case"]
-    needs_run = case.command in {"evaluate", "predict"} or "resume=auto" in case.arguments
+    needs_run = case.command in {"evaluate", "predict", "report"} or "resume=auto" in case.arguments
     if needs_run and not good.run.exists():
         assert command("train", *good.arguments("train", [f"hydra.run.dir={good.run}"])) == 0
     shutil.copytree(

@@ -105,9 +105,9 @@ def compare(
         return values
 
     others = [setting for setting in settings if setting.label != baseline.label]
+    ours = of(baseline)
     if not others:
         return {}
-    ours = of(baseline)
     differences = torch.stack([of(setting) - ours for setting in others], dim=1)  # [N, settings, S]
     bounds = paired_bootstrap(differences.flatten(1))  # all of them by the same draw
     table = torch.stack([differences.mean(0), *(bound.reshape(len(others), -1) for bound in bounds)], dim=2)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from tests.damage import checkpoints, features, names, settings, tables
+from tests.damage import checkpoints, features, names, reports, settings, tables
 from tests.damage.place import Case
 
 CORPUS: dict[str, list[Case]] = {
     **tables.CASES,
     **features.CASES,
     **checkpoints.CASES,
+    **reports.CASES,
     **settings.CASES,
     **names.CASES,
 }

@@ -119,6 +119,7 @@ class Place:
             "train": {"hydra.run.dir": self.root / "new"},
             "evaluate": {"checkpoint": self.checkpoint, "hydra.run.dir": self.root / "again"},
             "predict": {"checkpoint": self.checkpoint, "output": self.root / "parsed"},
+            "report": {"runs": self.run, "output": self.root / "report", "baseline": "mil"},
         }
         settings = [f"{key}={value}" for key, value in given[command].items()]
         if command in {"train", "evaluate", "predict"} and "data=synthetic" not in more:
