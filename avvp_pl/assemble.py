@@ -218,8 +218,9 @@ def _inferences(asked: str | ListConfig | None, config: DictConfig, several: boo
         raise InputError(f"inference=[{','.join(words)}]: it must be one of these; evaluate takes several")
     for word in words:
         if word != ParsingModule.inference and "inference" not in config.method:
+            name = config.method._target_.rpartition(".")[2]
             raise InputError(
-                f"inference={word}: {config.name} has no prototypes; only ppl methods have, and evaluate with "
-                "method=ppl makes them from the training data"
+                f"inference={word}: {name} has no prototypes; PPL has, and evaluate with method=ppl makes them from the "
+                "training data"
             )
     return words

@@ -19,6 +19,7 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write, read_rows, remove_unfinished
 from avvp_pl.methods.base import ParsingModule
+from avvp_pl.settings import INFERENCES
 
 TABLES = ("metrics.csv", "timings.csv", "pseudo_labels.csv")
 
@@ -86,6 +87,7 @@ class RunFolder:
             if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
                 for name in TABLES:
                     (self.path / name).unlink(missing_ok=True)
+            (self.path / "scores.json").unlink(missing_ok=True)  # the run has not ended any more
 
     def _lock(self) -> IO[bytes]:
         """Held until it is closed, or the process is killed."""
@@ -160,13 +162,18 @@ def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[
                 f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
             )
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        for folder in (
+            whole,
+            *(whole / inference for inference in INFERENCES.words),
+        ):  # of earlier ones, of something else
+            for name in ("config.yaml", "scores.json"):
+                (folder / name).unlink(missing_ok=True)
         for inference, folder in folders.items():
             tested = config.copy()
             tested.name, tested.tags = cfg.name or config.name, cfg.tags or config.get("tags", [])
             tested.checkpoint = str(Path(cfg.checkpoint).absolute())
             if "inference" in tested.method:
                 tested.method.inference = inference
-            (folder / "scores.json").unlink(missing_ok=True)  # of an earlier evaluation, which was of something else
             with atomic_write(folder / "config.yaml") as file:
                 file.write(OmegaConf.to_yaml(tested, resolve=True))
     return folders

@@ -269,7 +269,7 @@ LIMITS: dict[str, Limit] = {
     "runs": OrNull(OneOrMore(PATH)),
     "title": OrNull(Text("'Five seeds on LLP'")),
     "baseline": OrNull(Text("mil")),
-    "shown": OrNull(Names("[mil, ppl_soft]")),
+    "shown": OrNull(Names("[mil, ppl_soft]", may_be_empty=False)),
     "figure3": OrNull(Names("[NAME, NAME]")),
     "media": OrNull(PATH),
     "published": OrNull(PATH),
@@ -376,6 +376,10 @@ def _check_modalities(cfg: DictConfig) -> None:
             if known and name not in known:
                 there = f"{', '.join(known)}.{nearest(name, known)}"
                 raise InputError(f"{key}={name}: it must be a modality, of {there}")
+    if OmegaConf.select(cfg, "network.cross_attention") is False:
+        for key in ("network.cross_attention_dropout", "method.label_attending"):
+            if value := OmegaConf.select(cfg, key):
+                raise InputError(f"{key}={value}: without network.cross_attention there is nothing to leave out")
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:

@@ -149,6 +149,24 @@ def test_resume_goes_on_where_it_was(command: Command, tmp_path: Path) -> None:
     assert all(row["train/loss"] for row in metrics[:3])
 
 
+def test_a_run_that_is_gone_on_with_has_no_scores_until_it_ends(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=1")
+
+    def broken(*_: object, **__: object) -> None:
+        assert not (run / "scores.json").exists()
+        raise RuntimeError("the machine is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.pytorch.Trainer.fit", broken)
+        with pytest.raises(RuntimeError, match="on fire"):
+            train(command, run, "+experiment=mil", "trainer.max_epochs=2", "resume=auto")
+    assert not (run / "scores.json").exists()
+    train(command, run, "+experiment=mil", "trainer.max_epochs=2", "resume=auto")
+    assert (run / "scores.json").exists()
+
+
 def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
     """In processes of their own: checking shapes in a compiled function is not for the compiler."""
     states = []

@@ -229,6 +229,15 @@ def test_the_classifier_of_the_same_network_is_that_of_its_run(command: Command,
     assert scores(by_method) == scores(han)
 
 
+def test_an_evaluation_leaves_nothing_of_the_one_before(command: Command, ppl: Path, tmp_path: Path) -> None:
+    one = evaluate(command, ppl, tmp_path / "run", "inference=prototype")
+    evaluate(command, ppl, one, "inference=[prototype,prototype_hard]")
+    assert {path.parent.name for path in one.rglob("scores.json")} == {"prototype", "prototype_hard"}
+    evaluate(command, ppl, one, "inference=classifier")
+    assert [path.parent for path in one.rglob("scores.json")] == [one]
+    assert [path.parent for path in one.rglob("config.yaml") if ".hydra" not in path.parts] == [one]
+
+
 def test_evaluations_are_runs_of_a_report(command: Command, trained: Callable[..., Path], tmp_path: Path) -> None:
     """Each with the seed of its training, so that those of several seeds are one setting."""
     short = ("data.sizes.train=96", "trainer.max_epochs=2", "method.learning_rate=0.003")
@@ -485,7 +494,7 @@ def test_a_wrong_checkpoint_is_one_line(
         ("train", ["inference=prototype"], "it is for python -m avvp_pl.evaluate or avvp_pl.predict\n"),
         ("evaluate", ["resume=auto"], "'resume' in avvp_pl.evaluate; it is for python -m avvp_pl.train"),
         ("evaluate", ["inference=prototype"], "only ppl methods have, and evaluate with method=ppl makes them"),
-        ("evaluate", ["inference=prototype", "method=mil"], "han has no prototypes; only ppl methods have"),
+        ("evaluate", ["inference=prototype", "method=mil"], "MIL has no prototypes; PPL has"),
         ("evaluate", ["inference=[prototype,both]"], "one of classifier, prototype, prototype_hard, or a list of"),
         ("evaluate", ["+experiment=han_ppl_test", "method.gamma=2"], "method.gamma=2: it must be a number in (0, 1]"),
         ("evaluate", ["+experiment=han_ppl_test", "method.gama=1"], "Did you mean 'method.gamma'?"),

@@ -129,6 +129,17 @@ def test_without_the_test_videos_there_are_tables_all_the_same(
     assert not list((tmp_path / "report" / "figures").glob("fig3*"))
 
 
+def test_a_run_that_cannot_be_compared_is_named_and_costs_the_others_nothing(runs: Path) -> None:
+    (path,) = (p for p in (runs / "base").rglob("predictions/visual.csv") if p.parts[-3] == "0")
+    path.unlink()
+    evidence = gather([runs], None, baseline="ppl_soft gamma=0.5")
+    assert evidence.differences is not None
+    assert list(evidence.differences) == ["ppl_soft gamma=0.3"]
+    assert "mil" not in evidence.found
+    assert any(note.startswith("mil has no intervals") and "visual.csv" in note for note in evidence.notes)
+    assert gather([runs], None, baseline="mil").differences is None
+
+
 def test_a_run_folder_of_a_stranger_builds_nothing_but_data(runs: Path, tmp_path: Path) -> None:
     path = next(runs.rglob("scores.json")).with_name("config.yaml")
     config = OmegaConf.load(path)

@@ -156,6 +156,18 @@ def test_a_fused_modality_is_one_that_there_is() -> None:
         fuse("visul", audio=["a"], visual=["b"])
 
 
+@pytest.mark.parametrize(
+    "more", [{"network": {"cross_attention_dropout": 0.5}}, {"method": {"label_attending": ["audio"]}}]
+)
+def test_without_cross_attention_there_is_nothing_to_leave_out(more: dict[str, Any]) -> None:
+    cfg = OmegaConf.create({"network": {"cross_attention": True}, "data": {"modalities": {"audio": ["a"]}}})
+    cfg.merge_with(more)
+    check_settings(cfg)
+    cfg.network.cross_attention = False
+    with pytest.raises(InputError, match="there is nothing to leave out"):
+        check_settings(cfg)
+
+
 def test_one_wrong_setting_among_right_ones_is_found() -> None:
     cfg = OmegaConf.create({"seed": 1, "method": {"gamma": 0.5, "beta": 0.2, "k": 10, "tau": 0.0}})
     with pytest.raises(InputError, match=r"^method\.tau=0\.0"):

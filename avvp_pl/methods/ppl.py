@@ -163,20 +163,30 @@ class PPL(NPL):
     def parse(self, batch: Batch) -> Parsed:
         """By the classifier, or by Eq. (10), or hard by Eq. (9), with w replaced by [video_probs >= 0.5].
 
-        Features are the trained network's, prototypes those of the network that labelled at the start of the epoch.
-        Before the first refresh there are none, and the classifier decides. Probabilities are the sigmoid of the
-        evidence, which in Eq. (9) has no tau.
+        Features are the trained network's, whose modalities attend to each other as while labelling; prototypes those
+        of the network that labelled at the start of the epoch. Before the first refresh there are none, and the
+        classifier decides. Probabilities are the sigmoid of the evidence, which in Eq. (9) has no tau.
         """
         if self.inference == "classifier" or not self.positive_mask.any():
             return super().parse(batch)
         output = self(batch)
         hard = self.inference == "prototype_hard"
         evidence = self._by_prototypes(
-            self._comparable(output.features),
+            self._comparable(self._attending_as_labelled(batch, output).features),
             lambda features, own: prototype_evidence(features, own, 1.0 if hard else self.tau),
         )
         probs = evidence.sigmoid()
         return gate(evidence > 0 if hard else probs >= THRESHOLD, probs, output.video_probs, batch.mask)
+
+    def _attending_as_labelled(self, batch: Batch, output: ParsingOutput) -> ParsingOutput:
+        """``output`` as it is where the same modalities attend to the others as when prototypes were built."""
+        if self.labelling_net.attending is None:
+            return output
+        self.network.attending = self.labelling_net.attending
+        try:
+            return self.network(batch)
+        finally:
+            self.network.attending = None
 
     def _comparable(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize_features else features

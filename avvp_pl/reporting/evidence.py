@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
@@ -16,7 +17,7 @@ from avvp_pl.reporting.drawings import MOST, few_settings, write_drawing
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
-from avvp_pl.reporting.statistics import Differences, compare
+from avvp_pl.reporting.statistics import Differences, compare, setting_scores
 from avvp_pl.reporting.tables import find_baseline, paper_tables, write_tables
 from avvp_pl.reporting.videos import (
     TestVideos,
@@ -66,25 +67,30 @@ def gather(
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
     notes = _notes_on_shown(settings, chosen)
     try:
-        videos = read_test_videos(data_of(settings[0].runs[0]) if data is None else data)
+        videos = _videos_of(settings) if data is None else read_test_videos(data)
     except InputError as error:
         if data is not None:
             raise
         note = f"The test videos are not at hand, so there are no intervals and no timelines here: {error}"
-        log.warning("%s", note)
-        return Evidence(settings, base, chosen, notes=(*notes, note))
-    differences = None
-    if base is not None:
-        differences = compare(settings, base, videos, lambda run: read_predictions(run, videos))
-    found = {
-        setting.label: Found(
-            read_predictions(setting.runs[0], videos),
-            read_probabilities(setting.runs[0], videos),
-            setting.runs[0].seed,
-        )
-        for setting in chosen
-    }
-    return Evidence(settings, base, chosen, videos, found, differences, notes)
+        return Evidence(settings, base, chosen, notes=_said([*notes, note]))
+    scores: dict[str, Tensor] = {}
+    found: dict[str, Found] = {}
+    problems: list[InputError] = []
+    for setting in settings:
+        try:
+            predictions = [read_predictions(run, videos) for run in setting.runs]
+            scores[setting.label] = setting_scores(setting, videos, predictions)
+            if setting in chosen:
+                first = setting.runs[0]
+                found[setting.label] = Found(predictions[0], read_probabilities(first, videos), first.seed)
+        except InputError as error:
+            problems.append(error)
+            notes.append(f"{setting.label} has no intervals and no timelines here: {error}")
+    if len(problems) == len(settings):
+        raise problems[0]
+    compared = base is not None and base.label in scores
+    differences = compare(scores, base.label, videos.modalities) if base is not None and compared else None
+    return Evidence(settings, base, chosen, videos, found, differences, _said(notes))
 
 
 def write_report(
@@ -115,6 +121,25 @@ def write_report(
     return page
 
 
+def _videos_of(settings: Sequence[Setting]) -> TestVideos:
+    """The test videos of the first run whose data is at hand; :class:`InputError` where none is."""
+    places = {str(run.config.data): run for setting in settings for run in setting.runs}
+    problems = []
+    for run in places.values():
+        try:
+            return read_test_videos(data_of(run))
+        except InputError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+def _said(notes: Sequence[str]) -> tuple[str, ...]:
+    """The notes, which are in the log, too."""
+    for note in notes:
+        log.warning("%s", note)
+    return tuple(notes)
+
+
 def _base_of(settings: Sequence[Setting]) -> Setting | None:
     named = [setting for setting in settings if setting.name == BASE]
     return named[0] if len(named) == 1 else None
@@ -135,14 +160,14 @@ def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
     return list(chosen.values())
 
 
-def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting]) -> tuple[str, ...]:
+def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting]) -> list[str]:
     if len(settings) == len(shown):
-        return ()
+        return []
     labels = ", ".join(setting.label for setting in shown)
-    return (
+    return [
         f"Tables and curves have all {len(settings)} settings. Events, epochs and videos are shown of {labels}; "
         "shown=[NAME,NAME] gives others.",
-    )
+    ]
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str]]:
@@ -154,6 +179,5 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("Runs", f"{len(runs)} of {len(evidence.settings)} settings"),
         ("Seeds", ", ".join(map(str, seeds))),
     ]
-    if evidence.baseline is not None:
-        facts.append(("Compared with", evidence.baseline.label))
-    return facts
+    against = "nothing (baseline=NAME says with what)" if evidence.baseline is None else evidence.baseline.label
+    return [*facts, ("Compared with", against)]

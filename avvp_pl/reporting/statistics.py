@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import LEVELS, track_names, video_f1
-from avvp_pl.reporting.runs import Run, Setting
+from avvp_pl.reporting.runs import Setting
 from avvp_pl.reporting.videos import TestVideos
 
 CONFIDENCE = 0.95
@@ -55,12 +55,17 @@ def video_scores(prediction: Bool[Tensor, "N T M C"], videos: TestVideos) -> Flo
     return torch.cat([scores, scores.mean(1, keepdim=True)], dim=1)
 
 
-def mean_over_seeds(predictions: Iterable[Bool[Tensor, "N T M C"]], videos: TestVideos) -> Float[Tensor, "N S"]:
-    """Mean of the :func:`video_scores` of a setting's runs, of which one is in memory at a time."""
-    total, count = torch.zeros(()), 0
-    for prediction in predictions:
-        total, count = total + video_scores(prediction, videos), count + 1
-    return total / count
+def setting_scores(
+    setting: Setting, videos: TestVideos, predictions: Iterable[Bool[Tensor, "N T M C"]]
+) -> Float[Tensor, "N S"]:
+    """Mean of the :func:`video_scores` of what a setting's runs found, of which one need be in memory at a time.
+
+    Raises :class:`InputError` where these are not the scores of the runs' ``scores.json``: the truth was another one
+    then, or the predictions were changed since.
+    """
+    total = torch.stack([video_scores(prediction, videos) for prediction in predictions]).mean(0)
+    _check_scores(setting, dict(zip(score_names(videos.modalities), total.mean(0).tolist(), strict=True)))
+    return total
 
 
 def paired_bootstrap(
@@ -86,34 +91,17 @@ def paired_bootstrap(
     return Interval(*torch.from_numpy(bounds).unbind(0))
 
 
-def compare(
-    settings: Sequence[Setting],
-    baseline: Setting,
-    videos: TestVideos,
-    predictions: Callable[[Run], Bool[Tensor, "N T M C"]],
-) -> Differences:
-    """The difference of every other setting to the baseline, with its interval; both are means over their seeds.
-
-    ``predictions`` gives what a run found, as :func:`~avvp_pl.reporting.videos.read_predictions` does. Raises
-    :class:`InputError` where that has other scores than the run's ``scores.json``: the truth was another one then.
-    """
-    names = score_names(videos.modalities)
-
-    def of(setting: Setting) -> Float[Tensor, "N S"]:
-        values = mean_over_seeds(map(predictions, setting.runs), videos)
-        _check_scores(setting, dict(zip(names, values.mean(0).tolist(), strict=True)))
-        return values
-
-    others = [setting for setting in settings if setting.label != baseline.label]
-    ours = of(baseline)
+def compare(scores: Mapping[str, Float[Tensor, "N S"]], baseline: str, modalities: Sequence[str]) -> Differences:
+    """The difference of every other setting to the ``baseline``, with its interval, by :func:`setting_scores`."""
+    others = [label for label in scores if label != baseline]
     if not others:
         return {}
-    differences = torch.stack([of(setting) - ours for setting in others], dim=1)  # [N, settings, S]
+    differences = torch.stack([scores[label] - scores[baseline] for label in others], dim=1)  # [N, settings, S]
     bounds = paired_bootstrap(differences.flatten(1))  # all of them by the same draw
     table = torch.stack([differences.mean(0), *(bound.reshape(len(others), -1) for bound in bounds)], dim=2)
     return {
-        setting.label: {name: Difference(*cells) for name, cells in zip(names, rows, strict=True)}
-        for setting, rows in zip(others, table.tolist(), strict=True)
+        label: {name: Difference(*cells) for name, cells in zip(score_names(modalities), rows, strict=True)}
+        for label, rows in zip(others, table.tolist(), strict=True)
     }
 
 

@@ -91,7 +91,7 @@ CASES: dict[str, list[Case]] = {
         ),
         setting(
             "inference=prototype",
-            "inference=prototype: mil has no prototypes; only ppl methods have, and evaluate with method=ppl makes",
+            "inference=prototype: MIL has no prototypes; PPL has, and evaluate with method=ppl makes",
             command="evaluate",
         ),
         setting("resume=nowhere.ckpt", "resume=nowhere.ckpt: no such file; give a checkpoint, auto or null"),

@@ -350,6 +350,21 @@ class TestParsing:
         torch.testing.assert_close(parsed.probs[0, :, 0], torch.tensor([[0.9, 0.9], [0.0, 0.0], [0.4, 0.4]]))
         assert torch.equal(parsed.video_probs, video_probs)
 
+    def test_prototypes_meet_features_of_a_network_that_attends_as_theirs(self, build: Build) -> None:
+        method, data = build("ppl_soft", "method.inference=prototype", "method.label_attending=[audio]")
+        method.refresh(data.splits["train"])
+        method.eval()
+        batch = data.splits["test"][torch.arange(12)]
+        with torch.no_grad():
+            parsed, video_probs = method.parse(batch), method.network(batch).video_probs
+            assert method.network.attending is None  # again
+            assert torch.equal(parsed.video_probs, video_probs)
+            own = Prototypes(method.positive[0], method.positive_mask[0], method.negative[0], method.negative_mask[0])
+            method.network.attending = ("audio",)
+            features = torch.nn.functional.normalize(method.network(batch).features, dim=-1)
+            expected = soft_labels(features, own, torch.ones_like(video_probs), method.tau)
+        torch.testing.assert_close(parsed.probs, expected)
+
     @pytest.mark.parametrize("inference", ["prototype", "prototype_hard"])
     def test_prototype_inference_is_labels_of_the_predicted_events(self, build: Build, inference: str) -> None:
         method, data = build("ppl_soft", f"method.inference={inference}")

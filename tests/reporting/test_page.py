@@ -277,7 +277,9 @@ def test_search_and_media(opened: Page) -> None:
 
 
 def test_keys_alone_are_enough(opened: Page) -> None:
+    opened.keyboard.press("j")  # while nobody sees them
     expect(selected(opened)).to_have_text("song 1")
+    opened.locator("#videos").scroll_into_view_if_needed()
     opened.keyboard.press("j")
     opened.keyboard.press("j")
     expect(selected(opened)).to_have_text(EVIL)

@@ -18,9 +18,9 @@ from avvp_pl.reporting.runs import Run, Setting
 from avvp_pl.reporting.statistics import (
     Interval,
     compare,
-    mean_over_seeds,
     paired_bootstrap,
     score_names,
+    setting_scores,
     video_scores,
 )
 from avvp_pl.reporting.videos import TestVideos
@@ -65,12 +65,6 @@ def test_one_modality_has_its_columns() -> None:
     values = video_scores(timelines(1, modalities=1), of_sound)
     scores = score_timelines(timelines(1, modalities=1), truth, modalities=("audio",))
     assert values.mean(0).tolist() == pytest.approx(list(scores.flat().values()), abs=1e-9)
-
-
-def test_seeds_are_averaged_video_by_video(videos: TestVideos) -> None:
-    seeds = [timelines(seed) for seed in (1, 2, 3)]
-    expected = sum(video_scores(prediction, videos) for prediction in seeds) / 3
-    assert torch.allclose(mean_over_seeds(iter(seeds), videos), torch.as_tensor(expected), rtol=0, atol=1e-9)
 
 
 # The bootstrap
@@ -172,20 +166,22 @@ def test_settings_are_compared_over_their_seeds(tmp_path: Path, videos: TestVide
         "same": [timelines(2), timelines(1)],
     }
     settings = [scored(tmp_path, name, predictions, videos)[0] for name, predictions in made.items()]
-    found = compare(settings, settings[0], videos, lambda run: made[run.name][run.seed])
+    scores = {setting.label: setting_scores(setting, videos, made[setting.name]) for setting in settings}
+    seeds = [video_scores(prediction, videos) for prediction in made["mil"]]
+    assert torch.allclose(scores["mil"], (seeds[0] + seeds[1]) / 2, rtol=0, atol=1e-9)
+    found = compare(scores, "mil", videos.modalities)
     assert list(found) == ["ppl", "same"]
     for name, difference in found["ppl"].items():
         assert difference.mean == pytest.approx(settings[1].mean[name] - settings[0].mean[name])
         assert difference.low < difference.mean < difference.high
-    by_video = [mean_over_seeds(made[name], videos) for name in ("mil", "ppl")]
-    expected = paired_bootstrap(by_video[1] - by_video[0])
+    expected = paired_bootstrap(scores["ppl"] - scores["mil"])
     assert [cell.low for cell in found["ppl"].values()] == pytest.approx(expected.low.tolist())
     assert [cell.high for cell in found["ppl"].values()] == pytest.approx(expected.high.tolist())
     assert {bound for cell in found["same"].values() for bound in cell} == {0.0}
-    assert compare(settings[:1], settings[0], videos, lambda run: made[run.name][run.seed]) == {}
+    assert compare({"mil": scores["mil"]}, "mil", videos.modalities) == {}
 
 
 def test_predictions_that_do_not_have_the_runs_scores_are_refused(tmp_path: Path, videos: TestVideos) -> None:
-    settings = [scored(tmp_path, name, [timelines(1)], videos)[0] for name in ("mil", "ppl")]
+    setting = scored(tmp_path, "mil", [timelines(1)], videos)[0]
     with pytest.raises(InputError, match=r"mil/0: the predictions have segment/audio .* scores.json says"):
-        compare(settings, settings[0], videos, lambda run: timelines(2))
+        setting_scores(setting, videos, [timelines(2)])

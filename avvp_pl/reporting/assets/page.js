@@ -704,6 +704,11 @@ function browse(browser) {
 
   const typing = (element) => element.matches("select, textarea, input:not([type=range], [type=checkbox], [type=radio])");
 
+  const inView = () => {
+    const { top, bottom } = byId("videos").getBoundingClientRect();
+    return top < innerHeight && bottom > 0;
+  };
+
   list.addEventListener("keydown", (key) => {
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -found.length, End: found.length }[key.key];
     if (by === undefined || key.ctrlKey || key.metaKey || key.altKey) return;
@@ -723,7 +728,8 @@ function browse(browser) {
       key.preventDefault();
       search.focus();
       search.select();
-    } else if (key.key === "j") step(1);
+    } else if (!inView()) return; // what is not seen is neither turned nor played
+    else if (key.key === "j") step(1);
     else if (key.key === "k") step(-1);
     else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, video, input:not([type=range])")) {
       key.preventDefault();
