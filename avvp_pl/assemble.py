@@ -220,7 +220,7 @@ def _inferences(asked: str | ListConfig | None, config: DictConfig, several: boo
         if word != ParsingModule.inference and "inference" not in config.method:
             name = config.method._target_.rpartition(".")[2]
             raise InputError(
-                f"inference={word}: {name} has no prototypes; PPL has, and evaluate with method=ppl makes them from the "
-                "training data"
+                f"inference={word}: {name} has no prototypes; PPL has, and evaluate with method=ppl makes them from "
+                "the training data"
             )
     return words

@@ -493,7 +493,7 @@ def test_a_wrong_checkpoint_is_one_line(
         ("train", ["+experiment=han_ppl_test"], "'inference' in avvp_pl.train; it is for python -m avvp_pl.evaluate\n"),
         ("train", ["inference=prototype"], "it is for python -m avvp_pl.evaluate or avvp_pl.predict\n"),
         ("evaluate", ["resume=auto"], "'resume' in avvp_pl.evaluate; it is for python -m avvp_pl.train"),
-        ("evaluate", ["inference=prototype"], "only ppl methods have, and evaluate with method=ppl makes them"),
+        ("evaluate", ["inference=prototype"], "PPL has, and evaluate with method=ppl makes them"),
         ("evaluate", ["inference=prototype", "method=mil"], "MIL has no prototypes; PPL has"),
         ("evaluate", ["inference=[prototype,both]"], "one of classifier, prototype, prototype_hard, or a list of"),
         ("evaluate", ["+experiment=han_ppl_test", "method.gamma=2"], "method.gamma=2: it must be a number in (0, 1]"),
