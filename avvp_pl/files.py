@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -69,6 +69,22 @@ def remove_unfinished(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path, names: re.Pattern[str], written: Collection[str]) -> None:
+    """Remove the files in ``folder`` whose whole name is one of ``names`` and not among those just ``written``.
+
+    Folders of such a name stay, and so does every other file.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if names.fullmatch(path.name) and path.name not in written and (path.is_file() or path.is_symlink()):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                problem = f"is of an earlier report and cannot be removed ({error.strerror or error})"
+                raise InputError(f"{path}: {problem}") from None
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

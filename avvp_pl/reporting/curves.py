@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -27,6 +29,8 @@ from avvp_pl.reporting.drawings import (
     Spread,
     count,
     handle,
+    listed,
+    of_seeds,
     over,
     sentences,
     spread_of,
@@ -69,6 +73,11 @@ class Curve(NamedTuple):
     label: str
     points: Mapping[float, tuple[Run, ...]]
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All that some point has, ascending."""
+        return tuple(sorted({run.seed for runs in self.points.values() for run in runs}))
+
 
 def draw_all(
     settings: Sequence[Setting],
@@ -76,13 +85,14 @@ def draw_all(
     shown: Sequence[Setting],
     videos: TestVideos | None,
     found: Mapping[str, Bool[Tensor, "N T M C"]],
+    seeds: Mapping[str, int],
     chosen: Sequence[str] | None,
 ) -> list[Drawing]:
     """Every figure that these runs allow.
 
     Figures of single settings have those ``shown``, and ``found`` is what a run of each found in ``videos``, by the
-    setting's label. ``chosen`` names the videos of Figure 3, without which they are chosen (:func:`choose_videos`).
-    Raises :class:`InputError` where one is not of the test split.
+    setting's label, and ``seeds`` that run's seed. ``chosen`` names the videos of Figure 3, without which they are
+    chosen (:func:`choose_videos`). Raises :class:`InputError` where one is not of the test split.
     """
     drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
     drawings += [per_event(shown, videos), pseudo_label_quality(shown), bound(shown), learning(shown)]
@@ -90,7 +100,7 @@ def draw_all(
     if videos is not None and found:
         reason = CHOSEN_BY_DISAGREEMENT if chosen is None else ""
         names = choose_videos(videos, found, count=4) if chosen is None else chosen
-        kept += figure3(videos, found, names, reason)
+        kept += figure3(videos, found, seeds, names, reason)
     return kept
 
 
@@ -119,15 +129,39 @@ def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
     ]
 
 
+def of_common_seeds(curve: Curve) -> Curve:
+    """The part of a curve whose points are all of the same seeds, so that these make no difference between them.
+
+    They are the seeds that every value has. Where there is none, values are left out: those that remain have the seed
+    that most of them have (of equal ones the lowest), and the seeds are all that these share.
+    """
+    seeds = {value: {run.seed for run in runs} for value, runs in curve.points.items()}
+    common = set.intersection(*seeds.values())
+    if not common:
+        often = Counter(seed for of_value in seeds.values() for seed in of_value)
+        most = min(often, key=lambda seed: (-often[seed], seed))
+        seeds = {value: of_value for value, of_value in seeds.items() if most in of_value}
+        common = set.intersection(*seeds.values())
+    points = {value: tuple(run for run in curve.points[value] if run.seed in common) for value in seeds}
+    return Curve(curve.label, points)
+
+
 def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | None) -> Drawing | None:
-    """Test scores by the values of a setting, a line a curve; None where no setting was varied alone."""
-    curves = sweep_curves(settings, sweep.key)
+    """Test scores by the values of a setting, a line a curve; None where no setting was varied alone.
+
+    All points of a line are of the same seeds (:func:`of_common_seeds`), and so is the baseline where it has those of
+    the lines, or else of all of its own; the caption says which, and what was left out for it.
+    """
+    whole = sweep_curves(settings, sweep.key)
+    cut = [of_common_seeds(curve) for curve in whole]
+    curves = [curve for curve in cut if len(curve.points) > 1]
     if not curves:
         return None
     short = sweep.key.partition(".")[2]
     spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
     numbers = tuple(
-        {"curve": curve.label, "score": score, short: value, "seeds": seeds, "mean": mean, "std": deviation}
+        {"curve": curve.label, "score": score, short: value}
+        | {"seeds": seeds, "which_seeds": " ".join(map(str, curve.seeds)), "mean": mean, "std": deviation}
         for score, of_score in spreads.items()
         for curve, spread in zip(curves, of_score, strict=True)
         for value, mean, deviation, seeds in spread.rows()
@@ -135,6 +169,8 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     # of a grid of several settings, the lines nearest to the paper's values
     nearest_first = sorted(range(len(curves)), key=lambda i: _distance(next(iter(curves[i].points.values()))[0]))
     shown = sorted(nearest_first[:MOST])
+    of_lines = {seed for i in shown for seed in curves[i].seeds}
+    base = () if baseline is None else _of_seeds(baseline, of_lines)
     barred = any(any(spread.deviation) for spread in spreads["average"])
     apart_by = min(3.0, 8 / len(shown)) if barred else 0.0  # points
     with styled():
@@ -145,9 +181,10 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
             ends = [end for i in shown for end in spreads[score][i].ends()]
             for place, i in enumerate(shown):
                 _error_line(panel, spreads[score][i], place, shift=apart_by * (place - (len(shown) - 1) / 2))
-            if baseline is not None:
-                panel.axhline(baseline.mean[score], **LEVEL)
-                ends.append(baseline.mean[score])
+            if base:
+                level = statistics.fmean(run.scores[score] for run in base)
+                panel.axhline(level, **LEVEL)
+                ends.append(level)
             panel.axvline(sweep.default, **PAPER)
             panel.set_title(title)
             panel.set_xlabel(sweep.sign)
@@ -162,15 +199,16 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         labels = [words(curves[i].label) for i in shown]
         if baseline is not None:
             lines.append(Line2D([], [], **LEVEL))
-            labels.append(f"{words(baseline.label)} (mean)")
+            labels.append(words(baseline.label) + " (mean)" * (len(base) > 1))
         lines.append(Line2D([], [], **PAPER))
         labels.append(f"the paper's value, {sweep.default:g}")
         legend_below(figure, lines, labels)
     caption = sentences(
-        f"Scores of the test split by {short}, all else equal: mean {over(spreads['average'])}",
+        f"Scores of the test split by {short}, all else equal: {_seeds_of([curves[i] for i in shown])}.",
         "Bars are one standard deviation." if barred else "",
         "All panels have the same scale.",
-        "" if baseline is None else f"Dashed is the mean of {words(baseline.label)}.",
+        "" if baseline is None else f"Dashed is {words(baseline.label)}, {_seeds_of_level(base, of_lines)}.",
+        f"Left out, for want of a common seed: {missing}." if (missing := _left_out(whole, cut)) else "",
         f"The table has {count(left, 'curve')} more." if (left := len(curves) - len(shown)) else "",
     )
     return Drawing(sweep.figure, f"Scores by {short}", caption, figure, numbers)
@@ -212,6 +250,38 @@ def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
         capthick=0.8,
         transform=aside,
     )
+
+
+def _of_seeds(setting: Setting, seeds: set[int]) -> tuple[Run, ...]:
+    """Its runs of these seeds where it has all of them, or else all of its runs."""
+    some = tuple(run for run in setting.runs if run.seed in seeds)
+    return some if len(some) == len(seeds) else setting.runs
+
+
+def _seeds_of(curves: Sequence[Curve]) -> str:
+    """``mean over seeds 0 to 2``; of curves that differ in them, ``mean over seeds 0 to 2 (ppl); seed 0 (mil)``."""
+    labels: dict[tuple[int, ...], list[str]] = {}
+    for curve in curves:
+        labels.setdefault(curve.seeds, []).append(words(curve.label))
+    parts = ["mean over " * (len(seeds) > 1) + of_seeds(seeds) for seeds in labels]
+    if len(labels) == 1:
+        return parts[0]
+    return "; ".join(f"{part} ({', '.join(of_part)})" for part, of_part in zip(parts, labels.values(), strict=True))
+
+
+def _seeds_of_level(runs: Sequence[Run], of_lines: set[int]) -> str:
+    own = {run.seed for run in runs}
+    return of_seeds(own) if own == of_lines else f"which has other seeds: {of_seeds(own)}"
+
+
+def _left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
+    """``ppl at 0.3 and 0.7``: the values of each curve that are not drawn."""
+    parts = []
+    for before, after in zip(whole, cut, strict=True):
+        drawn = after.points if len(after.points) > 1 else {}
+        if values := [f"{value:g}" for value in before.points if value not in drawn]:
+            parts.append(f"{words(before.label)} at {listed(values)}")
+    return "; ".join(parts)
 
 
 def _by_value(curve: Curve, score: str) -> Spread:
@@ -338,8 +408,9 @@ def _by_epoch(
             panel.set_xlabel("epoch")
         legend_below(figure, [handle(place) for place in having], [words(settings[place].label) for place in having])
     shown = [spreads[column][place] for column in columns for place in having]
+    seeds = [number for spread in shown for number in spread.seeds]
     band = "Bands are one standard deviation." if any(any(spread.deviation) for spread in shown) else ""
-    caption = sentences(f"{says}: mean {over(shown)}", band)
+    caption = sentences(f"{says}: mean {over(seeds)}", band)
     return Drawing(key, title, caption, figure, numbers)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -15,11 +16,15 @@ from matplotlib.patches import Patch
 
 from avvp_pl.errors import printable
 from avvp_pl.figures import look, png, svg
-from avvp_pl.files import atomic_write, atomic_write_bytes
+from avvp_pl.files import atomic_write, atomic_write_bytes, remove_stale
 from avvp_pl.reporting.runs import Setting
 
 Numbers: TypeAlias = tuple[Mapping[str, str | float | int | None], ...]
 
+# every file name that a figure of a report can have
+FILES = re.compile(
+    r"(fig3_[1-9][0-9]*|fig4_gamma|fig4_beta|fig5_k|tau|per_event|pseudo_label_quality|bound|learning)\.(png|svg|csv)"
+)
 MOST = 6  # settings in one figure: as many as look different in everything
 
 
@@ -46,6 +51,14 @@ def write_drawing(folder: Path, drawing: Drawing) -> str:
             for row in drawing.numbers:
                 writer.writerow({key: printable(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
     return picture
+
+
+def remove_stale_drawings(folder: Path, written: Sequence[Drawing]) -> None:
+    """Remove the figures of an earlier report in this folder that are none of those just ``written``."""
+    suffixes = [
+        (drawing.key, suffix) for drawing in written for suffix in ("png", "svg", *["csv"] * bool(drawing.numbers))
+    ]
+    remove_stale(folder, FILES, {f"{key}.{suffix}" for key, suffix in suffixes})
 
 
 class Spread(NamedTuple):
@@ -113,11 +126,29 @@ def sentences(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def over(spreads: Sequence[Spread]) -> str:
-    """``over 3 seeds.`` or, where they are not alike, ``over 1 to 3 seeds.``."""
-    seeds = [number for spread in spreads for number in spread.seeds]
+def over(seeds: Sequence[int]) -> str:
+    """``over 3 seeds.`` or, where their numbers are not alike, ``over 1 to 3 seeds.``."""
     low, high = min(seeds), max(seeds)
     return f"over {count(high, 'seed')}." if low == high else f"over {low} to {high} seeds."
+
+
+def of_seeds(seeds: Iterable[int]) -> str:
+    """Which seeds.
+
+    >>> of_seeds([0]), of_seeds([2, 0, 1]), of_seeds([0, 1]), of_seeds([0, 2, 5])
+    ('seed 0', 'seeds 0 to 2', 'seeds 0 and 1', 'seeds 0, 2 and 5')
+    """
+    own = sorted(seeds)
+    if len(own) == 1:
+        return f"seed {own[0]}"
+    if len(own) > 2 and own == list(range(own[0], own[-1] + 1)):
+        return f"seeds {own[0]} to {own[-1]}"
+    return f"seeds {listed(list(map(str, own)))}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avvp_pl.figures import PAGE, legend_below, look, styled, words
-from avvp_pl.reporting.drawings import Drawing, count, handle, patch, sentences
+from avvp_pl.reporting.drawings import Drawing, handle, over, patch, sentences
 from avvp_pl.reporting.runs import Setting
 from avvp_pl.reporting.videos import TestVideos
 
@@ -68,9 +68,8 @@ def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing
         panels[0].set_ylim(len(events) - 0.5, -0.5)
         handles: list[Artist] = [patch(i) if bars else handle(i, line=False) for i in range(len(settings))]
         legend_below(figure, handles, [words(setting.label) for setting in settings])
-    seeds = max(len(setting.runs) for setting in settings)
     caption = sentences(
-        f"F1 of each event at segment level, test split: mean over {count(seeds, 'seed')}.",
+        f"F1 of each event at segment level, test split: mean {over([len(s.runs) for s in settings])}",
         "In brackets is the number of test videos with the event; the most frequent comes first." if often else "",
         "'none': neither annotated nor predicted.",
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
 from avvp_pl.reporting.curves import draw_all
-from avvp_pl.reporting.drawings import MOST, few_settings, write_drawing
+from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
@@ -103,18 +103,24 @@ def write_report(
 ) -> Path:
     """Write ``tables/``, ``figures/`` and the page ``index.html``, whose path is returned.
 
+    Tables and figures of an earlier report in ``folder`` that this one has not are removed.
+
     ``figure3`` names the videos of Figure 3, ``media`` is the folder of the videos' files, and ``published`` a file
     with more of the paper's numbers.
     """
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
     predictions = {label: found.prediction for label, found in evidence.found.items()}
-    drawings = draw_all(evidence.settings, evidence.baseline, evidence.shown, evidence.videos, predictions, figure3)
+    seeds = {label: found.seed for label, found in evidence.found.items()}
+    drawings = draw_all(
+        evidence.settings, evidence.baseline, evidence.shown, evidence.videos, predictions, seeds, figure3
+    )
     browser: Browser | None = None
     if evidence.videos is not None:
         files = {} if media is None else media_of(media, evidence.videos.names)
         browser = browse(evidence.videos, evidence.found, files, folder)
     write_tables(folder / "tables", tables)
     pictures = [(d.title, d.caption, write_drawing(folder / "figures", d)) for d in drawings]
+    remove_stale_drawings(folder / "figures", drawings)
     page = folder / "index.html"
     data = evidence.settings[0].runs[0].data
     write_page(page, title or f"Parsing {data}", tables, pictures, browser, evidence.notes, _facts(evidence))

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.figures import TRUTH, draw_timelines, words
-from avvp_pl.reporting.drawings import Drawing, sentences
+from avvp_pl.reporting.drawings import Drawing, of_seeds, sentences
 from avvp_pl.reporting.videos import TestVideos
 
 CHOSEN_BY_DISAGREEMENT = (
-    "Nobody chose this video: the program took those on which the methods disagree most, where possible of different "
+    "Nobody chose this video: the program took those on which these runs disagree most, where possible of different "
     "events. It shows how they differ, and is not typical."
 )
 
@@ -44,11 +44,16 @@ def choose_videos(videos: TestVideos, found: Mapping[str, Bool[Tensor, "N T M C"
 
 
 def figure3(
-    videos: TestVideos, found: Mapping[str, Bool[Tensor, "N T M C"]], chosen: Sequence[str], reason: str = ""
+    videos: TestVideos,
+    found: Mapping[str, Bool[Tensor, "N T M C"]],
+    seeds: Mapping[str, int],
+    chosen: Sequence[str],
+    reason: str = "",
 ) -> list[Drawing]:
-    """The timelines of each chosen video: the truth, and below it what each of the methods found.
+    """The timelines of each chosen video: the truth, and below it what a run of each of the methods found.
 
-    ``reason`` says why these videos, in each caption. Raises :class:`InputError` where one is no test video.
+    ``seeds`` are those of the runs, by the label of the method; each caption names them, and the ``reason`` for these
+    videos. Raises :class:`InputError` where one is no test video.
     """
     rows = {name: row for row, name in enumerate(videos.names)}
     drawings = []
@@ -67,11 +72,22 @@ def figure3(
         )
         caption = sentences(
             f"Test video {words(name)}, in each row from top to bottom: {', '.join(map(words, sources))}.",
+            _runs(found, seeds),
             "Gray shade is where the event truly occurs: a bar without it is false, shade without a bar is missed.",
             reason,
         )
         drawings.append(Drawing(f"fig3_{number}", f"Parsed video {words(name)}", caption, figure))
     return drawings
+
+
+def _runs(found: Mapping[str, object], seeds: Mapping[str, int]) -> str:
+    """``Each method is one run, of seed 0.``; where they differ, that of each."""
+    own = {_not_truth(label): seeds[label] for label in found}
+    if not own:
+        return ""
+    if len(set(own.values())) == 1:
+        return f"Each method is one run, of {of_seeds(set(own.values()))}."
+    return f"Each method is one run: {', '.join(f'{words(label)} of seed {seed}' for label, seed in own.items())}."
 
 
 def _not_truth(label: str) -> str:

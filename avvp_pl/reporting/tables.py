@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from avvp_pl.errors import InputError, nearest, printable, quote
-from avvp_pl.files import atomic_write
+from avvp_pl.files import atomic_write, remove_stale
 from avvp_pl.reporting import markdown
 from avvp_pl.reporting.published import Published, inconsistencies
 from avvp_pl.reporting.runs import Setting
@@ -436,10 +437,15 @@ def _latex_interval(cell: Cell | None) -> str:
 
 
 def write_tables(folder: Path, tables: Sequence[Table]) -> None:
-    """``tables.md`` with all of them, and ``KEY.csv`` and ``KEY.tex`` of each."""
+    """``tables.md`` with all of them, and ``KEY.csv`` and ``KEY.tex`` of each.
+
+    Those of tables of an earlier report in this folder that are not among them are removed.
+    """
     with atomic_write(folder / "tables.md") as file:
         file.write("\n".join(map(to_markdown, tables)))
     for table in tables:
         for suffix, text in (("csv", to_csv(table)), ("tex", to_latex(table))):
             with atomic_write(folder / f"{table.key}.{suffix}") as file:
                 file.write(text)
+    written = {f"{table.key}.{suffix}" for table in tables for suffix in ("csv", "tex")}
+    remove_stale(folder, re.compile(rf"({'|'.join((*ROWS, 'all'))})\.(csv|tex)"), written)

@@ -15,7 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
 from avvp_pl.figures import INK
-from avvp_pl.reporting.curves import SWEEPS, bound, by_epoch, draw_all, draw_sweep, learning, pseudo_label_quality
+from avvp_pl.reporting.curves import (
+    SWEEPS,
+    bound,
+    by_epoch,
+    draw_all,
+    draw_sweep,
+    learning,
+    of_common_seeds,
+    pseudo_label_quality,
+)
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.runs import Run, Setting, by_setting
@@ -141,12 +150,14 @@ def test_a_sweep_draws_means_and_deviations() -> None:
         assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [0.5]  # the paper's
     assert drawing is not None
     assert drawing.numbers[:2] == (
-        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.2, "seeds": 3, "mean": 44.0, "std": 4.0},
-        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.5, "seeds": 3, "mean": 50.0, "std": 1.0},
+        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.2, "seeds": 3}
+        | {"which_seeds": "0 1 2", "mean": 44.0, "std": 4.0},
+        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.5, "seeds": 3}
+        | {"which_seeds": "0 1 2", "mean": 50.0, "std": 1.0},
     )
     assert len(drawing.numbers) == 6
     assert drawing.key == "fig4_gamma"
-    assert "over 3 seeds" in drawing.caption
+    assert "all else equal: mean over seeds 0 to 2." in drawing.caption
 
 
 def test_one_seed_has_no_bars() -> None:
@@ -158,11 +169,11 @@ def test_one_seed_has_no_bars() -> None:
     assert drawing is not None
     assert [row["std"] for row in drawing.numbers] == [None] * 6
     assert "deviation" not in drawing.caption
-    assert "over 1 seed." in drawing.caption
+    assert "all else equal: seed 0." in drawing.caption
 
 
 def test_the_baseline_is_a_level_of_its_mean() -> None:
-    runs = swept("method.gamma", {0.2: [40.0], 0.5: [49.0]})
+    runs = swept("method.gamma", {0.2: [40.0, 40.0], 0.5: [49.0, 49.0]})
     (baseline,) = settings_of(a_run("mil", 0, score=30.0), a_run("mil", 1, score=34.0))
     for panel, more in zip(drawn(draw_sweep(GAMMA, settings_of(*runs), baseline)), (0, 1, -1), strict=True):
         levels = [points(line) for line in panel.lines if line.get_color() == INK]
@@ -210,6 +221,97 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
     assert drawing is not None
     assert len(drawing.numbers) == 7 * 2 * 3
     assert "has 1 curve more" in drawing.caption
+
+
+# ---- seeds
+
+
+def at(points: Mapping[float, Mapping[int, float]], name: str = "ppl") -> list[Run]:
+    """Runs by value and seed."""
+    return [
+        a_run(name, seed, {"method.gamma": value, "method.labels": name}, score)
+        for value, of_value in points.items()
+        for seed, score in of_value.items()
+    ]
+
+
+def test_a_value_with_more_seeds_is_no_peak() -> None:
+    # every value scores 40 with seed 0; the default has two lucky seeds more
+    runs = at({0.2: {0: 40.0}, 0.5: {0: 40.0, 1: 70.0, 2: 70.0}, 1.0: {0: 40.0}})
+    settings = settings_of(*runs)
+    default = next(setting for setting in settings if setting.settings["method.gamma"] == 0.5)
+    drawing = draw_sweep(GAMMA, settings, default)
+    assert drawing is not None
+    panel = drawn(drawing)[0]
+    assert curve_lines(panel) == [[(0.2, 40.0), (0.5, 40.0), (1.0, 40.0)]]
+    assert [points(line) for line in panel.lines if line.get_color() == INK] == [[(0, 40.0), (1, 40.0)]]
+    assert {(row["seeds"], row["which_seeds"]) for row in drawing.numbers} == {(1, "0")}
+    assert "all else equal: seed 0." in drawing.caption
+    assert "gamma=0.5, seed 0." in drawing.caption
+    assert "Left out" not in drawing.caption
+    assert "deviation" not in drawing.caption
+    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert "ppl gamma=0.5" in legend
+
+
+def test_values_without_the_most_common_seed_are_left_out() -> None:
+    runs = at(
+        {0.2: {1: 41.0, 2: 43.0}, 0.3: {0: 99.0}, 0.5: {1: 45.0, 2: 47.0, 3: 99.0}, 1.0: {1: 49.0, 2: 51.0, 0: 9.0}}
+    )
+    drawing = draw_sweep(GAMMA, settings_of(*runs), None)
+    assert drawing is not None
+    assert curve_lines(drawn(drawing)[0]) == [[(0.2, 42.0), (0.5, 46.0), (1.0, 50.0)]]
+    assert "mean over seeds 1 and 2." in drawing.caption
+    assert "Left out, for want of a common seed: ppl at 0.3." in drawing.caption
+    assert [row["which_seeds"] for row in drawing.numbers] == ["1 2"] * 9
+
+
+def test_a_curve_whose_values_share_no_seed_is_none() -> None:
+    alone = at({0.2: {0: 40.0}, 0.5: {1: 41.0}})
+    assert draw_sweep(GAMMA, settings_of(*alone), None) is None
+    both = draw_sweep(GAMMA, settings_of(*alone, *at({0.2: {5: 10.0}, 0.5: {5: 11.0}}, "npl")), None)
+    assert both is not None
+    assert curve_lines(drawn(both)[0]) == [[(0.2, 10.0), (0.5, 11.0)]]
+    assert "all else equal: seed 5." in both.caption
+    assert "Left out, for want of a common seed: ppl at 0.2 and 0.5." in both.caption
+
+
+def test_curves_of_other_seeds_are_named() -> None:
+    runs = at({0.2: {0: 40.0, 1: 40.0, 2: 40.0}, 0.5: {0: 40.0, 1: 40.0, 2: 40.0}})
+    drawing = draw_sweep(GAMMA, settings_of(*runs, *at({0.2: {0: 10.0}, 0.5: {0: 11.0}}, "npl")), None)
+    assert drawing is not None
+    assert "all else equal: mean over seeds 0 to 2 (ppl); seed 0 (npl)." in drawing.caption
+
+
+@pytest.mark.parametrize(
+    ("own", "level", "says"),
+    [
+        ({0: 10.0, 1: 20.0, 2: 90.0}, 15.0, "Dashed is mil, seeds 0 and 1."),
+        ({0: 10.0, 2: 90.0}, 50.0, "Dashed is mil, which has other seeds: seeds 0 and 2."),
+        ({7: 30.0}, 30.0, "Dashed is mil, which has other seeds: seed 7."),
+    ],
+)
+def test_the_baseline_is_of_the_seeds_of_the_lines(own: dict[int, float], level: float, says: str) -> None:
+    runs = at({0.2: {0: 40.0, 1: 40.0}, 0.5: {0: 40.0, 1: 40.0}})
+    (baseline,) = settings_of(*(a_run("mil", seed, score=score) for seed, score in own.items()))
+    drawing = draw_sweep(GAMMA, settings_of(*runs), baseline)
+    assert drawing is not None
+    assert [points(line)[0][1] for line in drawn(drawing)[0].lines if line.get_color() == INK] == [level]
+    assert says in drawing.caption
+
+
+@pytest.mark.parametrize("start", range(40))
+def test_points_of_a_line_have_the_same_seeds_as_many_as_there_are(start: int) -> None:
+    rng = random.Random(start)
+    have = {gamma / 10: rng.sample(range(5), rng.choice((1, 2, 3))) for gamma in range(rng.choice((2, 3, 5)))}
+    runs = at({value: dict.fromkeys(seeds, 50.0) for value, seeds in have.items()})
+    (curve,) = curves_of(by_setting(runs), "method.gamma")
+    cut = of_common_seeds(curve)
+    (seeds,) = {tuple(run.seed for run in of_value) for of_value in cut.points.values()}
+    assert set(seeds) == set.intersection(*(set(have[value]) for value in cut.points))
+    # no set of values with a seed in common is larger
+    largest = max(sum(seed in of_value for of_value in have.values()) for seed in range(5))
+    assert len(cut.points) == largest
 
 
 # ---- epochs
@@ -290,13 +392,13 @@ def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
 
 
 def test_all_is_what_the_runs_allow() -> None:
-    assert draw_all([], None, [], None, {}, None) == []
-    assert draw_all(settings_of(a_run()), None, [], None, {}, None) == []
+    assert draw_all([], None, [], None, {}, {}, None) == []
+    assert draw_all(settings_of(a_run()), None, [], None, {}, {}, None) == []
     runs = swept("method.tau", {0.1: [40.0], 0.2: [42.0]})
     scores = {"segment": {"audio": {"Speech": 50.0}}}
     runs = [replace(run, epochs=[{"epoch": 0.0, "val/segment/type_av": 4.0}], per_event=scores) for run in runs]
     settings = by_setting(runs)
-    assert [d.key for d in draw_all(settings, settings[0], settings, None, {}, None)] == [
+    assert [d.key for d in draw_all(settings, settings[0], settings, None, {}, {}, None)] == [
         "tau",
         "per_event",
         "learning",
@@ -304,8 +406,9 @@ def test_all_is_what_the_runs_allow() -> None:
     videos = the_videos(["a", "b"])
     videos.truth[0, 0, 0, 0] = True
     found = {settings[0].label: videos.truth.clone(), settings[1].label: ~videos.truth}
-    keys = [d.key for d in draw_all(settings, None, settings, videos, found, None)]
+    seeds = dict.fromkeys(found, 0)
+    keys = [d.key for d in draw_all(settings, None, settings, videos, found, seeds, None)]
     assert keys == ["tau", "per_event", "learning", "fig3_1"]
-    chosen = draw_all(settings, None, settings, videos, found, ["b", "a"])[3:]
+    chosen = draw_all(settings, None, settings, videos, found, seeds, ["b", "a"])[3:]
     assert [d.title for d in chosen] == ["Parsed video b", "Parsed video a"]
     assert "Nobody chose" not in chosen[0].caption

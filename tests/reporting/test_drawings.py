@@ -11,8 +11,8 @@ import pytest
 from matplotlib.text import Text
 
 from avvp_pl.errors import printable
-from avvp_pl.reporting.curves import SWEEPS, draw_sweep, learning
-from avvp_pl.reporting.drawings import Drawing, few_settings, write_drawing
+from avvp_pl.reporting.curves import SWEEPS, draw_all, draw_sweep, learning
+from avvp_pl.reporting.drawings import Drawing, few_settings, over, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import figure3
 from avvp_pl.reporting.runs import PerEvent
@@ -48,7 +48,7 @@ def everything(name: str) -> list[Drawing]:
     drawn = [draw_sweep(SWEEPS[0], settings, settings[0]), per_event(settings, videos), learning(settings)]
     drawings = [drawing for drawing in drawn if drawing is not None]
     assert len(drawings) == 3
-    return [*drawings, *figure3(videos, {name: videos.truth}, [name])]
+    return [*drawings, *figure3(videos, {name: videos.truth}, {name: 0}, [name])]
 
 
 @pytest.mark.parametrize("name", EVIL)
@@ -114,9 +114,72 @@ def test_the_table_beside_a_figure(tmp_path: Path) -> None:
     write_drawing(tmp_path, drawing)
     with (tmp_path / "fig4_gamma.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["curve", "score", "gamma", "seeds", "mean", "std"]
+    assert list(rows[0]) == ["curve", "score", "gamma", "seeds", "which_seeds", "mean", "std"]
     assert [(row["gamma"], float(row["mean"])) for row in rows[:2]] == [("0.2", 40.5), ("0.5", 40.5)]
     assert float(rows[0]["std"]) == pytest.approx(0.5**0.5)
+
+
+def test_figures_of_an_earlier_report_go_and_nothing_else(tmp_path: Path) -> None:
+    drawings = everything("Dog")
+    keep = ["notes.txt", "fig3_1.pdf", "my_bound.png", "bound.png.bak", "fig3_.png", "fig3_01.svg", "fig3_x.png"]
+    keep += ["bound2.png", "BOUND.PNG", "fig4_delta.png", "index.html", ".bound.png"]
+    stale = [
+        "bound.png",
+        "bound.svg",
+        "bound.csv",
+        "fig3_2.png",
+        "fig3_12.svg",
+        "fig4_beta.csv",
+        "fig5_k.svg",
+        "tau.png",
+    ]
+    stale += ["pseudo_label_quality.svg", "fig3_1.csv"]  # of a kind that this figure has none of
+    for name in (*keep, *stale):
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    (tmp_path / "learning.csv").mkdir()  # a folder by such a name
+    (tmp_path / "bound").mkdir()
+    (tmp_path / "bound" / "tau.png").write_text("old", encoding="utf-8")
+    written = [drawing for drawing in drawings if drawing.key != "learning"]
+    for drawing in written:
+        write_drawing(tmp_path, drawing)
+    remove_stale_drawings(tmp_path, written)
+    made = [f"{key}.{kind}" for key in ("fig4_gamma", "per_event") for kind in ("png", "svg", "csv")]
+    made += ["fig3_1.png", "fig3_1.svg"]
+    assert {path.name for path in tmp_path.iterdir()} == {*keep, *made, "learning.csv", "bound"}
+    assert (tmp_path / "bound" / "tau.png").exists()
+
+
+def test_a_link_of_such_a_name_goes_and_what_it_links_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_text("mine", encoding="utf-8")
+    (tmp_path / "tau.png").symlink_to(tmp_path / "mine.png")
+    remove_stale_drawings(tmp_path, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_without_a_folder_nothing_is_stale(tmp_path: Path) -> None:
+    remove_stale_drawings(tmp_path / "figures", [])
+    assert not (tmp_path / "figures").exists()
+
+
+def test_every_figure_can_be_found_stale(tmp_path: Path) -> None:
+    quality = {"pseudo_labels/audio/f1": 1.0, "train/em/bound": 1.0, "val/segment/type_av": 1.0, "epoch": 0.0}
+    default = {sweep.key: sweep.default for sweep in SWEEPS}
+    settings = settings_of(
+        a_run(settings=default, epochs=[quality], per_event={"segment": {"audio": {"Dog": 50.0}}}),
+        *(a_run(settings={**default, sweep.key: 2 * sweep.default}) for sweep in SWEEPS),
+    )
+    videos = the_videos(["a"])
+    drawings = draw_all(settings, None, settings, videos, {"ppl": videos.truth}, {"ppl": 0}, ["a"])
+    assert len(drawings) == 9
+    for drawing in drawings:
+        write_drawing(tmp_path, drawing)
+    remove_stale_drawings(tmp_path, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_seeds_that_differ_are_a_range() -> None:
+    assert over([3, 5, 3]) == "over 3 to 5 seeds."
+    assert over([1, 1]) == "over 1 seed."
 
 
 def test_few_settings_are_the_baseline_and_one_of_each_before_a_second() -> None:

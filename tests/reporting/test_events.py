@@ -74,6 +74,17 @@ def test_the_most_frequent_event_comes_first() -> None:
     assert [bar.get_width() for bar in boxes(drawing.figure.axes[0])] == [3.0, 2.0, 1.0, 4.0]
 
 
+def test_the_caption_says_over_how_many_seeds() -> None:
+    one, three = {"A": 1.0}, a_setting("three", *[{"A": 2.0}] * 3)
+    captions = [
+        drawing.caption
+        for settings in ([three], [three, a_setting("five", *[one] * 5)])
+        if (drawing := per_event(settings, None))
+    ]
+    assert "mean over 3 seeds." in captions[0]
+    assert "mean over 3 to 5 seeds." in captions[1]
+
+
 def test_without_events_there_is_nothing() -> None:
     assert per_event([], None) is None
     assert per_event(settings_of(a_run()), None) is None

@@ -65,7 +65,7 @@ def test_lanes_are_the_timelines() -> None:
     found = torch.zeros_like(videos.truth)
     found[1, 2:, 0, 1] = True
     videos.mask[1, 3] = False
-    (drawing,) = figure3(videos, {"ppl": found}, ["b"], reason="For a test.")
+    (drawing,) = figure3(videos, {"ppl": found}, {"ppl": 3}, ["b"], reason="For a test.")
     audio, visual = drawing.figure.axes
     bars = {}
     for patch in boxes(audio):
@@ -78,18 +78,26 @@ def test_lanes_are_the_timelines() -> None:
     assert drawing.key == "fig3_1"
     assert drawing.caption.endswith("For a test.")
     assert "truth, ppl" in drawing.caption
+    assert "Each method is one run, of seed 3." in drawing.caption
+
+
+def test_captions_name_the_seed_of_each_run() -> None:
+    videos = the_videos(["a", "b"])
+    found = {name: torch.zeros_like(videos.truth) for name in ("mil", "ppl", "truth")}
+    for drawing in figure3(videos, found, {"mil": 0, "ppl": 4, "truth": 5}, ["a", "b"]):
+        assert "Each method is one run: mil of seed 0, ppl of seed 4, truth (method) of seed 5." in drawing.caption
 
 
 def test_unknown_videos_are_named() -> None:
     videos = the_videos(["holiday"])
     with pytest.raises(InputError, match=r"'holidy' is no video of the test split\. Did you mean 'holiday'\?"):
-        figure3(videos, {}, ["holidy"])
+        figure3(videos, {}, {}, ["holidy"])
 
 
 def test_a_method_called_truth_does_not_take_its_place() -> None:
     videos = the_videos(["a"])
     videos.truth[0, 0, 0, 0] = True
-    (drawing,) = figure3(videos, {"truth": torch.zeros_like(videos.truth)}, ["a"])
+    (drawing,) = figure3(videos, {"truth": torch.zeros_like(videos.truth)}, {"truth": 0}, ["a"])
     legend = drawing.figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["truth", "truth (method)"]
     assert len(drawing.figure.axes[0].patches) == 2  # black, and its shade

@@ -277,6 +277,28 @@ def test_latex_groups_the_columns_of_a_level(make: Maker) -> None:
     assert " & Seeds & A & V & AV & Type & Event & A & V & AV & Type & Event & average" in text
 
 
+def test_tables_of_an_earlier_report_go_and_nothing_else(make: Maker, tmp_path: Path) -> None:
+    keep = {
+        "table1.png",
+        "table5.csv",
+        "table12.tex",
+        "all.md",
+        "overall.csv",
+        "notes.tex",
+        "Table2.csv",
+        "table2.csv~",
+    }
+    stale = {"table2.csv", "table3.tex", "table4.csv", "table4.tex"}
+    for name in keep | stale:
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    settings = make("mil")
+    write_tables(tmp_path, paper_tables(settings, settings[0], None, {}))
+    made = {"tables.md"} | {f"{key}.{suffix}" for key in ("table1", "all") for suffix in ("csv", "tex")}
+    assert {path.name for path in tmp_path.iterdir()} >= keep | made
+    left = {path.name for path in tmp_path.iterdir()} - keep - made
+    assert left == ({"table2.csv", "table2.tex"} if "table2" in tables_of(settings) else set())
+
+
 def test_files_are_written_and_latex_sets_them(make: Maker, table: Table, tmp_path: Path) -> None:
     settings = make("mil", {"name": 'mine é 中 \\x{ $ # ^ ~ " [2]', "tags": ["table1"]})
     made = [*paper_tables(settings, settings[0], None, read_published()), table]
