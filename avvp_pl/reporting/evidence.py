@@ -17,7 +17,7 @@ from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
 from avvp_pl.reporting.statistics import Differences, compare
-from avvp_pl.reporting.tables import find_baseline, paper_tables, write_tables
+from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables, write_tables
 from avvp_pl.reporting.videos import (
     TestVideos,
     data_of,
@@ -116,7 +116,7 @@ def write_report(
 
 
 def _base_of(settings: Sequence[Setting]) -> Setting | None:
-    named = [setting for setting in settings if setting.name == BASE]
+    named = of_name(settings, BASE)
     return named[0] if len(named) == 1 else None
 
 
