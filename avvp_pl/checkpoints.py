@@ -53,7 +53,7 @@ FREE = re.compile(
     r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
 )
 # What of the trainer says what was trained, and not how
-OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision")
+OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 

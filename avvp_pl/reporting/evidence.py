@@ -18,7 +18,7 @@ from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
-from avvp_pl.reporting.tables import find_baseline, paper_tables, write_tables
+from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables, write_tables
 from avvp_pl.reporting.videos import (
     TestVideos,
     data_of,
@@ -147,7 +147,7 @@ def _said(notes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _base_of(settings: Sequence[Setting]) -> Setting | None:
-    named = [setting for setting in settings if setting.name == BASE]
+    named = of_name(settings, BASE)
     return named[0] if len(named) == 1 else None
 
 

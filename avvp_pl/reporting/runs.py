@@ -9,12 +9,14 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.cli import config_dir
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
 from avvp_pl.metrics.avvp import LEVELS
@@ -22,13 +24,20 @@ from avvp_pl.metrics.avvp import LEVELS
 log = logging.getLogger(__name__)
 
 # What of a configuration does not tell two settings apart: repetitions, places, and how a machine was used (by which
-# score the best epoch was picked does)
+# score the best epoch was picked does). trainer.devices and checkpoint are added in a form that does: _derived
 INCIDENTAL = re.compile(
-    r"(method\.)?seed|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|inference)(\..*)?"
+    r"(method\.|trained_method\.)?(seed|feature_memory_gb)"
+    r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|inference)(\..*)?"
     r"|(paths|logger)(\..*)?|callbacks(?!\.best\.(monitor|mode)$)(\..*)?"
-    r"|data\.(root|packed|name|dtype|eval_batch_size|max_epochs|source\..*)"
+    r"|data\.(root|packed|name|eval_batch_size|max_epochs|source\..*)"
     r"|trainer\.(?!max_epochs|accumulate_grad_batches|precision).*"
 )
+# Groups whose names a label can do without, and those of the method
+WITHOUT_GROUP = re.compile(r"(method|network|trainer|callbacks)\.(?!_target_)")
+OF_METHOD = re.compile(r"(method|trained_method)\.")
+INFERENCE = "method.inference"
+# PPL_Test has a network of another experiment
+TRAINED_AS = {"han_ppl_test": "han"}
 
 PerEvent = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
@@ -61,10 +70,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in their seeds alone. ``label`` says what sets them apart from the others of a report."""
+    """Runs that differ in their seeds alone.
+
+    ``label`` is the name of the experiment with ``apart``: ``key=value`` of what is not as it is shipped, or differs
+    from other runs of that name.
+    """
 
     label: str
     runs: tuple[Run, ...]
+    apart: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,6 +89,19 @@ class Setting:
     def settings(self) -> Mapping[str, Any]:
         """What all of its runs were run with."""
         return self.runs[0].settings
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether its method is that of the experiment as shipped, and not one of the name only.
+
+        Of an experiment that says by what its videos are labelled, each of these inferences is.
+        """
+        if shipped(self.name) is None:
+            return False
+        changed = {key for key in _changed(self.runs[0]) if OF_METHOD.match(key)}
+        if self.settings.get(INFERENCE) in _inferences(self.name):
+            changed -= {INFERENCE}
+        return not changed
 
     @cached_property
     def mean(self) -> dict[str, float]:
@@ -144,7 +171,7 @@ def read_run(folder: Path) -> Run:
             name=str(config.name),
             seed=int(config.seed),
             config=config,
-            settings={key: value for key, value in _settings(plain) if not INCIDENTAL.fullmatch(key)},
+            settings=_telling(plain),
             scores={**scores, "average": statistics.fmean(scores.values())},
             per_event=per_event,
             listed=int(content["videos"]["listed"]),
@@ -156,32 +183,153 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder.absolute()}: its files are damaged ({brief(error)}); run it again") from None
 
 
+@cache
+def shipped(name: str) -> Mapping[str, Any] | None:
+    """The settings of method and network of ``conf/experiment/NAME.yaml``; None where there is no such experiment.
+
+    In the form of :attr:`Run.settings`, which has them of a run that changed none.
+    """
+    if name not in {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}:
+        return None
+    plain = {group: OmegaConf.to_container(_composed(name)[group], resolve=True) for group in ("method", "network")}
+    settings = {INFERENCE: "classifier", **_telling(plain)}
+    trained = shipped(TRAINED_AS[name]) if name in TRAINED_AS else None
+    return settings | {f"trained_{key}": value for key, value in (trained or {}).items() if _is_trained(key)}
+
+
 def by_setting(runs: Sequence[Run]) -> list[Setting]:
     """Runs that differ in their seeds alone, together; of two with the same seed the newer one counts.
 
-    A run before an evaluation of a checkpoint of it, which has no epochs and may be of another one.
-    A label is the name of the experiment and, where several settings have that name, what differs among them. What
-    some of them do not know, as they were run before it could be set, counts only where the others differ in it.
+    A run before an evaluation of its checkpoint, which has no epochs. A label is the name of the experiment, what of
+    its method and network is not as :func:`shipped`, whatever else is in the report, and what differs among the runs
+    of that name. What some do not know, as they were run before it could be set, is as shipped, and otherwise sets them
+    apart only where the others differ in it.
     """
-    labelled: dict[str, dict[int, Run]] = {}
+    found: dict[tuple[str, ...], dict[int, Run]] = {}
+    short: dict[tuple[str, ...], tuple[str, ...]] = {}
+    names = {run.name for run in runs}
+    differing = {name: set(_differing([run for run in runs if run.name == name])) for name in names}
     for run in runs:
-        label = " ".join([run.name, *apart(run, [other for other in runs if other.name == run.name])])
-        seeds = labelled.setdefault(label, {})
+        known, told = _known(run), _changed(run) | (differing[run.name] - set(shipped(run.name) or {}))
+        keys = [key for key in known if key in told]
+        identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
+        short[identity] = tuple(_part(key, known[key]) for key in keys)
+        seeds = found.setdefault(identity, {})
         if run.seed in seeds:
-            one, other = seeds[run.seed].folder, run.folder
-            log.warning("%s and %s are the same run; the newer counts, or the one that trained", one, other)
+            _warn_of_two(seeds[run.seed], run)
         if run.seed not in seeds or _weight(run) > _weight(seeds[run.seed]):
             seeds[run.seed] = run
-    return [Setting(label, tuple(seeds[seed] for seed in sorted(seeds))) for label, seeds in labelled.items()]
+    settings = []
+    for identity, seeds in found.items():
+        # two classes of one name, in two modules
+        unique = all(other == identity or other[0] != identity[0] or short[other] != short[identity] for other in found)
+        said = short[identity] if unique else identity[1:]
+        settings.append(Setting(" ".join([identity[0], *said]), tuple(seeds[seed] for seed in sorted(seeds)), said))
+        _warn_of_roots(settings[-1])
+    return settings
 
 
 def apart(run: Run, alike: Sequence[Run]) -> list[str]:
-    """``key=value`` of every setting in which runs of one name differ, the key without its group."""
-    keys = list(dict.fromkeys(key for other in alike for key in other.settings))
-    differing = [
-        key for key in keys if len({_spelled(other.settings[key]) for other in alike if key in other.settings}) > 1
-    ]
-    return [f"{key.partition('.')[2] or key}={_spelled(run.settings.get(key))}" for key in differing]
+    """``key=value`` of every setting in which runs differ; nothing for one that this run does not know."""
+    known = _known(run)
+    return [_part(key, known[key]) for key in _differing(alike) if key in known]
+
+
+def spelled(value: Any) -> str:
+    """A value of a setting, short, and equal ones alike: ``gamma=1`` and ``gamma=1.0`` are one setting.
+
+    >>> spelled({"visual": ["effnet_lite0"], "audio": []}), spelled(1.0), spelled(None)
+    ('{visual: [effnet_lite0], audio: []}', '1', 'null')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {spelled(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(spelled, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _part(key: str, value: Any) -> str:
+    """``gamma=0.5``, ``data.batch_size=8``, ``method=MIL``."""
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
+    return f"{WITHOUT_GROUP.sub('', key, count=1)}={spelled(value)}"
+
+
+def _differing(runs: Sequence[Run]) -> list[str]:
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for key, value in _known(run).items():
+            values.setdefault(key, set()).add(spelled(value))
+    return [key for key, of_key in values.items() if len(of_key) > 1]
+
+
+def _known(run: Run) -> dict[str, Any]:
+    """The settings of a run, and what it does not know as it is shipped."""
+    as_shipped = shipped(run.name) or {}
+    trained = any(key.startswith("trained_method.") for key in run.settings)
+    return {
+        **{key: value for key, value in as_shipped.items() if trained or not key.startswith("trained_method.")},
+        **run.settings,
+    }
+
+
+def _changed(run: Run) -> set[str]:
+    """What of the experiment is not as shipped. Arguments of another class are not told: that class is."""
+    as_shipped = shipped(run.name) or {}
+    return {
+        key for key, value in as_shipped.items() if key in run.settings and spelled(run.settings[key]) != spelled(value)
+    }
+
+
+def _inferences(name: str) -> list[str]:
+    return [str(inference) for inference in _composed(name).get("inference") or ["classifier"]]
+
+
+@cache
+def _composed(name: str) -> DictConfig:
+    """The configuration of a shipped experiment. Hydra is afterwards as it was, also within a command."""
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose("train", [f"+experiment={name}"])
+
+
+def _is_trained(key: str) -> bool:
+    return key.startswith("method.") and key != INFERENCE
+
+
+def _warn_of_two(one: Run, other: Run) -> None:
+    alike = one.scores == other.scores
+    said = "are the same run" if alike else "differ in their scores, but in no setting and not in their seed"
+    log.warning("%s and %s %s; the newer one counts, or the one that trained", one.folder, other.folder, said)
+
+
+def _warn_of_roots(setting: Setting) -> None:
+    roots = {str(OmegaConf.select(run.config, "data.root")) for run in setting.runs}
+    if len(roots) > 1:
+        log.warning(
+            "%s: its runs are of several data.root, taken for the same: %s", setting.label, ", ".join(sorted(roots))
+        )
+
+
+def _telling(plain: Any) -> dict[str, Any]:
+    """What of a configuration tells settings apart."""
+    return {**{key: value for key, value in _settings(plain) if not INCIDENTAL.fullmatch(key)}, **_derived(plain)}
+
+
+def _derived(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The number of processes, on all machines, and which checkpoint was tested; of a training that is the best."""
+    derived: dict[str, Any] = {}
+    trainer = plain.get("trainer") or {}
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
+    if isinstance(devices, list):
+        devices = len(devices)
+    if devices is not None:
+        known = isinstance(devices, int) and isinstance(nodes, int) and devices > 0
+        derived["trainer.devices"] = devices * nodes if known else f"{devices}" + f" on {nodes} nodes" * (nodes != 1)
+    if "checkpoint" in plain or "trainer" in plain:
+        derived["checkpoint"] = Path(str(plain.get("checkpoint") or "best")).stem
+    return derived
 
 
 def _settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -190,11 +338,6 @@ def _settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, inner in value.items():
         yield from _settings(inner, f"{key}.{name}" if key else str(name))
-
-
-def _spelled(value: Any) -> str:
-    """One spelling of equal values: ``gamma=1`` and ``gamma=1.0`` are one setting."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _weight(run: Run) -> tuple[bool, float]:

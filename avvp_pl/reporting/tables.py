@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,7 +16,7 @@ from avvp_pl.errors import InputError, nearest, printable, quote
 from avvp_pl.files import atomic_write, remove_stale
 from avvp_pl.reporting import markdown
 from avvp_pl.reporting.published import Published, inconsistencies
-from avvp_pl.reporting.runs import Setting
+from avvp_pl.reporting.runs import INFERENCE, Setting, shipped
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
 
 
@@ -72,16 +73,21 @@ class Table:
 
 
 class _PaperRow(NamedTuple):
-    """A row of the paper, and which runs are one: by the name of the experiment and, if given, the inference."""
+    """A row of the paper, and which settings are one: by the name of the experiment, as shipped, and the inference."""
 
     label: str
     name: str
-    inference: str | None = None
+    inference: str = "classifier"
     reference: bool = False  # stands there for comparison and makes no table by itself
 
     def is_of(self, setting: Setting) -> bool:
-        inference = setting.settings.get("method.inference")
-        return setting.name == self.name and self.inference in (None, inference)
+        inference = setting.settings.get(INFERENCE, "classifier")
+        return setting.name == self.name and setting.plain and inference == self.inference
+
+    def label_of(self, setting: Setting) -> str:
+        """With what sets it apart, less what the row says anyway."""
+        said = f"{INFERENCE.partition('.')[2]}={self.inference}"
+        return " ".join([self.label, *(part for part in setting.apart if part != said)])
 
 
 TITLES = {
@@ -117,18 +123,38 @@ ROWS = {
 }
 
 
+def of_name(settings: Sequence[Setting], wanted: str) -> list[Setting]:
+    """The setting of this label, or the only one of this experiment, or the only one of it as shipped.
+
+    Where none of these is one, all of the name.
+    """
+    named = [setting for setting in settings if setting.name == wanted]
+    exact = [setting for setting in settings if setting.label == wanted]
+    plain = [setting for setting in named if setting.plain]
+    return next((found for found in (exact, named, plain) if len(found) == 1), named)
+
+
 def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
-    """The setting of this label or, if it is the only one, of this name; :class:`InputError` if there is none."""
-    labels = [setting.label for setting in settings]
-    found = [setting for setting in settings if setting.label == wanted] or [
-        setting for setting in settings if setting.name == wanted
-    ]
+    """The one of :func:`of_name`; :class:`InputError` if it is not one."""
+    found = of_name(settings, wanted)
     if len(found) != 1:
-        problem = "is none of the settings" if not found else "is the name of several settings; give a label"
-        raise InputError(
-            f"baseline={quote(wanted)} {problem}: {', '.join(map(quote, labels))}.{nearest(wanted, labels)}"
-        )
+        problem = "is the name of several settings" if found else "is none of the settings"
+        labels = [setting.label for setting in settings]
+        give = ", ".join(f"baseline={pasted(setting.label)}" for setting in found or settings)
+        raise InputError(f"baseline={quote(wanted)} {problem}; give {give}.{nearest(wanted, labels)}")
     return found[0]
+
+
+def pasted(label: str) -> str:
+    r"""A label as a shell hands it to Hydra: in quotes for both where it is more than a word.
+
+    >>> print(pasted("ppl_soft"), pasted("ppl_soft gamma=0.3"))
+    ppl_soft "'ppl_soft gamma=0.3'"
+    """
+    if re.fullmatch(r"[\w./-]+", label, re.ASCII):
+        return label
+    for_hydra = "'" + label.replace("'", r"\'") + "'"
+    return shlex.quote(for_hydra) if set('"$`!\\') & set(for_hydra) else f'"{for_hydra}"'
 
 
 def paper_tables(
@@ -139,56 +165,56 @@ def paper_tables(
 ) -> list[Table]:
     """Tables 1 to 4, as far as something of them was run, and ``all``, which has every setting.
 
-    A setting stands in a table if it is of the paper's (by the name of its experiment) or has the table's name among
-    its ``tags``; several of one row each have a row that says what sets them apart, and none of them the printed
-    numbers. ``differences`` are those of :func:`~avvp_pl.reporting.statistics.compare`, None without test videos.
+    A setting stands in a table if it is of the paper's (an experiment whose method is as shipped) or if its experiment
+    is the user's own and has the table's name among its ``tags``. What else sets a setting apart its row says, and then
+    the printed numbers have one of their own. ``differences`` are those of
+    :func:`~avvp_pl.reporting.statistics.compare`, None without test videos.
     """
     made = []
     for key, paper in ROWS.items():
-        of_rows: dict[str, list[Setting]] = {row.label: [] for row in paper}
-        own: dict[str, list[Setting]] = {}
+        of_rows: dict[str, dict[str, Setting]] = {row.label: {} for row in paper}
+        own: dict[str, dict[str, Setting]] = {}
         found = False
         for setting in settings:
             row = next((row for row in paper if row.is_of(setting)), None)
             if row is not None:
-                of_rows[row.label].append(setting)
+                of_rows[row.label][row.label_of(setting)] = setting
                 found |= not row.reference
-            elif any(key in (run.config.get("tags") or ()) for run in setting.runs):
-                own[setting.label] = [setting]
+            elif shipped(setting.name) is None and any(key in (run.config.get("tags") or ()) for run in setting.runs):
+                own[setting.label] = {setting.label: setting}
                 found = True
         if found:
             printed = {
                 row: {score: cell.value for score, cell in cells.items()}
                 for row, cells in published.get(key, {}).items()
             }
-            groups = {**of_rows, **{label: [] for label in printed if label not in of_rows}, **own}
+            groups = {**of_rows, **{label: {} for label in printed if label not in of_rows}, **own}
             made.append(_table(key, groups, printed, baseline, differences, _notes_on_printed(key, published)))
-    groups = {setting.label: [setting] for setting in settings}
+    groups = {setting.label: {setting.label: setting} for setting in settings}
     return [*made, _table("all", groups, {}, baseline, differences, [])]
 
 
 def _table(
     key: str,
-    groups: Mapping[str, Sequence[Setting]],
+    groups: Mapping[str, Mapping[str, Setting]],
     printed: Mapping[str, Mapping[str, float]],
     baseline: Setting | None,
     differences: Differences | None,
     notes: Sequence[str],
 ) -> Table:
-    """A table of labelled settings; one that is neither measured nor printed has no row."""
-    members = [setting for group in groups.values() for setting in group]
+    """A table of the settings of each row, by their labels; one that is neither measured nor printed is left out."""
+    members = [setting for group in groups.values() for setting in group.values()]
     names = list(dict.fromkeys(name for setting in members for name in setting.mean))
     columns = (*(name for name in names if name != "average"), "average")  # of modalities that some have
     rows, labels = [], {}
     for label, group in groups.items():
         as_printed = {column: value for column, value in printed.get(label, {}).items() if column in columns}
-        apart = len(group) > 1
-        if as_printed and len(group) != 1:
+        if as_printed and label not in group:
             rows.append(Row(label, 0, {}, as_printed))
-        for setting in group:
-            labels[setting.label] = f"{label} {setting.label.removeprefix(setting.name).strip()}" if apart else label
+        for own, setting in group.items():
+            labels[setting.label] = own
             cells = _cells(setting, baseline, differences)
-            rows.append(Row(labels[setting.label], len(setting.runs), cells, {} if apart else as_printed))
+            rows.append(Row(own, len(setting.runs), cells, as_printed if own == label else {}))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
     notes = [*_legend(members, rows), *_notes_on_differences(rows, against), *notes]
     return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from avvp_pl.metrics.avvp import LEVELS
-from avvp_pl.reporting.runs import Run, read_run
+from avvp_pl.reporting.runs import INFERENCE, Run, read_run, shipped
 
 NAMES = ("audio", "visual", "audio_visual", "type_av", "event_av")
 
@@ -25,13 +25,22 @@ def run_folder(
     listed: int = 3,
     **settings: Any,
 ) -> Path:
-    """A run folder; ``settings`` are of the method, ``score`` is that of every column or those of some (others 0)."""
+    """A run folder; ``score`` is that of every column or those of some (others 0).
+
+    ``settings`` are of the method, which is otherwise that of the experiment of this name, or PPL with a few settings.
+    """
     folder.mkdir(parents=True)
+    method: dict[str, Any] = {"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5}
+    if known := shipped(name):
+        method = OmegaConf.create({})
+        for key, value in known.items():
+            if key.startswith("method.") and (key != INFERENCE or "method.gamma" in known):
+                OmegaConf.update(method, key.removeprefix("method."), value)
     config = {
         "name": name,
         "seed": seed,
-        "data": {"name": data, "root": str(folder), "modalities": {"audio": ["a"], "visual": ["v"]}},
-        "method": {"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5, "seed": seed, **settings},
+        "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},
+        "method": {**method, "seed": seed, **settings},
         "trainer": {"max_epochs": 10, "devices": 1},
         "paths": {"run_dir": str(folder)},
         "tags": tags,

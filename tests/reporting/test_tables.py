@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.published import Printed, Published, read_published
-from avvp_pl.reporting.runs import Setting, by_setting
+from avvp_pl.reporting.runs import Setting, by_setting, read_run
 from avvp_pl.reporting.statistics import Difference, Differences
 from avvp_pl.reporting.tables import (
     Cell,
@@ -22,6 +24,7 @@ from avvp_pl.reporting.tables import (
     Table,
     find_baseline,
     paper_tables,
+    pasted,
     to_csv,
     to_latex,
     to_markdown,
@@ -99,15 +102,52 @@ def test_an_experiment_of_ones_own_comes_by_its_tags(make: Maker) -> None:
     assert labels(found["table1"]) == ["Base"]
 
 
-def test_several_settings_of_one_row_have_their_labels_and_no_printed_numbers(make: Maker) -> None:
-    settings = make(*({"name": "ppl_soft", "gamma": gamma} for gamma in (0.2, 0.5)), "mil")
-    table = tables_of(settings, published=read_published())["table1"]
-    assert labels(table) == ["HAN", "MA", "Base", "PPL", "PPL gamma=0.2", "PPL gamma=0.5"]
+def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
+    changed = {"name": "ppl_soft", "gamma": 0.2}, {"name": "ppl_soft", "inference": "prototype"}
+    found = tables_of(make(*({**given, "tags": ["table1", "table2"]} for given in changed)), published=read_published())
+    assert set(found) == {"all"}
+    found = tables_of(make(*changed, "ppl_soft", "mil"), published=read_published())
+    assert labels(found["table1"]) == ["HAN", "MA", "Base", "PPL"]
+    rows = {row.label: row for row in found["table1"].rows}
+    assert rows["PPL"].seeds == 1
+    assert rows["PPL"].printed["event/type_av"] == 59.9
+    assert rows["Base"].printed == {"segment/audio": 59.5, "segment/visual": 58.7}
+    assert labels(found["all"]) == ["ppl_soft gamma=0.2", "ppl_soft inference=prototype", "ppl_soft", "mil"]
+
+
+def test_ppl_test_of_another_network_is_no_row_of_the_paper(make: Maker, tmp_path: Path) -> None:
+    (setting,) = make({"name": "han_ppl_test", "inference": "prototype"})
+    assert "table3" in tables_of([setting])
+    config = setting.runs[0].folder / "config.yaml"
+    config.write_text(config.read_text() + "trained_method: {class_weighting: inverse_frequency}\n")
+    (other,) = by_setting([read_run(setting.runs[0].folder)])
+    assert set(tables_of([other])) == {"all"}
+
+
+def test_several_settings_of_one_row_say_what_sets_them_apart(make: Maker) -> None:
+    settings = make("ppl_soft", "mil")
+    folder = settings[0].runs[0].folder
+    longer = shutil.copytree(folder, folder.parent / "longer")
+    text = (longer / "config.yaml").read_text()
+    (longer / "config.yaml").write_text(text.replace("max_epochs: 10", "max_epochs: 20"))
+    both = by_setting([run for setting in settings for run in setting.runs] + [read_run(longer)])
+    table = tables_of(both, both[0], published=read_published())["table1"]
+    assert labels(table) == ["HAN", "MA", "Base", "PPL", "PPL max_epochs=10", "PPL max_epochs=20"]
+    assert table.baseline == "PPL max_epochs=10"
     rows = {row.label: row for row in table.rows}
     assert (rows["PPL"].seeds, dict(rows["PPL"].cells)) == (0, {})
     assert rows["PPL"].printed["event/type_av"] == 59.9
-    assert not rows["PPL gamma=0.2"].printed
-    assert rows["Base"].printed == {"segment/audio": 59.5, "segment/visual": 58.7}
+    assert not rows["PPL max_epochs=10"].printed
+
+
+def test_a_network_of_another_size_is_said_in_its_row(make: Maker) -> None:
+    config = make("ppl_soft")[0].runs[0].folder / "config.yaml"
+    config.write_text(config.read_text() + "network: {dim: 16}\n")
+    table = tables_of(by_setting([read_run(config.parent)]), published=read_published())["table1"]
+    assert [(row.label, row.seeds, bool(row.printed)) for row in table.rows][-2:] == [
+        ("PPL", 0, True),
+        ("PPL dim=16", 1, False),
+    ]
 
 
 def test_cells_are_means_deviations_and_differences(make: Maker) -> None:
@@ -174,10 +214,29 @@ def test_a_baseline_is_found_by_label_or_name(make: Maker) -> None:
     settings = make("mil", *({"name": "ppl", "gamma": gamma} for gamma in (0.2, 0.5)))
     assert find_baseline(settings, "mil") is settings[0]
     assert find_baseline(settings, "ppl gamma=0.5") is settings[2]
-    with pytest.raises(InputError, match=r"'ppl' is the name of several settings; .*'ppl gamma=0.2', 'ppl gamma=0.5'"):
+    with pytest.raises(InputError, match="'ppl' is the name of several settings") as several:
         find_baseline(settings, "ppl")
-    with pytest.raises(InputError, match=r"'mill' is none of the settings: 'mil', .* Did you mean 'mil'\?"):
+    assert "give baseline=\"'ppl gamma=0.2'\", baseline=\"'ppl gamma=0.5'\"." in str(several.value)
+    with pytest.raises(InputError, match=r"'mill' is none of the settings; give baseline=mil, .* Did you mean 'mil'\?"):
         find_baseline(settings, "mill")
+
+
+def test_a_name_is_its_only_setting_or_else_the_one_as_shipped(make: Maker) -> None:
+    low = make({"name": "ppl_soft", "gamma": 0.2})
+    assert find_baseline(low, "ppl_soft").label == "ppl_soft gamma=0.2"
+    both = by_setting([run for setting in (*low, *make("ppl_soft")) for run in setting.runs])
+    assert find_baseline(both, "ppl_soft").label == "ppl_soft"
+    assert find_baseline(both, "ppl_soft gamma=0.2").label == "ppl_soft gamma=0.2"
+    two = make(*({"name": "ppl_soft", "gamma": gamma} for gamma in (0.2, 0.3)))
+    with pytest.raises(InputError, match="is the name of several settings"):
+        find_baseline(two, "ppl_soft")
+
+
+@pytest.mark.parametrize("label", ["mil", "ppl_soft gamma=0.3", "x data.modalities={v: [a, b]}", 'it\'s $HOME "q" x=1'])
+def test_what_an_error_tells_one_to_give_reads_back_as_the_label(label: str) -> None:
+    (word,) = shlex.split(f"baseline={pasted(label)}")
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == label
 
 
 # The forms
