@@ -57,6 +57,9 @@ def test_runs_become_tables_figures_and_a_page(
     runs: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "report"
+    for stale in (output / "figures" / "fig5_k.png", output / "tables" / "table3.csv"):  # of an earlier report
+        stale.parent.mkdir(parents=True)
+        stale.touch()
     capsys.readouterr()
     assert command("report", f"runs={runs}", f"output={output}") == 0
     expected = means(runs)

@@ -159,9 +159,16 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         return None
     short = sweep.key.partition(".")[2]
     spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
-    numbers = tuple(
-        {"curve": curve.label, "score": score, short: value}
-        | {"seeds": seeds, "which_seeds": " ".join(map(str, curve.seeds)), "mean": mean, "std": deviation}
+    numbers: Numbers = tuple(
+        {
+            "curve": curve.label,
+            "score": score,
+            short: value,
+            "seeds": seeds,
+            "which_seeds": " ".join(map(str, curve.seeds)),
+            "mean": mean,
+            "std": deviation,
+        }
         for score, of_score in spreads.items()
         for curve, spread in zip(curves, of_score, strict=True)
         for value, mean, deviation, seeds in spread.rows()

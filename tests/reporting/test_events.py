@@ -75,14 +75,12 @@ def test_the_most_frequent_event_comes_first() -> None:
 
 
 def test_the_caption_says_over_how_many_seeds() -> None:
-    one, three = {"A": 1.0}, a_setting("three", *[{"A": 2.0}] * 3)
-    captions = [
-        drawing.caption
-        for settings in ([three], [three, a_setting("five", *[one] * 5)])
-        if (drawing := per_event(settings, None))
-    ]
-    assert "mean over 3 seeds." in captions[0]
-    assert "mean over 3 to 5 seeds." in captions[1]
+    one: dict[str, float | None] = {"A": 1.0}
+    three, five = a_setting("three", *[one] * 3), a_setting("five", *[one] * 5)
+    for settings, says in (([three], "mean over 3 seeds."), ([three, five], "mean over 3 to 5 seeds.")):
+        drawing = per_event(settings, None)
+        assert drawing is not None
+        assert says in drawing.caption
 
 
 def test_without_events_there_is_nothing() -> None:
