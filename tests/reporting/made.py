@@ -30,7 +30,7 @@ def run_folder(
     ``settings`` are of the method, which is otherwise that of the experiment of this name, or PPL with a few settings.
     """
     folder.mkdir(parents=True)
-    method: dict[str, Any] = {"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5}
+    method = OmegaConf.create({"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5})
     if known := shipped(name):
         method = OmegaConf.create({})
         for key, value in known.items():
