@@ -36,7 +36,7 @@ def run_folder(
         for key, value in known.items():
             if key.startswith("method.") and (key != INFERENCE or "method.gamma" in known):
                 OmegaConf.update(method, key.removeprefix("method."), value)
-    config = {
+    config: dict[str, Any] = {
         "name": name,
         "seed": seed,
         "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},
