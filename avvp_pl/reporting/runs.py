@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.cli import config_dir
@@ -33,7 +34,7 @@ INCIDENTAL = re.compile(
     r"|trainer\.(?!max_epochs|accumulate_grad_batches|precision).*"
 )
 # Groups whose names a label can do without, and those of the method
-WITHOUT_GROUP = re.compile(r"(method|network|trainer|callbacks)\.(?!_target_)")
+WITHOUT_GROUP = re.compile(r"^(method|network|trainer|callbacks)\.(?!_target_)")
 OF_METHOD = re.compile(r"(method|trained_method)\.")
 INFERENCE = "method.inference"
 # PPL_Test has a network of another experiment
@@ -192,7 +193,8 @@ def shipped(name: str) -> Mapping[str, Any] | None:
     if name not in {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}:
         return None
     plain = {group: OmegaConf.to_container(_composed(name)[group], resolve=True) for group in ("method", "network")}
-    settings = {INFERENCE: "classifier", **_telling(plain)}
+    settings = _telling(plain)
+    settings.setdefault(INFERENCE, "classifier")
     trained = shipped(TRAINED_AS[name]) if name in TRAINED_AS else None
     return settings | {f"trained_{key}": value for key, value in (trained or {}).items() if _is_trained(key)}
 
@@ -290,8 +292,12 @@ def _inferences(name: str) -> list[str]:
 @cache
 def _composed(name: str) -> DictConfig:
     """The configuration of a shipped experiment. Hydra is afterwards as it was, also within a command."""
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose("train", [f"+experiment={name}"])
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            return compose("train", [f"+experiment={name}"])
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _is_trained(key: str) -> bool:

@@ -139,9 +139,9 @@ def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
     found = of_name(settings, wanted)
     if len(found) != 1:
         problem = "is the name of several settings" if found else "is none of the settings"
-        labels = [setting.label for setting in settings]
+        near = "" if found else nearest(wanted, [setting.label for setting in settings])
         give = ", ".join(f"baseline={pasted(setting.label)}" for setting in found or settings)
-        raise InputError(f"baseline={quote(wanted)} {problem}; give {give}.{nearest(wanted, labels)}")
+        raise InputError(f"baseline={quote(wanted)} {problem}; give {give}.{near}")
     return found[0]
 
 

@@ -30,13 +30,13 @@ def run_folder(
     ``settings`` are of the method, which is otherwise that of the experiment of this name, or PPL with a few settings.
     """
     folder.mkdir(parents=True)
-    method: dict[str, Any] = {"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5}
+    method = OmegaConf.create({"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5})
     if known := shipped(name):
         method = OmegaConf.create({})
         for key, value in known.items():
             if key.startswith("method.") and (key != INFERENCE or "method.gamma" in known):
                 OmegaConf.update(method, key.removeprefix("method."), value)
-    config = {
+    config: dict[str, Any] = {
         "name": name,
         "seed": seed,
         "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},

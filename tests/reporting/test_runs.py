@@ -78,11 +78,11 @@ def test_what_older_runs_do_not_know_does_not_set_them_apart(tmp_path: Path) -> 
 def test_labels_say_what_is_not_as_shipped_whatever_else_is_reported(tmp_path: Path) -> None:
     default, low = made_run(tmp_path / "0", name="ppl_soft"), made_run(tmp_path / "1", name="ppl_soft", gamma=0.25)
     by = made_run(tmp_path / "2", name="ppl_soft", inference="prototype")
-    for runs in ([default], [low], [by], [default, low, by]):
-        found = by_setting(runs)
-        expected = {default: "ppl_soft", low: "ppl_soft gamma=0.25", by: "ppl_soft inference=prototype"}
-        assert [setting.label for setting in found] == [label for run, label in expected.items() if run in runs]
-        assert [setting.plain for setting in found] == [run is default for run in expected if run in runs]
+    expected = [("ppl_soft", True), ("ppl_soft gamma=0.25", False), ("ppl_soft inference=prototype", False)]
+    for run, (label, plain) in zip((default, low, by), expected, strict=True):
+        (setting,) = by_setting([run])
+        assert (setting.label, setting.plain) == (label, plain)
+    assert [(setting.label, setting.plain) for setting in by_setting([default, low, by])] == expected
     (unguided,) = by_setting([made_run(tmp_path / "3", guided_weights={"audio": 1.0, "visual": 0})])
     assert (unguided.label, unguided.plain) == ("mil guided_weights.visual=0", False)
 
