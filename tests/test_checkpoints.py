@@ -131,7 +131,7 @@ def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
     content["config"]["trainer"]["plugins"] = {"_target_": "os.system"}
     taken = trained_config(content, trained, {})
     assert not {"callbacks", "logger", "paths"} & set(taken)
-    assert taken.trainer == {"max_epochs": 2, "accumulate_grad_batches": 1}  # how long, and not how
+    assert taken.trainer == {"max_epochs": 2, "accumulate_grad_batches": 1, "devices": 1}  # what, and not how
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", {"_target_": "os.system"}])

@@ -34,6 +34,9 @@ FILES = ("scores.json", *(f"predictions/{name}" for name in ("audio.csv", "visua
 LEARNING = ("data.sizes.train=96", "trainer.max_epochs=12", "method.learning_rate=0.003", "seed=3")
 
 
+NETWORK = "dim=32 feedforward_dim=32"  # of TINY, in a label
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a run of these settings, which is run where it is first needed."""
@@ -245,7 +248,10 @@ def test_evaluations_are_runs_of_a_report(command: Command, trained: Callable[..
         run = trained("+experiment=han", *short, f"seed={seed}")
         ppl_test(command, run, tmp_path / "table3" / str(seed), "method.tau=0.05")
     settings = by_setting(read_runs([tmp_path / "table3"]))
-    assert [setting.label for setting in settings] == [f"han_ppl_test inference={inference}" for inference in BOTH]
+    assert [setting.label for setting in settings] == [
+        f"han_ppl_test tau=0.05 inference={inference} {NETWORK} trained_method.learning_rate=0.003"
+        for inference in BOTH
+    ]
     for setting, inference in zip(settings, BOTH, strict=True):
         assert [run.seed for run in setting.runs] == [1, 2]
         assert [run.config.method.seed for run in setting.runs] == [1, 2]
@@ -266,18 +272,24 @@ def test_networks_of_other_trainings_are_other_settings(
         run = trained("+experiment=han", *short, *(["method.guided_weights.visual=0.0"] * (weight == "0.0")))
         ppl_test(command, run, tmp_path / str(number), "inference=prototype")
     labels = [setting.label for setting in by_setting(read_runs([tmp_path]))]
-    assert labels == [f"han_ppl_test guided_weights.visual={weight}" for weight in ("1.0", "0.0")]
+    of_both = f"han_ppl_test inference=prototype {NETWORK} trained_method.learning_rate=0.003"
+    assert labels == [of_both, f"{of_both} trained_method.guided_weights.visual=0"]
 
 
 def test_a_run_counts_before_an_evaluation_of_it(command: Command, ppl: Path, tmp_path: Path) -> None:
-    """Which is newer, and may be of another epoch."""
-    again = tmp_path / "again"
-    assert command("evaluate", f"checkpoint={checkpoint(ppl, 'last')}", f"hydra.run.dir={again}") == 0
-    (setting,) = by_setting(read_runs([ppl, again]))
+    """Which is newer; one of another epoch, or by another inference, is another setting."""
+    label = f"ppl_soft learning_rate=0.003 {NETWORK}"
+    evaluate(command, ppl, tmp_path / "again")
+    (setting,) = by_setting(read_runs([ppl, tmp_path / "again"]))
+    assert setting.label == label
     assert [run.folder for run in setting.runs] == [ppl]
+    last = tmp_path / "last"
+    assert command("evaluate", f"checkpoint={checkpoint(ppl, 'last')}", f"hydra.run.dir={last}") == 0
+    one, other = by_setting(read_runs([ppl, last]))
+    assert (one.label, other.label) == (f"{label} checkpoint=best", f"{label} checkpoint=last")
     evaluate(command, ppl, tmp_path / "by", "inference=prototype")
     one, other = by_setting(read_runs([ppl, tmp_path / "by"]))
-    assert (one.label, other.label) == ("ppl_soft inference=classifier", "ppl_soft inference=prototype")
+    assert (one.label, other.label) == (label, f"ppl_soft learning_rate=0.003 inference=prototype {NETWORK}")
 
 
 @pytest.mark.parametrize("inference", BOTH)
@@ -355,7 +367,7 @@ def test_evaluate_repeats_the_scores_and_score_those_of_the_predictions(
     for name in FILES:
         assert (again / name).read_bytes() == (ppl / name).read_bytes(), name
     assert read_run(again).settings == {
-        key: value for key, value in read_run(ppl).settings.items() if key != "trainer.precision"
+        key: value for key, value in read_run(ppl).settings.items() if not key.startswith("callbacks.best.")
     }
 
     assert command("predict", f"checkpoint={checkpoint(ppl)}", f"output={tmp_path / 'parsed'}") == 0
