@@ -138,11 +138,11 @@ def test_without_the_test_videos_there_are_tables_all_the_same(
 def test_a_run_that_cannot_be_compared_is_named_and_costs_the_others_nothing(runs: Path) -> None:
     (path,) = (p for p in (runs / "base").rglob("predictions/visual.csv") if p.parts[-3] == "0")
     path.unlink()
-    evidence = gather([runs], None, baseline="ppl_soft gamma=0.5")
+    evidence = gather([runs], None, baseline=PPL)
     assert evidence.differences is not None
-    assert list(evidence.differences) == ["ppl_soft gamma=0.3"]
-    assert "mil" not in evidence.found
-    assert any(note.startswith("mil has no intervals") and "visual.csv" in note for note in evidence.notes)
+    assert list(evidence.differences) == [LOW]
+    assert BASE not in evidence.found
+    assert any(note.startswith(f"{BASE} has no intervals") and "visual.csv" in note for note in evidence.notes)
     assert gather([runs], None, baseline="mil").differences is None
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # What of a configuration does not tell two settings apart: repetitions, places, and how a machine was used (by which
 # score the best epoch was picked does). trainer.devices and checkpoint are added in a form that does: _derived
 INCIDENTAL = re.compile(
-    r"(method\.|trained_method\.)?(seed|feature_memory_gb)"
+    r"(method\.|trained_method\.)?(seed|feature_memory_gb|kmeans)"
     r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|inference)(\..*)?"
     r"|(paths|logger)(\..*)?|callbacks(?!\.best\.(monitor|mode)$)(\..*)?"
     r"|data\.(root|packed|name|eval_batch_size|max_epochs|source\..*)"
