@@ -157,9 +157,9 @@ def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
     for name in names:
         found = [setting for setting in settings if name in (setting.label, setting.name)]
         if not found:
-            labels = [setting.label for setting in settings]
-            there = ", ".join(map(quote, labels))
-            raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, labels)}")
+            names = list(dict.fromkeys(called for setting in settings for called in (setting.name, setting.label)))
+            there = ", ".join(map(quote, names))
+            raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, names)}")
         chosen |= {setting.label: setting for setting in found}
     if len(chosen) > MOST:
         raise InputError(f"shown: {len(chosen)} settings ({', '.join(chosen)}); a figure has room for {MOST}")

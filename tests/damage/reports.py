@@ -72,8 +72,8 @@ CASES: dict[str, list[Case]] = {
         setting(
             "runs=nowhere", "nowhere: no such folder; runs= takes run folders, or folders of them", command="report"
         ),
-        setting("baseline=ppl", "baseline='ppl' is none of the settings: 'mil'", command="report"),
-        setting("shown=[mli]", "shown='mli' is none of the settings: 'mil'. Did you mean 'mil'?", command="report"),
+        setting("baseline=ppl", "baseline='ppl' is none of the settings; give baseline=", command="report"),
+        setting("shown=[mli]", "shown='mli' is none of the settings: 'mil', ... Did you mean 'mil'?", command="report"),
         setting("figure3=[nobody]", "'nobody' is no video of the test split", command="report"),
         setting("media=nowhere", "nowhere: no such folder; media= takes one with the videos' files", command="report"),
         setting("published=nowhere.csv", "nowhere.csv: no such file", command="report"),
