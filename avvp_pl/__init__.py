@@ -9,6 +9,7 @@ Read the package in the order the data flows:
 ``pseudo_labels``  selection (Eqs. 5-7), prototypes (Eq. 8), labelling (Eqs. 9-10), EM (Eqs. 14-18)
 ``methods``        one LightningModule a file: mil, npl, ppl
 ``callbacks``      when things happen: pseudo labels refreshed, files written, panels logged
+``reporting``      finished runs as tables, figures, a page
 ``metrics``        segment- and event-level F1 as the field computes them
 ``train`` ...      the commands, wiring only
 

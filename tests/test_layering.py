@@ -41,6 +41,6 @@ def test_every_equation_can_be_found(number: int) -> None:
     assert f"Eq. ({number})" in text or any(number in span for span in spans)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "score", "prepare"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "score", "prepare", "report"])
 def test_commands_only_wire(command: str) -> None:
     assert len((PACKAGE / f"{command}.py").read_text(encoding="utf-8").splitlines()) <= 70
