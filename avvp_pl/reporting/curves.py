@@ -1,4 +1,4 @@
-"""All figures of a report, and those that are curves: scores by a setting (Figures 4 and 5), and by epoch.
+"""All figures of a report, and those of scores by a setting (Figures 4 and 5).
 
 They are pure: runs in, matplotlib figures out, each with the numbers that it shows.
 """
@@ -6,7 +6,6 @@ They are pure: runs in, matplotlib figures out, each with the numbers that it sh
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
-from avvp_pl.figures import COLUMN, INK, PAGE, legend_below, look, styled, words
+from avvp_pl.figures import INK, PAGE, legend_below, look, styled, words
 from avvp_pl.reporting.drawings import (
     MOST,
     Drawing,
@@ -31,10 +30,10 @@ from avvp_pl.reporting.drawings import (
     handle,
     listed,
     of_seeds,
-    over,
     sentences,
     spread_of,
 )
+from avvp_pl.reporting.epochs import bound, learning, pseudo_label_quality
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
 from avvp_pl.reporting.runs import Run, Setting, apart
@@ -62,7 +61,6 @@ SCORES = {
     "segment/event_av": "segment level, Event@AV",
     "average": "average of both levels' scores",
 }
-QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
 PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1}
 
@@ -306,127 +304,3 @@ def _without(run: Run, key: str) -> Run:
 def _distance(run: Run) -> int:
     """In how many of the settings that the paper sweeps a run does not have the paper's value."""
     return sum(run.settings.get(sweep.key, sweep.default) != sweep.default for sweep in SWEEPS)
-
-
-# ---- epochs
-
-
-def pseudo_label_quality(settings: Sequence[Setting]) -> Drawing | None:
-    """Precision, recall and F1 of the pseudo labels by epoch, a row of panels a modality; None where none is known."""
-    columns = dict.fromkeys(name for setting in settings for run in setting.runs for row in run.epochs for name in row)
-    modalities = dict.fromkeys(found[1] for name in columns if (found := QUALITY.fullmatch(name)))
-    grid = [[f"pseudo_labels/{modality}/{part}" for part in ("precision", "recall", "f1")] for modality in modalities]
-    titles = {
-        f"pseudo_labels/{modality}/{part}": words(f"{modality}: {part if part != 'f1' else 'F1'}")
-        for modality in modalities
-        for part in ("precision", "recall", "f1")
-    }
-    return _by_epoch(
-        "pseudo_label_quality",
-        "Quality of the pseudo labels by epoch",
-        "Pseudo labels of the training segments against their annotation, which training never sees",
-        settings,
-        grid,
-        titles,
-        "%",
-    )
-
-
-def bound(settings: Sequence[Setting]) -> Drawing | None:
-    """The EM bound (Eq. 14) at every refresh; None where no run has one."""
-    name = "train/em/bound"
-    return _by_epoch(
-        "bound",
-        "The EM bound by epoch",
-        "The bound of Eq. (14) at every refresh, mean over training videos and events",
-        settings,
-        [[name]],
-        {name: ""},
-        "bound (nats)",
-    )
-
-
-def learning(settings: Sequence[Setting]) -> Drawing | None:
-    """The validation score that epochs are chosen by; None where no run has one."""
-    name = "val/segment/type_av"
-    return _by_epoch(
-        "learning",
-        "Validation score by epoch",
-        "Type@AV of the validation split at segment level, by which the epoch to test is chosen",
-        settings,
-        [[name]],
-        {name: ""},
-        "validation Type@AV (%)",
-    )
-
-
-def by_epoch(setting: Setting, column: str) -> Spread:
-    """A column of ``metrics.csv`` over the runs that have it, at the epochs that all of these have."""
-    series = [
-        {int(row["epoch"]): row[column] for row in run.epochs if math.isfinite(row.get(column, math.nan))}
-        for run in setting.runs
-    ]
-    series = [one for one in series if one]
-    common = sorted(set.intersection(*map(set, series))) if series else []
-    return spread_of({float(epoch): [one[epoch] for one in series] for epoch in common})
-
-
-def _by_epoch(
-    key: str,
-    title: str,
-    says: str,
-    settings: Sequence[Setting],
-    grid: Sequence[Sequence[str]],
-    titles: Mapping[str, str],
-    unit: str,
-) -> Drawing | None:
-    """A grid of panels, each a column of ``metrics.csv`` by epoch, a line with a band a setting."""
-    columns = [column for row in grid for column in row]
-    spreads = {column: [by_epoch(setting, column) for setting in settings] for column in columns}
-    having = [place for place in range(len(settings)) if any(spreads[column][place].x for column in columns)]
-    if not having:
-        return None
-    numbers: Numbers = tuple(
-        {
-            "setting": settings[place].label,
-            "score": column,
-            "epoch": int(epoch),
-            "seeds": seeds,
-            "mean": mean,
-            "std": deviation,
-        }
-        for column in columns
-        for place in having
-        for epoch, mean, deviation, seeds in spreads[column][place].rows()
-    )
-    wide = len(grid[0]) > 1
-    with styled():
-        figure = Figure(figsize=(PAGE, 0.5 + 1.55 * len(grid)) if wide else (COLUMN, 2.6))
-        panels = figure.subplots(len(grid), len(grid[0]), sharex=True, squeeze=False)
-        for line, row in zip(panels, grid, strict=True):
-            for panel, column in zip(line, row, strict=True):
-                for place in having:
-                    _band_line(panel, spreads[column][place], place, alpha=0.16 if len(having) < 4 else 0.08)
-                panel.set_title(titles[column])
-                panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-                panel.margins(x=0.04)
-            line[0].set_ylabel(unit)
-        for panel in panels[-1]:
-            panel.set_xlabel("epoch")
-        legend_below(figure, [handle(place) for place in having], [words(settings[place].label) for place in having])
-    shown = [spreads[column][place] for column in columns for place in having]
-    seeds = [number for spread in shown for number in spread.seeds]
-    band = "Bands are one standard deviation." if any(any(spread.deviation) for spread in shown) else ""
-    caption = sentences(f"{says}: mean {over(seeds)}", band)
-    return Drawing(key, title, caption, figure, numbers)
-
-
-def _band_line(panel: Axes, spread: Spread, place: int, alpha: float) -> None:
-    own = look(place)
-    if any(spread.deviation):
-        low, high = spread.ends()[::2], spread.ends()[1::2]
-        panel.fill_between(spread.x, low, high, color=own.colour, alpha=alpha, lw=0)
-    step = max(1, len(spread.x) // 6)  # markers of several lines not all at the same epochs
-    panel.plot(
-        spread.x, spread.mean, color=own.colour, ls=own.dashes, marker=own.marker, markevery=(place % step, step)
-    )

@@ -14,11 +14,12 @@ from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
 from avvp_pl.reporting.curves import draw_all
 from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings, write_drawing
+from avvp_pl.reporting.formats import write_tables
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_runs
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
-from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables, write_tables
+from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables
 from avvp_pl.reporting.videos import (
     TestVideos,
     data_of,

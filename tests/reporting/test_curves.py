@@ -17,16 +17,13 @@ from matplotlib.collections import LineCollection, PolyCollection
 from avvp_pl.figures import INK
 from avvp_pl.reporting.curves import (
     SWEEPS,
-    bound,
-    by_epoch,
     draw_all,
     draw_sweep,
-    learning,
     of_common_seeds,
-    pseudo_label_quality,
 )
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
+from avvp_pl.reporting.epochs import bound, by_epoch, learning, pseudo_label_quality
 from avvp_pl.reporting.runs import Run, Setting, by_setting
 from tests.reporting.drawn import a_run, points, settings_of, the_videos
 

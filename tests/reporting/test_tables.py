@@ -16,6 +16,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from avvp_pl.errors import InputError
+from avvp_pl.reporting.formats import to_csv, to_latex, to_markdown, write_tables
 from avvp_pl.reporting.published import Printed, Published, read_published
 from avvp_pl.reporting.runs import Setting, by_setting, read_run
 from avvp_pl.reporting.statistics import Difference, Differences
@@ -26,10 +27,6 @@ from avvp_pl.reporting.tables import (
     find_baseline,
     paper_tables,
     pasted,
-    to_csv,
-    to_latex,
-    to_markdown,
-    write_tables,
 )
 from tests.reporting.made import made_run
 
