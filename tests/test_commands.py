@@ -603,3 +603,4 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path: Path) -> None:
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.startswith(str(tmp_path / "site"))
     assert (tmp_path / "site" / "avvp_pl" / "reporting" / "published.csv").is_file()
+    assert (tmp_path / "site" / "avvp_pl" / "reporting" / "assets" / "page.js").is_file()
