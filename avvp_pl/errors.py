@@ -42,7 +42,7 @@ def brief(said: object) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Text for a terminal or a picture: what is no sign (of colour, of direction, of nothing) is spelled out.
+    r"""Text for a terminal or a picture: what is no sign (of color, of direction, of nothing) is spelled out.
 
     >>> printable("Föhn\x1b[31m\u202e\n")
     'Föhn\\x1b[31m\\u202e\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from avvp_pl.cli import command
+from avvp_pl.commands.command import command
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -13,10 +13,10 @@ def evaluate(cfg: DictConfig) -> None:
     Several inferences have each a folder in it. With ``method=ppl``, the checkpoint's network is tested by prototypes
     that are built from the training videos first (PPL_Test).
     """
-    from avvp_pl.assemble import build_data, build_trainer, prepare_process, restore
-    from avvp_pl.callbacks.run_files import RunFiles
-    from avvp_pl.launching import as_one_process
-    from avvp_pl.run_folder import begin_evaluations
+    from avvp_pl.commands.build import build_data, build_trainer, prepare_process, restore
+    from avvp_pl.commands.launching import as_one_process
+    from avvp_pl.runs.folder import begin_evaluations
+    from avvp_pl.training.callbacks.run_files import RunFiles
 
     prepare_process(cfg)
     config, videos, method, inferences = restore(cfg, splits=("test",), truth_required=True, several=True)

@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator
 from avvp_pl.data.annotations import runs
 from avvp_pl.errors import printable
 
-# Okabe and Ito's colours, which people with colour blindness tell apart
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# The same on paper without colours
+# Okabe and Ito's colors, which people with color blindness tell apart
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The same on paper without colors
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -74,9 +74,9 @@ TRUTH = "truth"
 
 
 class Look(NamedTuple):
-    """What tells one of several apart, in colour and without."""
+    """What tells one of several apart, in color and without."""
 
-    colour: str
+    color: str
     dashes: Any
     marker: str
     hatch: str
@@ -84,9 +84,9 @@ class Look(NamedTuple):
 
 def look(place: int) -> Look:
     """That of the ``place``-th of several; the first six differ in everything."""
-    turn = place + place // len(COLOURS)
+    turn = place + place // len(COLORS)
     return Look(
-        COLOURS[place % len(COLOURS)],
+        COLORS[place % len(COLORS)],
         DASHES[turn % len(DASHES)],
         MARKERS[turn % len(MARKERS)],
         HATCHES[turn % len(HATCHES)],
@@ -217,8 +217,7 @@ def _paints(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Black for the truth; the others look as first, second ... wherever it stands."""
     looks = {name: look(place) for place, name in enumerate(name for name in names if name != TRUTH)}
     paints = {
-        name: {"facecolor": own.colour, "hatch": own.hatch, "edgecolor": "white", "lw": 0}
-        for name, own in looks.items()
+        name: {"facecolor": own.color, "hatch": own.hatch, "edgecolor": "white", "lw": 0} for name, own in looks.items()
     }
     return {**paints, TRUTH: {"facecolor": INK, "lw": 0}}
 

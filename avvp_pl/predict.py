@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from avvp_pl.cli import command
+from avvp_pl.commands.command import command
 
 
 def predict(cfg: DictConfig) -> None:
     """Write one LLP-format table a modality, ``timelines.json`` and some pictures into ``cfg.output``."""
     from pathlib import Path
 
-    from avvp_pl.assemble import prepare_process, restore
-    from avvp_pl.timelines import write_parsed, write_pictures
+    from avvp_pl.commands.build import prepare_process, restore
+    from avvp_pl.tasks.timelines import write_parsed, write_pictures
 
     prepare_process(cfg)
     _, videos, method, _ = restore(cfg, splits=(cfg.split,), truth_required=False)

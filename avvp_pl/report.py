@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from avvp_pl.cli import command
+from avvp_pl.commands.command import command
 from avvp_pl.errors import InputError
 
 

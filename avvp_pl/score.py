@@ -6,7 +6,7 @@ import logging
 
 from omegaconf import DictConfig
 
-from avvp_pl.cli import command
+from avvp_pl.commands.command import command
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def score(cfg: DictConfig) -> None:
     from avvp_pl.data.annotations import Oddities, read_names, read_timelines, stack_timelines
     from avvp_pl.data.llp import vocabulary
     from avvp_pl.metrics import score_timelines
-    from avvp_pl.scores import print_scores, write_scores
+    from avvp_pl.tasks.scores import print_scores, write_scores
 
     names = read_names(Path(cfg.videos))
     truth_paths = {"audio": Path(cfg.audio), "visual": Path(cfg.visual)}

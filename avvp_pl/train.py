@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from avvp_pl.cli import command
+from avvp_pl.commands.command import command
 
 
 def train(cfg: DictConfig) -> float | None:
     """Train, test, and return the selected validation score, so that a sweeper can maximize it."""
-    from avvp_pl.assemble import (
+    from avvp_pl.commands.build import (
         best_epoch,
         build_data,
         build_method,
@@ -18,10 +18,10 @@ def train(cfg: DictConfig) -> float | None:
         prepare_process,
         speed_up,
     )
-    from avvp_pl.callbacks.checkpoint_contents import CheckpointContents
-    from avvp_pl.launching import as_one_process
-    from avvp_pl.loggers import logging_to
-    from avvp_pl.run_folder import RunFolder
+    from avvp_pl.commands.launching import as_one_process
+    from avvp_pl.runs.folder import RunFolder
+    from avvp_pl.runs.loggers import logging_to
+    from avvp_pl.training.callbacks.checkpoint_contents import CheckpointContents
 
     prepare_process(cfg)
     with RunFolder(cfg) as folder:

@@ -97,7 +97,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Cluster centres of the key segments of every event (Eq. 8); rows whose mask is false are unused."""
+    """Cluster centers of the key segments of every event (Eq. 8); rows whose mask is false are unused."""
 
     positive: Float[Tensor, "C K D"]
     positive_mask: Bool[Tensor, "C K"]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from avvp_pl.assemble import build_method, build_videos, prepare_process
+from avvp_pl.commands.build import build_method, build_videos, prepare_process
 from avvp_pl.methods.mil import MIL
 from avvp_pl.methods.npl import NPL
 from avvp_pl.models import momentum_update

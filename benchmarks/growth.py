@@ -1,4 +1,4 @@
-"""Growth: labelling, and a tenth of a training epoch of ``ppl_soft``, with LLP's videos and with ten times as many.
+"""Growth: labeling, and a tenth of a training epoch of ``ppl_soft``, with LLP's videos and with ten times as many.
 
 More videos are the same ones over again, so that memory is that of the method and not of the data. Each number of
 videos is a process of its own: ``python -m benchmarks.growth VIDEOS STORED`` prints its seconds.
@@ -16,15 +16,15 @@ from typing import NamedTuple
 import lightning.pytorch as pl
 from torch import Tensor
 
-from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
-from avvp_pl.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
+from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.types import Batch
 from benchmarks.measure import THREADS, Row, Scale, run_module, threads
 from benchmarks.workload import configured, folder
 
 STORED = 1_000
-TENTH = "+trainer.limit_train_batches=0.1"  # steps are alike, and labelling is the longer part then
+TENTH = "+trainer.limit_train_batches=0.1"  # steps are alike, and labeling is the longer part then
 MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 
@@ -47,9 +47,9 @@ class RepeatedVideos(VideoSet):
 
 
 class Grown(NamedTuple):
-    """Seconds of labelling and of the steps of one epoch, and the most memory in bytes."""
+    """Seconds of labeling and of the steps of one epoch, and the most memory in bytes."""
 
-    labelling: float
+    labeling: float
     training: float
     memory: int
 
@@ -58,10 +58,10 @@ class Watch(pl.Callback):
     """Take the times of the measured epoch."""
 
     def __init__(self) -> None:
-        self.labelling = self.training = self.started = 0.0
+        self.labeling = self.training = self.started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Behind the labelling."""
+        """Behind the labeling."""
         self.started = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,14 +69,14 @@ class Watch(pl.Callback):
         self.training = time.perf_counter() - self.started
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         refresh = next(callback for callback in callbacks if isinstance(callback, RefreshPseudoLabels))
-        self.labelling = refresh.report.get("labelling/seconds", 0.0)  # the first epoch has none
+        self.labeling = refresh.report.get("labeling/seconds", 0.0)  # the first epoch has none
 
 
 def measure(scale: Scale) -> Iterator[Row]:
     """Ten times the videos, against ten times the time and memory."""
     few, many = (_in_process(videos) for videos in (scale.llp_videos, scale.grown * scale.llp_videos))
     times = f"{scale.llp_videos} to {scale.grown * scale.llp_videos} videos"
-    for what in ("labelling", "training"):
+    for what in ("labeling", "training"):
         before, after = getattr(few, what), getattr(many, what)
         linear = after / (scale.grown * before)
         part = "a tenth of a training epoch" if what == "training" else what
@@ -87,8 +87,8 @@ def measure(scale: Scale) -> Iterator[Row]:
 
 def _in_process(videos: int) -> Grown:
     ended = run_module("benchmarks.growth", str(videos), str(min(STORED, videos)))
-    labelling, training = json.loads(ended.printed.splitlines()[-1])
-    return Grown(labelling, training, ended.peak)
+    labeling, training = json.loads(ended.printed.splitlines()[-1])
+    return Grown(labeling, training, ended.peak)
 
 
 def main(videos: int, stored: int) -> None:
@@ -102,7 +102,7 @@ def main(videos: int, stored: int) -> None:
         watch = Watch()
         # its first epoch, without labels, need only fill the momentum network
         build_trainer(cfg, watch).fit(build_method(cfg, repeated), build_data(cfg, repeated))
-    print(json.dumps([watch.labelling, watch.training]))
+    print(json.dumps([watch.labeling, watch.training]))
 
 
 if __name__ == "__main__":

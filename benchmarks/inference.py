@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from avvp_pl.assemble import build_method, build_videos, prepare_process
+from avvp_pl.commands.build import build_method, build_videos, prepare_process
 from benchmarks.measure import THREADS, Row, Scale, alternate, threads
 from benchmarks.plain import PlainHAN, evaluate, write_npy
 from benchmarks.workload import configured, folder, plain_loader

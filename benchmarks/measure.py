@@ -26,7 +26,7 @@ class Scale:
 
     repeats: int = 5
     epoch_videos: int = 640  # 40 steps of 16
-    labelled_videos: int = 1_000
+    labeled_videos: int = 1_000
     parsed_videos: int = 300
     scored_videos: int = 1_200
     llp_videos: int = 10_000

@@ -1,4 +1,4 @@
-"""A run of ``ppl_soft`` at the size of LLP, in a process of its own: time, share of labelling, memory."""
+"""A run of ``ppl_soft`` at the size of LLP, in a process of its own: time, share of labeling, memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def measure(scale: Scale) -> Iterator[Row]:
         ended = run_module("avvp_pl.train", *settings)
         with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    labelling, share = (
-        statistics.median(float(row[f"labelling/{column}"]) for row in rows)
+    labeling, share = (
+        statistics.median(float(row[f"labeling/{column}"]) for row in rows)
         for column in ("seconds", "share_of_training")
     )
     videos = f"{scale.llp_videos} videos"
-    yield Row(f"labelling, {videos}, `ppl_soft`", f"{labelling:.1f} s")
+    yield Row(f"labeling, {videos}, `ppl_soft`", f"{labeling:.1f} s")
     yield Row("the same, share of its epoch's training time", f"{share:.2f}", required="at most 0.35")
-    yield Row(f"training epoch, {videos}, `ppl_soft`", f"{labelling / share:.1f} s")
+    yield Row(f"training epoch, {videos}, `ppl_soft`", f"{labeling / share:.1f} s")
     run_of = f"{scale.llp_epochs} epochs and the test"
     yield Row(f"peak memory of {run_of}", f"{ended.peak / 1e9:.2f} GB", required="under 3 GB")

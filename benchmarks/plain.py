@@ -290,7 +290,7 @@ def label(
 
 
 def cluster(features: Array, k: int, max_segments: int) -> Array:
-    """K-means centres of at most ``max_segments`` of the features; they themselves where they are few."""
+    """K-means centers of at most ``max_segments`` of the features; they themselves where they are few."""
     if len(features) > max_segments:
         features = features[np.random.default_rng(0).choice(len(features), max_segments, replace=False)]
     if len(features) <= k:

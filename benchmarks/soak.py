@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import lightning.pytorch as pl
 
-from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
 from avvp_pl.methods.npl import NPL
 from benchmarks.measure import Row, Scale, run_module, threads
 from benchmarks.workload import configured, folder
@@ -43,7 +43,7 @@ class Watch(pl.Callback):
         self.samples: list[Sample] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Being the last callback, behind the labelling."""
+        """Being the last callback, behind the labeling."""
         if isinstance(pl_module, NPL) and pl_module.pseudo_labels is not None:
             self.samples.append(sample())
 

@@ -1,7 +1,7 @@
 """An epoch of training, as a user gets it and as plain code has it.
 
 Ours is Lightning's Trainer with the callbacks and the logger of the configuration; its time is that from the start of
-the epoch, behind the labelling, to the start of validation: data, steps, momentum network, logging of the losses.
+the epoch, behind the labeling, to the start of validation: data, steps, momentum network, logging of the losses.
 Plain is a whole ``train_epoch``: its worker starts, reads from a warm page cache, and trains. Between two of our
 epochs the plain network trains for one. Writing checkpoints and validation are in neither.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from avvp_pl.assemble import build_data, build_method, build_trainer, build_videos, prepare_process
+from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
 from benchmarks.measure import THREADS, Pair, Row, Scale, seconds, threads
 from benchmarks.plain import PlainHAN, train_epoch, write_npy
 from benchmarks.workload import configured, folder, plain_loader
@@ -38,7 +38,7 @@ class PlainBetween(pl.Callback):
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=3e-4)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; being the last callback, behind the labelling."""
+        """Start the clock; being the last callback, behind the labeling."""
         self.started = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

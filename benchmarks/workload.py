@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from avvp_pl.cli import config_dir
+from avvp_pl.settings.conf import config_dir
 from benchmarks.plain import Loader, PlainVideos
 
 BATCH_SIZE = 16

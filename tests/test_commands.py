@@ -18,9 +18,9 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from avvp_pl.cli import config_dir
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
 
 TINY = (
@@ -73,18 +73,18 @@ def test_a_run_folder_is_complete(trained: Path) -> None:
     assert [row["epoch"] for row in metrics[:2]] == ["0", "1"]
     for name in ("train/loss", "val/segment/type_av", "val/average"):
         assert all(float(row[name]) >= 0 for row in metrics[:2])
-    labelled = metrics[1]  # start_epoch is 1
+    labeled = metrics[1]  # start_epoch is 1
     for name in ("train/em/bound", "train/contrastive"):
         assert metrics[0][name] == ""
-        assert labelled[name] != ""
+        assert labeled[name] != ""
     (timed,) = rows(trained / "timings.csv")
     assert timed["epoch"] == "1"
-    assert float(timed["labelling/share_of_training"]) > 0
-    assert not any(name.startswith("labelling/") for name in labelled)  # what a clock says is not the same twice
-    assert 0 <= float(labelled["pseudo_labels/visual/f1"]) <= 100
+    assert float(timed["labeling/share_of_training"]) > 0
+    assert not any(name.startswith("labeling/") for name in labeled)  # what a clock says is not the same twice
+    assert 0 <= float(labeled["pseudo_labels/visual/f1"]) <= 100
     events = rows(trained / "pseudo_labels.csv")
     assert len(events) == 25
-    assert sum(int(row["positive_segments"]) for row in events) == float(labelled["pseudo_labels/positive_segments"])
+    assert sum(int(row["positive_segments"]) for row in events) == float(labeled["pseudo_labels/positive_segments"])
 
 
 def test_checkpoints_hold_plain_data_only(trained: Path) -> None:
@@ -250,7 +250,7 @@ def test_any_error_is_of_its_job_alone_but_a_request_to_stop_is_of_all(
     def build(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
         raise {0: UnpicklableError(1, 2), 1: KeyboardInterrupt()}[cfg.seed]
 
-    monkeypatch.setattr("avvp_pl.assemble.build_data", build)
+    monkeypatch.setattr("avvp_pl.commands.build.build_data", build)
     arguments = ("-m", *TINY, "logger=csv", f"hydra.sweep.dir={tmp_path}", "seed=0,1,2", "threads=1")
     assert command("train", *arguments) == 130
     assert "- 0 (all): UnpicklableError: out of memory\n" in (tmp_path / "summary.md").read_text()

@@ -41,7 +41,7 @@ def holds(text: str, said: str) -> bool:
     return bool(re.search(".*".join(map(re.escape, said.split(" ... "))), text, re.DOTALL))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:avvp_pl.timelines")  # a font has not every sign
+@pytest.mark.filterwarnings("ignore::UserWarning:avvp_pl.tasks.timelines")  # a font has not every sign
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.command}: {case.name}")
 def test_damage(case: Case, place: Place, command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     case.does(place)

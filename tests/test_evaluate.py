@@ -18,12 +18,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from avvp_pl.assemble import build_network, build_videos
+from avvp_pl.commands.build import build_network, build_videos
 from avvp_pl.data.annotations import Oddities, read_timelines, stack_timelines
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.pseudo_labels import KeySegments, build_prototypes, select_segments
-from avvp_pl.reporting.runs import by_setting, read_run, read_runs
+from avvp_pl.runs.reading import by_setting, read_run, read_runs
 from avvp_pl.types import ParsingOutput
 from tests.conftest import Command
 from tests.test_commands import TINY, train
@@ -139,8 +139,8 @@ def by_hand(run: Path, gamma: float = 0.5, beta: float = 0.2, k: int = 10, seed:
         segment=torch.cat([own.nonzero()[:, 0] for own in chosen]),
         features=torch.cat([features[own] for own in chosen]),
     )
-    centres, mask = build_prototypes(segments, 2 * events, k, (seed, 0))
-    used = [centres[number][mask[number]] for number in range(2 * events)]
+    centers, mask = build_prototypes(segments, 2 * events, k, (seed, 0))
+    used = [centers[number][mask[number]] for number in range(2 * events)]
     return ByHand(
         videos.train,
         videos.test,
@@ -300,12 +300,12 @@ def test_prototypes_that_travel_in_a_checkpoint_are_used(
     hand = by_hand(ppl)
     state = torch.load(checkpoint(ppl), weights_only=True)["state_dict"]
     own = {
-        sign: [centres[mask] for centres, mask in zip(state[sign][0], state[f"{sign}_mask"][0], strict=True)]
+        sign: [centers[mask] for centers, mask in zip(state[sign][0], state[f"{sign}_mask"][0], strict=True)]
         for sign in ("positive", "negative")
     }
     assert any(
-        len(centres) != len(other) or not torch.equal(centres, other)
-        for centres, other in zip(own["positive"], hand.prototypes["positive"], strict=True)
+        len(centers) != len(other) or not torch.equal(centers, other)
+        for centers, other in zip(own["positive"], hand.prototypes["positive"], strict=True)
     )
     hand.prototypes = own
     hard = inference == "prototype_hard"

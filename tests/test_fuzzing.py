@@ -19,7 +19,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from avvp_pl.checkpoints import read_checkpoint
 from avvp_pl.data.annotations import (
     Oddities,
     read_classes,
@@ -33,8 +32,9 @@ from avvp_pl.data.llp import LLPFolder, feature_key
 from avvp_pl.errors import InputError, printable, quote
 from avvp_pl.figures import draw_timelines
 from avvp_pl.files import append_rows, read_rows
-from avvp_pl.settings import LIMITS, check_settings, check_sweep
-from avvp_pl.sweeps import write_summary
+from avvp_pl.runs.checkpoints import read_checkpoint
+from avvp_pl.runs.sweeps import write_summary
+from avvp_pl.settings.limits import LIMITS, check_settings, check_sweep
 from tests.damage.place import MODALITIES, TRAIN, VAL, Bomb, Place
 
 EVENTS = ("Speech", "Dog", "Frying_(food)")

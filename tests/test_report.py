@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from avvp_pl import train
 from avvp_pl.reporting.evidence import gather
-from avvp_pl.reporting.runs import read_run
 from avvp_pl.reporting.videos import data_of
+from avvp_pl.runs.reading import read_run
 from tests.conftest import Command
 
 TINY = (
@@ -24,7 +24,7 @@ TINY = (
 )
 BASE, PPL, LOW = (
     f"{name} dim=16 feedforward_dim=16" for name in ("mil", "ppl_soft", "ppl_soft gamma=0.3")
-)  # as they are labelled
+)  # as they are labeled
 
 
 @pytest.fixture(scope="module")

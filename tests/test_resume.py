@@ -42,16 +42,19 @@ TWO = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_method=fork"
 # Where a kill could hurt: SIGKILL instead of the numbered call
 POINTS = {
     "between the optimizer's step and the momentum network's": ("avvp_pl.methods.npl:momentum_update", 13),
-    "while labelling": ("avvp_pl.methods.ppl:build_prototypes", 3),
-    "while validating": ("avvp_pl.methods.base:ParsingModule.validation_step", 3),
-    "with a checkpoint written but not in its place": ("avvp_pl.checkpoints:atomic_write_bytes", 4),
+    "while labeling": ("avvp_pl.methods.ppl:build_prototypes", 3),
+    "while validating": ("avvp_pl.training.module:ParsingModule.validation_step", 3),
+    "with a checkpoint written but not in its place": ("avvp_pl.runs.checkpoints:atomic_write_bytes", 4),
     "while a table is written": ("avvp_pl.files:_to_disk", 9),
-    "with the best checkpoint saved and the last one not": ("avvp_pl.checkpoints:CheckpointFiles.save_checkpoint", 6),
+    "with the best checkpoint saved and the last one not": (
+        "avvp_pl.runs.checkpoints:CheckpointFiles.save_checkpoint",
+        6,
+    ),
     "with the last checkpoint saved and nothing after": (
         "lightning.pytorch.trainer.connectors.logger_connector.logger_connector:_LoggerConnector.on_epoch_end",
         3,
     ),
-    "while testing": ("avvp_pl.methods.base:ParsingModule.test_step", 1),
+    "while testing": ("avvp_pl.training.module:ParsingModule.test_step", 1),
 }
 
 
@@ -149,7 +152,7 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
         state.pop("dirpath", None)
         state.pop("current_score", None)  # Lightning keeps it for nobody, and does not restore it
         report = state.get("report", {})
-        for key in [key for key in report if key.startswith("labelling/")]:
+        for key in [key for key in report if key.startswith("labeling/")]:
             del report[key]
         for key in [key for key in state if key.endswith("model_path")]:
             state[key] = Path(state[key]).name
@@ -214,7 +217,7 @@ def test_two_processes_killed_again_and_again(runs: Runs, two_undisturbed: Path)
         ("while training", signal.SIGTERM, 143),
         ("while training", signal.SIGINT, 130),
         ("while training", signal.SIGUSR1, 143),
-        ("while labelling", signal.SIGTERM, 143),
+        ("while labeling", signal.SIGTERM, 143),
         ("while validating", signal.SIGTERM, 143),
         ("while testing", signal.SIGTERM, 143),
         ("while testing", signal.SIGINT, 130),

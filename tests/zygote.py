@@ -63,7 +63,14 @@ def run(order: dict[str, Any]) -> None:
 
 
 def serve() -> None:
-    for module in ("train", "assemble", "callbacks.panels", "callbacks.run_files", "callbacks.safe_stop", "run_folder"):
+    for module in (
+        "train",
+        "commands.build",
+        "training.callbacks.panels",
+        "training.callbacks.run_files",
+        "training.callbacks.safe_stop",
+        "runs.folder",
+    ):
         importlib.import_module(f"avvp_pl.{module}")
     print("ready", flush=True)
     for line in sys.stdin:

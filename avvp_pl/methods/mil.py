@@ -11,7 +11,7 @@ from torch import Tensor
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
-from avvp_pl.methods.base import ParsingModule
+from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch, ParsingOutput
 
 

@@ -1,4 +1,4 @@
-"""NPL: naive pseudo labels, the momentum network's own probabilities (the paper's baseline for labelling)."""
+"""NPL: naive pseudo labels, the momentum network's own probabilities (the paper's baseline for labeling)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import pseudo_label_loss
 from avvp_pl.methods.mil import MIL
 from avvp_pl.models import momentum_at, momentum_copy, momentum_update
-from avvp_pl.processes import add_up, share
+from avvp_pl.processes.collectives import add_up, share
 from avvp_pl.pseudo_labels import EncodedBlock, EncodedVideos, naive_hard_labels, naive_soft_labels
 from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
-LABELLING_BATCH = 128  # videos a forward pass: large enough for full speed, 30 MB
+LABELING_BATCH = 128  # videos a forward pass: large enough for full speed, 30 MB
 
 
 class Refresh:
-    """What one labelling of all training videos found, and what each part of it took, in seconds."""
+    """What one labeling of all training videos found, and what each part of it took, in seconds."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -95,9 +95,9 @@ class NPL(MIL):
 
     def strong_loss(self, output: ParsingOutput, pseudo_labels: Tensor, batch: Batch) -> Tensor:
         """What pseudo labels teach: Eq. (11)."""
-        labelled = pseudo_label_loss(output.segment_probs, pseudo_labels, batch.mask)
-        self.log_losses(batch, pseudo_label=labelled)
-        return self.weight_pseudo_label * labelled
+        labeled = pseudo_label_loss(output.segment_probs, pseudo_labels, batch.mask)
+        self.log_losses(batch, pseudo_label=labeled)
+        return self.weight_pseudo_label * labeled
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Let the momentum network follow."""
@@ -106,7 +106,7 @@ class NPL(MIL):
         momentum_update(self.momentum_net, self.network, momentum_at(step, self.momentum, self.momentum_warmup))
 
     @property
-    def labelling_net(self) -> ParsingNetwork:
+    def labeling_net(self) -> ParsingNetwork:
         """The network whose probabilities and features make pseudo labels."""
         return self.best_net if self.best_net is not None else self.momentum_net
 
@@ -120,7 +120,7 @@ class NPL(MIL):
         """Label all training videos; each process labels its share."""
         report = Refresh(self.device)
         labels = self._no_labels(videos)
-        for block in EncodedVideos(self.labelling_net, videos, share(blocks_of(videos)), memory=0):
+        for block in EncodedVideos(self.labeling_net, videos, share(blocks_of(videos)), memory=0):
             report.lap("encode")
             labels[block.index] = self.naive_labels(block.segment_probs, block.weak_labels)
             report.bound += total_bound(block, labels[block.index])
@@ -155,12 +155,12 @@ class NPL(MIL):
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
-        return self.naive_labels(self.labelling_net(batch).segment_probs, batch.weak_labels)
+        return self.naive_labels(self.labeling_net(batch).segment_probs, batch.weak_labels)
 
 
 def blocks_of(videos: VideoSet) -> list[Tensor]:
     """The rows of all videos in blocks; the same for any number of processes, so that the bits are, too."""
-    return list(torch.split(torch.arange(len(videos)), LABELLING_BATCH))
+    return list(torch.split(torch.arange(len(videos)), LABELING_BATCH))
 
 
 def total_bound(block: EncodedBlock, pseudo_labels: Tensor) -> Tensor:

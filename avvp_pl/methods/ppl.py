@@ -11,9 +11,8 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import contrastive_loss
-from avvp_pl.methods.base import THRESHOLD, Parsed, gate
 from avvp_pl.methods.npl import NPL, Refresh, blocks_of, total_bound
-from avvp_pl.processes import add_up, gather, gather_batch, rank, share, world_size
+from avvp_pl.processes.collectives import add_up, gather, gather_batch, rank, share, world_size
 from avvp_pl.pseudo_labels import (
     EncodedVideos,
     KeySegments,
@@ -25,6 +24,7 @@ from avvp_pl.pseudo_labels import (
     soft_labels,
 )
 from avvp_pl.pseudo_labels.prototypes import Backend
+from avvp_pl.training.module import THRESHOLD, Parsed, gate
 from avvp_pl.types import Batch, ParsingOutput, Prototypes
 
 SIGNS = ("positive", "negative")
@@ -33,7 +33,7 @@ SIGNS = ("positive", "negative")
 class PPL(NPL):
     """L = L_MIL + guided losses + weight_pseudo_label * L_PL + weight_contrastive * L_CL (Eq. 13).
 
-    Every epoch: key segments of each event (Eqs. 5-7), their k-means centres as prototypes (Eq. 8), and labels
+    Every epoch: key segments of each event (Eqs. 5-7), their k-means centers as prototypes (Eq. 8), and labels
     by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes`` are shared by the modalities or each has
     its own. ``inference`` tests by the classifier or by the prototypes (Eq. 10, or hard: Eq. 9), which travel in the
     checkpoint.
@@ -96,7 +96,7 @@ class PPL(NPL):
         """Select, cluster, label; each process does its share of each."""
         report = Refresh(self.device)
         encoded = EncodedVideos(
-            self.labelling_net, videos, share(blocks_of(videos)), 1e9 * self.feature_memory_gb, self.normalize_features
+            self.labeling_net, videos, share(blocks_of(videos)), 1e9 * self.feature_memory_gb, self.normalize_features
         )
         self._rebuild_prototypes(self._select(encoded, report), report)
         labels = self._no_labels(videos)
@@ -145,11 +145,11 @@ class PPL(NPL):
         seed = (self.seed, self.current_epoch)
         if world_size() > 1:
             found = found[found.problem % world_size() == rank()]
-        centres, mask = build_prototypes(found, problems, self.k, seed, self.kmeans)
-        centres = add_up(centres).view(groups, 2, events, k, dim)
+        centers, mask = build_prototypes(found, problems, self.k, seed, self.kmeans)
+        centers = add_up(centers).view(groups, 2, events, k, dim)
         used = add_up(mask.long()).bool().view(groups, 2, events, k)
         for number, sign in enumerate(SIGNS):
-            getattr(self, sign).copy_(centres[:, number])
+            getattr(self, sign).copy_(centers[:, number])
             getattr(self, f"{sign}_mask").copy_(used[:, number])
         report.prototypes = dict(zip(SIGNS, used.sum((0, 3)), strict=True))
         report.lacking = ~used[:, 0].any(-1)
@@ -157,14 +157,14 @@ class PPL(NPL):
 
     def label(self, batch: Batch) -> Tensor:
         """Pseudo labels of any videos whose weak labels are known, [B, T, M, C]."""
-        output = self.labelling_net(batch)
+        output = self.labeling_net(batch)
         return self._label_features(self._comparable(output.features), batch.weak_labels)
 
     def parse(self, batch: Batch) -> Parsed:
         """By the classifier, or by Eq. (10), or hard by Eq. (9), with w replaced by [video_probs >= 0.5].
 
-        Features are the trained network's, whose modalities attend to each other as while labelling; prototypes those
-        of the network that labelled at the start of the epoch. Before the first refresh there are none, and the
+        Features are the trained network's, whose modalities attend to each other as while labeling; prototypes those
+        of the network that labeled at the start of the epoch. Before the first refresh there are none, and the
         classifier decides. Probabilities are the sigmoid of the evidence, which in Eq. (9) has no tau.
         """
         if self.inference == "classifier" or not self.positive_mask.any():
@@ -172,17 +172,17 @@ class PPL(NPL):
         output = self(batch)
         hard = self.inference == "prototype_hard"
         evidence = self._by_prototypes(
-            self._comparable(self._attending_as_labelled(batch, output).features),
+            self._comparable(self._attending_as_labeled(batch, output).features),
             lambda features, own: prototype_evidence(features, own, 1.0 if hard else self.tau),
         )
         probs = evidence.sigmoid()
         return gate(evidence > 0 if hard else probs >= THRESHOLD, probs, output.video_probs, batch.mask)
 
-    def _attending_as_labelled(self, batch: Batch, output: ParsingOutput) -> ParsingOutput:
+    def _attending_as_labeled(self, batch: Batch, output: ParsingOutput) -> ParsingOutput:
         """``output`` as it is where the same modalities attend to the others as when prototypes were built."""
-        if self.labelling_net.attending is None:
+        if self.labeling_net.attending is None:
             return output
-        self.network.attending = self.labelling_net.attending
+        self.network.attending = self.labeling_net.attending
         try:
             return self.network(batch)
         finally:

@@ -1,7 +1,7 @@
 """From segment probabilities to pseudo labels: select, cluster, label (Eqs. 5-10), and why it is EM (14-18)."""
 
 from avvp_pl.pseudo_labels.encoding import EncodedBlock, EncodedVideos
-from avvp_pl.pseudo_labels.labeling import (
+from avvp_pl.pseudo_labels.labels import (
     hard_labels,
     naive_hard_labels,
     naive_soft_labels,

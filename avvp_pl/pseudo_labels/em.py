@@ -32,7 +32,7 @@ def bound(
     """Eq. (14): E_q[log P(y, w | x)] + H(q) <= log P(w | x), with equality for pseudo_labels = segment_probs.
 
     For w = 1 this is the M step's objective (Eq. 18) plus the entropy of q in closed form; for w = 0 it is
-    sum_s log(1 - p_s). A video that is all padding has 0: no labelling of it can agree with w = 1, and the -inf
+    sum_s log(1 - p_s). A video that is all padding has 0: no labeling of it can agree with w = 1, and the -inf
     of that would hide all other videos in a mean.
     """
     p, r = _inner(segment_probs), _inner(pseudo_labels)
@@ -59,14 +59,14 @@ def posterior(
 
 
 def expected_log_joint(
-    segment_probs: Float[Tensor, " S"], labellings: Float[Tensor, "L S"], q: Float[Tensor, " L"]
+    segment_probs: Float[Tensor, " S"], labelings: Float[Tensor, "L S"], q: Float[Tensor, " L"]
 ) -> Float[Tensor, ""]:
-    """Eq. (17): sum_y q(y) log P(y, w | x) over explicit labellings y of one event in one video.
+    """Eq. (17): sum_y q(y) log P(y, w | x) over explicit labelings y of one event in one video.
 
-    q must be 0 where a labelling disagrees with w; where it agrees P(w | y) = 1 and drops out.
+    q must be 0 where a labeling disagrees with w; where it agrees P(w | y) = 1 and drops out.
     """
     p = _inner(segment_probs)
-    log_joint = labellings @ p.log() + (1 - labellings) @ (1 - p).log()
+    log_joint = labelings @ p.log() + (1 - labelings) @ (1 - p).log()
     return (q * log_joint).sum()
 
 

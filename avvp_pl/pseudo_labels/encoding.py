@@ -1,4 +1,4 @@
-"""What the labelling network makes of all training videos: one forward pass, in bounded memory."""
+"""What the labeling network makes of all training videos: one forward pass, in bounded memory."""
 
 from __future__ import annotations
 

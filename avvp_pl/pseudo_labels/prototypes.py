@@ -1,4 +1,4 @@
-"""Prototypes: the cluster centres of each event's key segments (Eq. 8). The only user of faiss."""
+"""Prototypes: the cluster centers of each event's key segments (Eq. 8). The only user of faiss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PADDED_NUMBERS = 2**26  # how many the torch backend handles at once: 256 MB
 Backend = Literal["faiss", "torch"]
 
 
-class Centres(NamedTuple):
-    """Cluster centres of P problems; those whose mask is false are unused, and 0."""
+class Centers(NamedTuple):
+    """Cluster centers of P problems; those whose mask is false are unused, and 0."""
 
-    centres: Float[Tensor, "P K D"]
+    centers: Float[Tensor, "P K D"]
     mask: Bool[Tensor, "P K"]
 
 
@@ -36,7 +36,7 @@ def kmeans_device(backend: Backend, device: torch.device) -> str:
 
 def build_prototypes(
     found: KeySegments, problems: int, k: int, seed: Sequence[int], backend: Backend = "faiss"
-) -> Centres:
+) -> Centers:
     """Eq. (8): k-means over the features of each problem's key segments, which are sorted by problem.
 
     A problem with at most k segments has these as its prototypes and the rest masked. Both backends start from k
@@ -48,21 +48,21 @@ def build_prototypes(
         raise ValueError("some segment features are NaN or infinite: the network has diverged")
     counts = found.problem.bincount(minlength=problems).tolist()
     parts = torch.split(found.features, counts)
-    centres = found.features.new_zeros(problems, k, found.features.shape[1])
+    centers = found.features.new_zeros(problems, k, found.features.shape[1])
     for problem, part in enumerate(parts):
         if len(part) <= k:
-            centres[problem, : len(part)] = part
+            centers[problem, : len(part)] = part
     large = [problem for problem, count in enumerate(counts) if count > k]
     cluster: Callable[..., None] = {"faiss": _cluster_with_faiss, "torch": _cluster_with_torch}[backend]
-    cluster(centres, parts, large, seed)
-    used = torch.tensor(counts, device=centres.device)[:, None] > torch.arange(k, device=centres.device)
-    return Centres(centres, used)
+    cluster(centers, parts, large, seed)
+    used = torch.tensor(counts, device=centers.device)[:, None] > torch.arange(k, device=centers.device)
+    return Centers(centers, used)
 
 
 def _cluster_with_faiss(
-    centres: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+    centers: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
-    k, dim = centres.shape[1:]
+    k, dim = centers.shape[1:]
     with _one_thread():
         for problem in large:
             kmeans = faiss.Kmeans(
@@ -75,7 +75,7 @@ def _cluster_with_faiss(
                 max_points_per_centroid=len(parts[problem]),  # the default of 256 samples without a word
             )
             kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
-            centres[problem] = torch.from_numpy(kmeans.centroids).to(centres)
+            centers[problem] = torch.from_numpy(kmeans.centroids).to(centers)
 
 
 @contextmanager
@@ -93,10 +93,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _cluster_with_torch(
-    centres: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+    centers: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
     """Problems of like size together, padded to the largest of them."""
-    k, dim = centres.shape[1:]
+    k, dim = centers.shape[1:]
     waiting = sorted(large, key=lambda problem: len(parts[problem]))
     while waiting:
         rows = len(parts[waiting[-1]])
@@ -108,23 +108,23 @@ def _cluster_with_torch(
         starts = [_generator(seed, problem).choice(len(parts[problem]), k, replace=False) for problem in together]
         start = torch.from_numpy(np.stack(starts)).to(padded.device)
         first = padded.gather(1, start[..., None].expand(-1, -1, dim))
-        centres[together] = lloyd(padded, sizes, first, ITERATIONS)
+        centers[together] = lloyd(padded, sizes, first, ITERATIONS)
 
 
 def lloyd(
-    points: Float[Tensor, "P n D"], sizes: Int[Tensor, " P"], centres: Float[Tensor, "P K D"], iterations: int
+    points: Float[Tensor, "P n D"], sizes: Int[Tensor, " P"], centers: Float[Tensor, "P K D"], iterations: int
 ) -> Float[Tensor, "P K D"]:
     """Lloyd's algorithm on P problems at once, of which problem i has the first ``sizes[i]`` points.
 
-    A centre that is left without points moves to the point farthest from its own centre, the next such one to the
+    A center that is left without points moves to the point farthest from its own center, the next such one to the
     next farthest.
     """
-    problems, k = centres.shape[:2]
+    problems, k = centers.shape[:2]
     real = torch.arange(points.shape[1], device=points.device) < sizes[:, None]  # [P, n]
     squares = (points**2).sum(2)
     numbers = torch.arange(k, device=points.device)
     for _ in range(iterations):
-        distances = torch.baddbmm((centres**2).sum(2)[:, None], points, centres.transpose(1, 2), alpha=-2)  # [P, n, K]
+        distances = torch.baddbmm((centers**2).sum(2)[:, None], points, centers.transpose(1, 2), alpha=-2)  # [P, n, K]
         distance, nearest = distances.min(2)
         member = ((nearest[..., None] == numbers) & real[..., None]).to(points.dtype)
         count = member.sum(1)  # [P, K]
@@ -133,8 +133,8 @@ def lloyd(
         empty = count == 0
         turn = (empty.cumsum(1) - 1).clamp(min=0)
         stray = points[torch.arange(problems, device=points.device)[:, None], farthest.gather(1, turn)]
-        centres = torch.where(empty[..., None], stray, means)
-    return centres
+        centers = torch.where(empty[..., None], stray, means)
+    return centers
 
 
 def _generator(seed: Sequence[int], problem: int) -> np.random.Generator:

@@ -36,8 +36,8 @@ from avvp_pl.reporting.drawings import (
 from avvp_pl.reporting.epochs import bound, learning, pseudo_label_quality
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
-from avvp_pl.reporting.runs import Run, Setting, apart
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.reading import Run, Setting, apart
 
 
 class Sweep(NamedTuple):
@@ -108,7 +108,7 @@ def draw_all(
 def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
     """Runs whose settings are equal but for ``key``, where they have two values of it or more.
 
-    As for :func:`~avvp_pl.reporting.runs.by_setting`, what some runs do not know counts only where the others differ.
+    As for :func:`~avvp_pl.runs.reading.by_setting`, what some runs do not know counts only where the others differ.
     Each is called by its experiment and, where several are of one name, by what sets it apart from these.
     """
     having = [setting for setting in settings if _is_number(setting.settings.get(key))]
@@ -247,7 +247,7 @@ def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
         spread.x,
         spread.mean,
         [math.nan if deviation is None else deviation for deviation in spread.deviation],
-        color=own.colour,
+        color=own.color,
         ls=own.dashes,
         marker=own.marker,
         elinewidth=0.8,

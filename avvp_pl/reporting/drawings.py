@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from avvp_pl.errors import printable
 from avvp_pl.figures import look, png, svg
 from avvp_pl.files import atomic_write, atomic_write_bytes, remove_stale
-from avvp_pl.reporting.runs import Setting
+from avvp_pl.runs.reading import Setting
 
 Numbers: TypeAlias = tuple[Mapping[str, str | float | int | None], ...]
 
@@ -112,13 +112,13 @@ def few_settings(settings: Sequence[Setting], baseline: Setting | None, most: in
 def handle(place: int, line: bool = True) -> Line2D:
     """The legend's line (or dot) of the ``place``-th of several; made in :func:`~avvp_pl.figures.styled`."""
     own = look(place)
-    return Line2D([], [], color=own.colour, ls=own.dashes if line else "", marker=own.marker)
+    return Line2D([], [], color=own.color, ls=own.dashes if line else "", marker=own.marker)
 
 
 def patch(place: int) -> Patch:
     """The same of bars."""
     own = look(place)
-    return Patch(facecolor=own.colour, hatch=own.hatch, edgecolor="white", lw=0)
+    return Patch(facecolor=own.color, hatch=own.hatch, edgecolor="white", lw=0)
 
 
 def sentences(*parts: str) -> str:

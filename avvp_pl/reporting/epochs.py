@@ -20,7 +20,7 @@ from avvp_pl.reporting.drawings import (
     sentences,
     spread_of,
 )
-from avvp_pl.reporting.runs import Setting
+from avvp_pl.runs.reading import Setting
 
 QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 
@@ -139,8 +139,6 @@ def _band_line(panel: Axes, spread: Spread, place: int, alpha: float) -> None:
     own = look(place)
     if any(spread.deviation):
         low, high = spread.ends()[::2], spread.ends()[1::2]
-        panel.fill_between(spread.x, low, high, color=own.colour, alpha=alpha, lw=0)
+        panel.fill_between(spread.x, low, high, color=own.color, alpha=alpha, lw=0)
     step = max(1, len(spread.x) // 6)  # markers of several lines not all at the same epochs
-    panel.plot(
-        spread.x, spread.mean, color=own.colour, ls=own.dashes, marker=own.marker, markevery=(place % step, step)
-    )
+    panel.plot(spread.x, spread.mean, color=own.color, ls=own.dashes, marker=own.marker, markevery=(place % step, step))

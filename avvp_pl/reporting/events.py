@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from avvp_pl.figures import PAGE, legend_below, look, styled, words
 from avvp_pl.reporting.drawings import Drawing, handle, over, patch, sentences
-from avvp_pl.reporting.runs import Setting
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.reading import Setting
 
 MOST_BARS = 3  # settings as bars; of more, dots are easier to compare
 
@@ -96,7 +96,7 @@ def _bars(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) 
         [row - 0.4 + (place + 0.5) * height for row in rows],
         [mean for mean in of_setting if mean is not None],
         0.92 * height,
-        color=own.colour,
+        color=own.color,
         hatch=own.hatch,
         edgecolor="white",
         lw=0,
@@ -113,7 +113,7 @@ def _dots(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) 
     panel.plot(
         [mean for mean, _ in known],
         [row + shift for _, row in known],
-        color=own.colour,
+        color=own.color,
         marker=own.marker,
         ls="",
         markersize=3.3,

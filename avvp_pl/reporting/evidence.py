@@ -17,7 +17,6 @@ from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings
 from avvp_pl.reporting.formats import write_tables
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
-from avvp_pl.reporting.runs import Setting, by_setting, read_runs
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
 from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables
 from avvp_pl.reporting.videos import (
@@ -28,6 +27,7 @@ from avvp_pl.reporting.videos import (
     read_probabilities,
     read_test_videos,
 )
+from avvp_pl.runs.reading import Setting, by_setting, read_runs
 
 log = logging.getLogger(__name__)
 

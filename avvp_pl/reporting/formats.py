@@ -11,8 +11,8 @@ from pathlib import Path
 
 from avvp_pl.errors import printable
 from avvp_pl.files import atomic_write, remove_stale
-from avvp_pl.reporting import markdown
 from avvp_pl.reporting.tables import TITLES, Cell, Row, Table
+from avvp_pl.runs import markdown
 
 # Markdown
 

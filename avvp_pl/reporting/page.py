@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avvp_pl.errors import printable
-from avvp_pl.figures import COLOURS
+from avvp_pl.figures import COLORS
 from avvp_pl.files import atomic_write
 from avvp_pl.reporting.browser import KINDS, MARKS, Browser
 from avvp_pl.reporting.tables import Cell, Table
@@ -43,7 +43,7 @@ def write_page(
             {"title": printable(name), "caption": printable(caption), "svg": base64.b64encode(svg.encode()).decode()}
             for name, caption, svg in drawings
         ],
-        "colours": COLOURS,
+        "colors": COLORS,
         "kinds": [(kind, MARKS[kind]) for kind in KINDS],
         "browser": None if browser is None else _browser(browser),
     }

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import LEVELS, track_names, video_f1
-from avvp_pl.reporting.runs import Setting
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.reading import Setting
 
 CONFIDENCE = 0.95
 DRAWN_AT_ONCE = 1 << 20  # videos, so that memory does not grow with the number of resamples

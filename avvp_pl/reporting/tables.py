@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.published import Published, inconsistencies
-from avvp_pl.reporting.runs import INFERENCE, Setting, shipped
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
+from avvp_pl.runs.reading import INFERENCE, Setting, shipped
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Row:
 class Table:
     """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` sentences.
 
-    ``baseline`` is what the differences are to, as its row is labelled.
+    ``baseline`` is what the differences are to, as its row is labeled.
     """
 
     key: str
@@ -86,7 +86,7 @@ class _PaperRow(NamedTuple):
 
 TITLES = {
     "table1": "Table 1: methods",
-    "table2": "Table 2: labelling strategies",
+    "table2": "Table 2: labeling strategies",
     "table3": "Table 3: PPL_Test, prototypes of a trained model",
     "table4": "Table 4: contrastive loss",
     "all": "All settings",

@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from avvp_pl.assemble import build_videos
-from avvp_pl.checkpoints import check_built
+from avvp_pl.commands.build import build_videos
 from avvp_pl.data.annotations import Oddities, read_timelines, stack_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.errors import InputError, brief
-from avvp_pl.reporting.runs import Run
+from avvp_pl.runs.checkpoints import check_built
+from avvp_pl.runs.reading import Run
 
 
 @dataclass(frozen=True)

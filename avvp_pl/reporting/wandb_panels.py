@@ -13,7 +13,7 @@ from avvp_pl.metrics.avvp import LEVELS, track_names
 
 SWEPT = ("gamma", "beta", "k", "tau")  # of `method`, in figures 4 and 5 of the paper, but for tau
 LOSSES = ("loss", "mil", "guided", "pseudo_label", "contrastive")
-LABELLING = ("encode_seconds", "select_seconds", "cluster_seconds", "label_seconds", "seconds", "share_of_training")
+LABELING = ("encode_seconds", "select_seconds", "cluster_seconds", "label_seconds", "seconds", "share_of_training")
 PER_EVENT = "test/per_event_f1"  # a table
 MAX_RUNS = 200  # in a panel; W&B's own 10 would be three seeds of three methods
 
@@ -60,9 +60,9 @@ def build_sections(modalities: Sequence[str], timelines: int) -> list[Section]:
         ),
         Section("Losses", "Means over the training videos by epoch.", [_line(f"train/{name}") for name in LOSSES]),
         Section(
-            "Labelling time",
-            "Seconds of each part of labelling, and all of it as a share of the epoch's training.",
-            [_line(f"labelling/{name}") for name in LABELLING],
+            "Labeling time",
+            "Seconds of each part of labeling, and all of it as a share of the epoch's training.",
+            [_line(f"labeling/{name}") for name in LABELING],
         ),
         Section(
             "Timelines",

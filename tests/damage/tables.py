@@ -329,7 +329,7 @@ CASES: dict[str, list[Case]] = {
             "x" * 260 + "\tDog\n",
         ),
         weak(
-            "a name that colours the terminal",
+            "a name that colors the terminal",
             "error",
             r"feats/vggish/a\x1b[31mb.npy: no such file, but 'a\x1b[31mb' is listed",
             "a\x1b[31mb\tDog\n",

@@ -18,13 +18,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from avvp_pl.assemble import build_data, build_method, build_trainer
-from avvp_pl.cli import config_dir
+from avvp_pl.commands.build import build_data, build_method, build_trainer
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.losses.mil import PROBABILITY_MARGIN
-from avvp_pl.methods.base import ParsingModule
 from avvp_pl.methods.npl import NPL
 from avvp_pl.methods.ppl import PPL
+from avvp_pl.settings.conf import config_dir
+from avvp_pl.training.module import ParsingModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode")
 
@@ -341,9 +341,9 @@ Go = Callable[..., Run]
 def composed(experiment: str) -> DictConfig:
     """The configuration of an experiment with a tiny network."""
     small = ["network.dim=8", "network.feedforward_dim=8", "trainer.accelerator=cpu", "logger=csv"]
-    labelled = [] if experiment == "mil" else ["method.start_epoch=0"]
+    labeled = [] if experiment == "mil" else ["method.start_epoch=0"]
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        cfg = compose("train", [f"+experiment={experiment}", f"trainer.max_epochs={EPOCHS}", *small, *labelled])
+        cfg = compose("train", [f"+experiment={experiment}", f"trainer.max_epochs={EPOCHS}", *small, *labeled])
     OmegaConf.set_struct(cfg, False)
     return cfg
 

@@ -13,20 +13,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from avvp_pl.assemble import build_data, build_method
-from avvp_pl.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
-from avvp_pl.callbacks.safe_stop import SafeStop
-from avvp_pl.callbacks.seed_steps import SeedSteps
-from avvp_pl.cli import config_dir
+from avvp_pl.commands.build import build_data, build_method
 from avvp_pl.data.videos import ParsingSet, VideoBatches
 from avvp_pl.methods import npl
-from avvp_pl.methods.base import ParsingModule, gate
 from avvp_pl.methods.mil import MIL
 from avvp_pl.methods.npl import NPL
 from avvp_pl.methods.ppl import PPL
 from avvp_pl.models import momentum_update
 from avvp_pl.pseudo_labels import hard_labels, select_segments, soft_labels
 from avvp_pl.pseudo_labels.em import bound
+from avvp_pl.settings.conf import config_dir
+from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
+from avvp_pl.training.callbacks.safe_stop import SafeStop
+from avvp_pl.training.callbacks.seed_steps import SeedSteps
+from avvp_pl.training.module import ParsingModule, gate
 from avvp_pl.types import Prototypes
 
 Build = Callable[..., Any]
@@ -141,7 +141,7 @@ class TestTraining:
             def __init__(self, stop: SafeStop, after: int | None) -> None:
                 self.stop, self.after = stop, after
 
-            def on_train_epoch_start(self, *_: Any) -> None:  # while labelling
+            def on_train_epoch_start(self, *_: Any) -> None:  # while labeling
                 self.ask()
 
             def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
@@ -181,7 +181,7 @@ class TestTraining:
         assert seen == undisturbed
         assert all(torch.equal(weights[name], again[name]) for name in weights)
         for name in metrics:
-            if not name.startswith("labelling/"):
+            if not name.startswith("labeling/"):
                 assert torch.equal(metrics[name], metrics_again[name]), name
 
     def test_logged_losses_are_means_over_the_videos(self, build: Build) -> None:
@@ -228,7 +228,7 @@ class TestLabels:
         expected = output.segment_probs * train.weak_labels[:, None, None]
         torch.testing.assert_close(method.pseudo_labels, expected)
 
-    def test_a_modality_that_does_not_attend_while_labelling_labels_what_it_shows_itself(
+    def test_a_modality_that_does_not_attend_while_labeling_labels_what_it_shows_itself(
         self, build: Build, tiny: ParsingSet
     ) -> None:
         method, _ = build("npl_soft", "method.label_attending=[audio]", "method.source=best")
@@ -249,7 +249,7 @@ class TestLabels:
         with torch.no_grad():
             for parameter in method.momentum_net.parameters():
                 parameter.add_(1)
-        assert method.labelling_net is method.best_net
+        assert method.labeling_net is method.best_net
         method.keep_best()
         for best, now in zip(method.best_net.parameters(), method.momentum_net.parameters(), strict=True):
             torch.testing.assert_close(best, now)
@@ -280,7 +280,7 @@ class TestLabels:
     def test_memory_for_features_changes_no_bit(
         self, build: Build, experiment: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        monkeypatch.setattr(npl, "LABELING_BATCH", 16)
         reports, methods = [], []
         for memory in (6, 0, 3e-5):  # gigabytes: all, none, and a block of three
             method, data = build(experiment, f"method.feature_memory_gb={memory}")
@@ -292,7 +292,7 @@ class TestLabels:
             assert torch.equal(report.bound, reports[0].bound)
 
     def test_the_bound_is_the_mean_over_videos_and_events(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        monkeypatch.setattr(npl, "LABELING_BATCH", 16)
         method, data = build("ppl_soft")
         train = data.splits["train"]
         report = method.refresh(train)
@@ -302,7 +302,7 @@ class TestLabels:
         torch.testing.assert_close(report.bound.float(), expected)
 
     def test_key_segments_are_counted_over_all_blocks(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(npl, "LABELLING_BATCH", 16)
+        monkeypatch.setattr(npl, "LABELING_BATCH", 16)
         method, data = build("ppl_per_modality")
         train = data.splits["train"]
         report = method.refresh(train)

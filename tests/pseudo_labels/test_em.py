@@ -1,4 +1,4 @@
-"""The EM view of Eqs. (14)-(18) against the enumeration of all labellings of small videos."""
+"""The EM view of Eqs. (14)-(18) against the enumeration of all labelings of small videos."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avvp_pl.pseudo_labels.em import bound, e_step, expected_log_joint, m_step_objective, posterior
 
-Labelling = tuple[int, ...]
+Labeling = tuple[int, ...]
 SIZES = range(1, 7)
 
 
@@ -36,12 +36,12 @@ def line(probs: Tensor, b: int, c: int, mask: Tensor | None = None) -> list[floa
     return [float(p) for s, p in enumerate(probs[b, :, c]) if mask is None or mask[b, s]]
 
 
-def likelihood(labelling: Labelling, probs: Sequence[float]) -> float:
-    return math.prod(p if y else 1 - p for y, p in zip(labelling, probs, strict=True))
+def likelihood(labeling: Labeling, probs: Sequence[float]) -> float:
+    return math.prod(p if y else 1 - p for y, p in zip(labeling, probs, strict=True))
 
 
-def agreeing(segments: int, occurs: float) -> list[Labelling]:
-    """The labellings whose disjunction is the weak label."""
+def agreeing(segments: int, occurs: float) -> list[Labeling]:
+    """The labelings whose disjunction is the weak label."""
     return [y for y in itertools.product((0, 1), repeat=segments) if any(y) == bool(occurs)]
 
 
@@ -49,8 +49,8 @@ def log_evidence(p: Sequence[float], occurs: float) -> float:
     return math.log(math.fsum(likelihood(y, p) for y in agreeing(len(p), occurs)))
 
 
-def restricted(r: Sequence[float], occurs: float) -> dict[Labelling, float]:
-    """Independent Bernoulli(r_s), given that the labelling agrees with the weak label."""
+def restricted(r: Sequence[float], occurs: float) -> dict[Labeling, float]:
+    """Independent Bernoulli(r_s), given that the labeling agrees with the weak label."""
     if not occurs:
         return {(0,) * len(r): 1.0}
     weights = {y: likelihood(y, r) for y in agreeing(len(r), occurs)}
@@ -119,7 +119,7 @@ def test_the_posterior_equals_enumeration(segments: int, seed: int) -> None:
 
 
 def test_the_posterior_by_hand() -> None:
-    """Two segments of 1/2: of the labellings 01, 10 and 11 two have the first."""
+    """Two segments of 1/2: of the labelings 01, 10 and 11 two have the first."""
     half = torch.full((1, 2, 1), 0.5, dtype=torch.float64)
     found = posterior(half, torch.ones(1, 1, dtype=torch.float64), all_real(half))
     torch.testing.assert_close(found, torch.full_like(half, 2 / 3))
@@ -136,15 +136,15 @@ def test_a_lone_segment_of_an_event_is_certain() -> None:
 @pytest.mark.parametrize("segments", SIZES)
 @pytest.mark.parametrize("occurs", [0.0, 1.0])
 def test_both_forms_of_the_m_step_are_equal(segments: int, occurs: float) -> None:
-    """Eq. (17), a sum over labellings, and Eq. (18), a sum over segments, for the q of any pseudo labels."""
+    """Eq. (17), a sum over labelings, and Eq. (18), a sum over segments, for the q of any pseudo labels."""
     p, r, _ = random_case(segments, 0, videos=1, events=1)
     q = restricted(line(r, 0, 0), occurs)
-    labellings = torch.tensor(list(q), dtype=torch.float64)
-    over_labellings = expected_log_joint(p[0, :, 0], labellings, torch.tensor(list(q.values()), dtype=torch.float64))
+    labelings = torch.tensor(list(q), dtype=torch.float64)
+    over_labelings = expected_log_joint(p[0, :, 0], labelings, torch.tensor(list(q.values()), dtype=torch.float64))
     means = torch.tensor(slow_posterior(line(r, 0, 0), occurs), dtype=torch.float64)
     over_segments = m_step_objective(p, means[None, :, None], all_real(p))
     expected = math.fsum(share * math.log(likelihood(y, line(p, 0, 0))) for y, share in q.items())
-    assert over_labellings.item() == pytest.approx(expected, rel=1e-9)
+    assert over_labelings.item() == pytest.approx(expected, rel=1e-9)
     assert over_segments.item() == pytest.approx(expected, rel=1e-9)
     own_means = posterior(r, torch.full((1, 1), occurs, dtype=torch.float64), all_real(r))
     assert m_step_objective(p, own_means, all_real(p)).item() == pytest.approx(expected, rel=1e-9)
@@ -186,7 +186,7 @@ def test_hard_labels_and_saturated_probabilities_stay_finite(dtype: torch.dtype)
 
 
 def test_hard_labels_are_nearly_certain() -> None:
-    """With one label, q is sure of one labelling: the bound is nearly that labelling's log P(y, w | x)."""
+    """With one label, q is sure of one labeling: the bound is nearly that labeling's log P(y, w | x)."""
     p, _, _ = random_case(4, 0, videos=1, events=1)
     labels = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 4, 1)
     found = bound(p, labels, torch.ones(1, 1, dtype=torch.float64), all_real(p))

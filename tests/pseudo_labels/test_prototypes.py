@@ -45,8 +45,8 @@ def of_events(backend: Backend) -> Callable[..., Found]:
         events = positive.shape[1]
         sample = KeySegmentSample(2 * events, max_segments, seed, like=features)
         sample.add(torch.cat([positive, negative], dim=1), torch.arange(len(features)), features)
-        centres, mask = build_prototypes(sample.result(), 2 * events, k, (seed,), backend)
-        return Found(centres[:events], mask[:events], centres[events:], mask[events:])
+        centers, mask = build_prototypes(sample.result(), 2 * events, k, (seed,), backend)
+        return Found(centers[:events], mask[:events], centers[events:], mask[events:])
 
     return find
 
@@ -84,11 +84,11 @@ def some_key_segments(n: int, events: int, seed: int = 0) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_at_most_k_segments_are_the_prototypes_themselves(of_one_event: Cluster, n: int, dtype: torch.dtype) -> None:
     features = random_features(n, 3).to(dtype) / 3  # a double that no float equals
-    centres, mask = of_one_event(features, k=4)
+    centers, mask = of_one_event(features, k=4)
     assert mask.tolist() == [True] * n + [False] * (4 - n)
-    assert centres.dtype == dtype
-    assert torch.equal(centres[:n], features)
-    assert centres.shape == (4, 3)
+    assert centers.dtype == dtype
+    assert torch.equal(centers[:n], features)
+    assert centers.shape == (4, 3)
 
 
 def test_an_event_without_segments_has_only_masked_prototypes(of_events: Callable[..., Found]) -> None:
@@ -135,8 +135,8 @@ def test_every_event_and_sign_has_its_own_segments(of_events: Callable[..., Foun
         3,
     )
     used = {
-        (sign, event): centres[event][mask[event]][:, 0].tolist()
-        for sign, centres, mask in (
+        (sign, event): centers[event][mask[event]][:, 0].tolist()
+        for sign, centers, mask in (
             ("positive", found.positive, found.positive_mask),
             ("negative", found.negative, found.negative_mask),
         )
@@ -153,17 +153,17 @@ def test_every_event_and_sign_has_its_own_segments(of_events: Callable[..., Foun
 def test_one_prototype_is_the_mean_of_all_segments(of_one_event: Cluster) -> None:
     """Also of more than the 256 at which faiss would sample by itself."""
     features = random_features(700, 6)
-    centres, _ = of_one_event(features, k=1)
-    torch.testing.assert_close(centres[0], features.mean(0), atol=1e-5, rtol=0)
+    centers, _ = of_one_event(features, k=1)
+    torch.testing.assert_close(centers[0], features.mean(0), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_separated_clusters_are_found(of_one_event: Cluster, seed: int) -> None:
     members = torch.arange(50) % 5 == 0
     features = random_features(50, 4, seed) * 0.1 + torch.where(members[:, None], 10.0, -10.0)
-    centres, mask = of_one_event(features, 2, seed)
+    centers, mask = of_one_event(features, 2, seed)
     assert mask.all()
-    found = centres[centres[:, 0].argsort()]
+    found = centers[centers[:, 0].argsort()]
     torch.testing.assert_close(
         found, torch.stack([features[~members].mean(0), features[members].mean(0)]), atol=1e-4, rtol=0
     )
@@ -176,49 +176,49 @@ def test_three_separated_clusters_are_mostly_found(of_one_event: Cluster) -> Non
     means = torch.stack([features[cluster == c].mean(0) for c in range(3)])
     found = 0
     for seed in range(10):
-        centres, _ = of_one_event(features, 3, seed)
-        nearest = centres[torch.cdist(means, centres).argmin(1)]
+        centers, _ = of_one_event(features, 3, seed)
+        nearest = centers[torch.cdist(means, centers).argmin(1)]
         found += torch.allclose(nearest, means, atol=1e-4, rtol=0)
     assert found > 5
 
 
-def slow_objective(points: list[list[float]], centres: list[list[float]]) -> float:
-    return math.fsum(min(math.dist(point, centre) ** 2 for centre in centres) for point in points)
+def slow_objective(points: list[list[float]], centers: list[list[float]]) -> float:
+    return math.fsum(min(math.dist(point, center) ** 2 for center in centers) for point in points)
 
 
 def slow_kmeans(points: list[list[float]], k: int, generator: torch.Generator) -> float:
     """The objective that Lloyd's algorithm reaches from one random start."""
-    centres = [points[i] for i in torch.randperm(len(points), generator=generator)[:k].tolist()]
+    centers = [points[i] for i in torch.randperm(len(points), generator=generator)[:k].tolist()]
     objective = math.inf
-    while (reached := slow_objective(points, centres)) < objective:
+    while (reached := slow_objective(points, centers)) < objective:
         objective = reached
-        groups: list[list[list[float]]] = [[] for _ in centres]
+        groups: list[list[list[float]]] = [[] for _ in centers]
         for point in points:
-            distances = [math.dist(point, centre) for centre in centres]
+            distances = [math.dist(point, center) for center in centers]
             groups[distances.index(min(distances))].append(point)
         for j, group in enumerate(groups):
             if group:
-                centres[j] = [math.fsum(column) / len(group) for column in zip(*group, strict=True)]
+                centers[j] = [math.fsum(column) / len(group) for column in zip(*group, strict=True)]
     return objective
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_objective_is_near_that_of_many_slow_restarts(of_one_event: Cluster, seed: int) -> None:
     features = torch.nn.functional.normalize(random_features(120, 32, seed), dim=-1)
-    centres, _ = of_one_event(features, 6, seed)
+    centers, _ = of_one_event(features, 6, seed)
     points: list[list[float]] = features.tolist()
     generator = torch.Generator().manual_seed(seed)
     best = min(slow_kmeans(points, 6, generator) for _ in range(8))
-    assert slow_objective(points, centres.tolist()) <= 1.05 * best
+    assert slow_objective(points, centers.tolist()) <= 1.05 * best
 
 
 def test_repeated_segments_do_not_matter(of_one_event: Cluster) -> None:
     """More than k segments, but fewer than k different ones."""
     features = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(20, 1)
-    centres, mask = of_one_event(features, 4)
+    centers, mask = of_one_event(features, 4)
     assert mask.all()
-    assert torch.cdist(centres, features[:2]).amin(1).max() < 1e-2
-    assert torch.cdist(features[:2], centres).amin(1).max() < 1e-2
+    assert torch.cdist(centers, features[:2]).amin(1).max() < 1e-2
+    assert torch.cdist(features[:2], centers).amin(1).max() < 1e-2
 
 
 def test_a_seed_gives_the_same_prototypes_bit_by_bit(of_events: Callable[..., Found]) -> None:
@@ -234,7 +234,7 @@ def test_a_seed_gives_the_same_prototypes_bit_by_bit(of_events: Callable[..., Fo
 def test_torch_keeps_its_threads() -> None:
     """In a process of its own: faiss and torch share their threads, and the tests have one."""
     code = (
-        "import os, torch; before = torch.get_num_threads(); import avvp_pl.assemble\n"
+        "import os, torch; before = torch.get_num_threads(); import avvp_pl.commands.build\n"
         "from avvp_pl.pseudo_labels import KeySegments, build_prototypes\n"
         "found = KeySegments(torch.zeros(50).long(), torch.arange(50), torch.randn(50, 4))\n"
         "build_prototypes(found, 1, 3, (0,), 'faiss')\n"
@@ -256,13 +256,13 @@ def test_no_seed_of_anyone_else_matters(of_one_event: Cluster) -> None:
 def test_too_many_segments_are_sampled(of_one_event: Cluster) -> None:
     """A sample of at most k is kept as it is, so it can be seen."""
     features = random_features(100, 3)
-    centres, mask = of_one_event(features, 95, max_segments=90)
+    centers, mask = of_one_event(features, 95, max_segments=90)
     assert mask.sum() == 90
-    assert len(rows_of(centres[mask])) == 90
-    assert rows_of(centres[mask]) <= rows_of(features)
+    assert len(rows_of(centers[mask])) == 90
+    assert rows_of(centers[mask]) <= rows_of(features)
     again, another = (of_one_event(features, 95, seed, max_segments=90)[0] for seed in (0, 1))
-    assert torch.equal(again, centres)
-    assert rows_of(another) != rows_of(centres)
+    assert torch.equal(again, centers)
+    assert rows_of(another) != rows_of(centers)
 
 
 def test_a_sample_is_of_the_segments_of_its_event(of_events: Callable[..., Found]) -> None:
@@ -347,10 +347,10 @@ def test_what_lloyd_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts are k different segments of the problem; padding is never more than the segments of any problem."""
     asked: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def remember(points: Tensor, sizes: Tensor, centres: Tensor, iterations: int) -> Tensor:
+    def remember(points: Tensor, sizes: Tensor, centers: Tensor, iterations: int) -> Tensor:
         assert iterations == 20
-        asked.append((points, sizes, centres))
-        return centres
+        asked.append((points, sizes, centers))
+        return centers
 
     monkeypatch.setattr(prototypes, "lloyd", remember)
     counts = torch.tensor([8, 16, 17, 32, 7, 6, 5, 4, 9, 12])
@@ -359,8 +359,8 @@ def test_what_lloyd_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     build_prototypes(KeySegments(problem, torch.arange(len(problem)), features), 10, 4, (0,), "torch")
     together = [sorted(sizes.tolist()) for _, sizes, _ in asked]
     assert together == [[16, 17, 32], [6, 7, 8, 9, 12], [5]]
-    for points, sizes, centres in asked:
-        for own, size, start in zip(points, sizes, centres, strict=True):
+    for points, sizes, centers in asked:
+        for own, size, start in zip(points, sizes, centers, strict=True):
             assert len(rows_of(start)) == 4
             assert rows_of(start) <= rows_of(own[:size])
             assert (own[size:] == 0).all()
@@ -371,16 +371,16 @@ def test_memory_bounds_how_many_problems_are_clustered_together(monkeypatch: pyt
     expected, _ = build_prototypes(found, 12, 10, (5,), "torch")
     asked: list[int] = []
 
-    def remember(points: Tensor, sizes: Tensor, centres: Tensor, iterations: int) -> Tensor:
+    def remember(points: Tensor, sizes: Tensor, centers: Tensor, iterations: int) -> Tensor:
         asked.append(points.numel())
-        return lloyd(points, sizes, centres, iterations)
+        return lloyd(points, sizes, centers, iterations)
 
     monkeypatch.setattr(prototypes, "lloyd", remember)
     monkeypatch.setattr(prototypes, "PADDED_NUMBERS", 800 * 48)
-    centres, _ = build_prototypes(found, 12, 10, (5,), "torch")
+    centers, _ = build_prototypes(found, 12, 10, (5,), "torch")
     assert asked[0] == 1500 * 48  # one problem at least
     assert max(asked[1:]) <= 800 * 48
-    torch.testing.assert_close(centres, expected)
+    torch.testing.assert_close(centers, expected)
 
 
 def test_everything_is_made_where_the_features_are() -> None:
@@ -388,16 +388,16 @@ def test_everything_is_made_where_the_features_are() -> None:
     found = sizes_of_llp(0)
     expected, expected_mask = build_prototypes(found, 12, 10, (5,), "torch")
     with torch.device("meta"):
-        centres, mask = build_prototypes(found, 12, 10, (5,), "torch")
-    assert torch.equal(centres, expected)
+        centers, mask = build_prototypes(found, 12, 10, (5,), "torch")
+    assert torch.equal(centers, expected)
     assert torch.equal(mask, expected_mask)
 
 
 def test_faiss_is_what_clusters_if_nothing_is_said() -> None:
     found = sizes_of_llp(0)
     by_default, chosen = build_prototypes(found, 12, 10, (5,)), build_prototypes(found, 12, 10, (5,), "faiss")
-    assert torch.equal(by_default.centres, chosen.centres)
-    assert not torch.equal(by_default.centres, build_prototypes(found, 12, 10, (5,), "torch").centres)
+    assert torch.equal(by_default.centers, chosen.centers)
+    assert not torch.equal(by_default.centers, build_prototypes(found, 12, 10, (5,), "torch").centers)
 
 
 def sizes_of_llp(seed: int) -> KeySegments:
@@ -420,10 +420,10 @@ def test_both_backends_reach_the_same_objective() -> None:
     for seed in range(10):
         found = sizes_of_llp(seed)
         for backend, objectives in totals.items():
-            centres, mask = build_prototypes(found, 12, 10, (seed,), backend)
+            centers, mask = build_prototypes(found, 12, 10, (seed,), backend)
             total = 0.0
             for problem in range(12):
-                points, own = found.features[found.problem == problem], centres[problem][mask[problem]]
+                points, own = found.features[found.problem == problem], centers[problem][mask[problem]]
                 assert len(own) == min(10, len(points))
                 if len(points):
                     total += float((torch.cdist(points, own).amin(1) ** 2).sum())
@@ -445,18 +445,18 @@ def test_padding_and_neighbours_change_nothing() -> None:
 def test_lloyd_equals_the_loop_from_the_same_start() -> None:
     points = random_features(30, 3)
     start = points[:4].clone()
-    centres = start.tolist()
+    centers = start.tolist()
     for _ in range(6):
-        groups: list[list[list[float]]] = [[] for _ in centres]
+        groups: list[list[list[float]]] = [[] for _ in centers]
         for point in points.tolist():
-            distances = [math.dist(point, centre) for centre in centres]
+            distances = [math.dist(point, center) for center in centers]
             groups[distances.index(min(distances))].append(point)
-        centres = [[math.fsum(column) / len(group) for column in zip(*group, strict=True)] for group in groups]
+        centers = [[math.fsum(column) / len(group) for column in zip(*group, strict=True)] for group in groups]
     found = lloyd(points[None], torch.tensor([30]), start[None], 6)
-    torch.testing.assert_close(found[0], torch.tensor(centres))
+    torch.testing.assert_close(found[0], torch.tensor(centers))
 
 
-def test_a_centre_without_points_moves_to_the_farthest_ones() -> None:
+def test_a_center_without_points_moves_to_the_farthest_ones() -> None:
     points = torch.tensor([[0.0], [1.0], [10.0], [14.0]])
     start = torch.tensor([[0.5], [100.0], [200.0]])  # all points are nearest to the first
     found = lloyd(points[None], torch.tensor([4]), start[None], 1)
@@ -470,13 +470,13 @@ def test_the_farthest_point_may_be_on_either_side() -> None:
     assert found[0].flatten().tolist() == [-0.75, -14.0, 10.0]
 
 
-def test_a_centre_of_one_point_is_that_point() -> None:
+def test_a_center_of_one_point_is_that_point() -> None:
     points = torch.tensor([[0.0], [1.0], [10.0]])
     found = lloyd(points[None], torch.tensor([3]), torch.tensor([[[0.0], [9.0]]]), 3)
     assert found[0].flatten().tolist() == [0.5, 10.0]
 
 
-def test_a_centre_without_points_never_moves_to_padding() -> None:
+def test_a_center_without_points_never_moves_to_padding() -> None:
     """Padding at 0 is farther from the points than they are from each other."""
     points = torch.tensor([[[9.0], [10.0], [14.0], [0.0], [0.0]]])
     found = lloyd(points, torch.tensor([3]), torch.tensor([[[10.0], [100.0]]]), 1)

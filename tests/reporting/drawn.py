@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from omegaconf import OmegaConf
 
-from avvp_pl.reporting.runs import PerEvent, Run, Setting, by_setting
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.reading import PerEvent, Run, Setting, by_setting
 
 
 def a_run(

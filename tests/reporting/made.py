@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from avvp_pl.metrics.avvp import LEVELS
-from avvp_pl.reporting.runs import INFERENCE, Run, read_run, shipped
+from avvp_pl.runs.reading import INFERENCE, Run, read_run, shipped
 
 NAMES = ("audio", "visual", "audio_visual", "type_av", "event_av")
 

@@ -24,7 +24,7 @@ from avvp_pl.reporting.curves import (
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.epochs import bound, by_epoch, learning, pseudo_label_quality
-from avvp_pl.reporting.runs import Run, Setting, by_setting
+from avvp_pl.runs.reading import Run, Setting, by_setting
 from tests.reporting.drawn import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
@@ -381,8 +381,8 @@ def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
             ),
         ),
     ]
-    colours = [drawn(drawing)[0].lines[-1].get_color() for drawing in (bound(both), learning(both))]
-    assert colours[0] == colours[1]
+    colors = [drawn(drawing)[0].lines[-1].get_color() for drawing in (bound(both), learning(both))]
+    assert colors[0] == colors[1]
 
 
 # ---- everything

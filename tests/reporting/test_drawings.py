@@ -16,7 +16,7 @@ from avvp_pl.reporting.drawings import Drawing, few_settings, over, remove_stale
 from avvp_pl.reporting.epochs import learning
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import figure3
-from avvp_pl.reporting.runs import PerEvent
+from avvp_pl.runs.reading import PerEvent
 from tests.reporting.drawn import a_run, settings_of, the_videos
 
 EVIL = [

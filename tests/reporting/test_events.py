@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from avvp_pl.reporting.events import per_event
-from avvp_pl.reporting.runs import Setting
+from avvp_pl.runs.reading import Setting
 from tests.reporting.drawn import a_run, boxes, points, settings_of, the_videos
 
 

@@ -70,8 +70,8 @@ def test_lanes_are_the_timelines() -> None:
     bars = {}
     for patch in boxes(audio):
         bars[(patch.get_facecolor()[:3], patch.get_alpha())] = (patch.get_x(), patch.get_width())
-    rgb = {name: Rectangle((0, 0), 1, 1, facecolor=name).get_facecolor()[:3] for name in (INK, look(0).colour)}
-    assert bars == {(rgb[INK], 0.13): (1.0, 2.0), (rgb[INK], 1.0): (1.0, 2.0), (rgb[look(0).colour], 1.0): (2.0, 1.0)}
+    rgb = {name: Rectangle((0, 0), 1, 1, facecolor=name).get_facecolor()[:3] for name in (INK, look(0).color)}
+    assert bars == {(rgb[INK], 0.13): (1.0, 2.0), (rgb[INK], 1.0): (1.0, 2.0), (rgb[look(0).color], 1.0): (2.0, 1.0)}
     assert not visual.patches
     assert audio.get_xlim() == (0, 3)  # padding is no part of the video
     assert [tick.get_text() for tick in audio.get_yticklabels()] == ["Dog"]
@@ -111,7 +111,7 @@ def test_numbers_are_bars_of_that_opacity() -> None:
     assert bars == [(0.0, 2.0, 0.75), (4.0, 2.0, 0.25)]
 
 
-def test_methods_differ_without_colours() -> None:
+def test_methods_differ_without_colors() -> None:
     looks = [look(place) for place in range(6)]
-    for part in ("colour", "dashes", "marker", "hatch"):
+    for part in ("color", "dashes", "marker", "hatch"):
         assert len({str(getattr(own, part)) for own in looks}) == 6

@@ -14,7 +14,6 @@ from torch import Tensor
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import score_timelines
 from avvp_pl.reporting import statistics as module
-from avvp_pl.reporting.runs import Run, Setting
 from avvp_pl.reporting.statistics import (
     Interval,
     compare,
@@ -24,6 +23,7 @@ from avvp_pl.reporting.statistics import (
     video_scores,
 )
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.reading import Run, Setting
 from tests.reporting.made import made_run
 
 VIDEOS, SEGMENTS, EVENTS = 30, 6, 3

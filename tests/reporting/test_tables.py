@@ -18,7 +18,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.formats import to_csv, to_latex, to_markdown, write_tables
 from avvp_pl.reporting.published import Printed, Published, read_published
-from avvp_pl.reporting.runs import Setting, by_setting, read_run
 from avvp_pl.reporting.statistics import Difference, Differences
 from avvp_pl.reporting.tables import (
     Cell,
@@ -28,6 +27,7 @@ from avvp_pl.reporting.tables import (
     paper_tables,
     pasted,
 )
+from avvp_pl.runs.reading import Setting, by_setting, read_run
 from tests.reporting.made import made_run
 
 PAPER = ("mil", "han", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft", "ppl_soft_no_cl")

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
-from avvp_pl.methods.base import Parsed
-from avvp_pl.reporting.runs import Run
 from avvp_pl.reporting.videos import TestVideos, media_of, read_predictions, read_probabilities, read_test_videos
-from avvp_pl.timelines import write_predictions
+from avvp_pl.runs.reading import Run
+from avvp_pl.tasks.timelines import write_predictions
+from avvp_pl.training.module import Parsed
 
 SYNTHETIC = {
     "data": {

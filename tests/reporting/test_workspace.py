@@ -18,11 +18,11 @@ import pytest
 import torch
 import wandb
 
-from avvp_pl.cli import config_dir
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.reporting.wandb_panels import score_names
 from avvp_pl.reporting.workspace import _ask, build_workspace, read_target, write_workspace
+from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
 
 FILES = ("wandb_workspace.json", "wandb_report.json")
@@ -33,7 +33,7 @@ SECTIONS = [
     "Pseudo labels",
     "EM bound",
     "Losses",
-    "Labelling time",
+    "Labeling time",
     "Timelines",
     "Events",
 ]

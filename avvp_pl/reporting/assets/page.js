@@ -123,7 +123,7 @@ function tables() {
 
 function oneTable(table, place) {
   const sort = { column: null, descending: true };
-  const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labelledby": `table-${place}` });
+  const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labeledby": `table-${place}` });
   const again = () => {
     const focused = document.activeElement?.dataset?.column;
     const within = body.contains(document.activeElement);
@@ -187,7 +187,7 @@ function sheet(table, place, sort, again) {
   const bottom = h("tr", null, grouped ? null : header("", "Setting", "Setting", null),
     groups.filter((group) => group.level || !grouped).map((group) => group.columns.map((column) =>
       header(column, columnName(column), `${columnName(column)} ${LEVELS[group.level]?.toLowerCase() ?? group.level}`, null))));
-  return h("table", { "aria-labelledby": `table-${place}` }, h("thead", null, top, bottom),
+  return h("table", { "aria-labeledby": `table-${place}` }, h("thead", null, top, bottom),
     h("tbody", null, rows.map((row) => h("tr", { class: row.seeds ? null : "only-printed" },
       h("th", { scope: "row" }, h("span", { class: "label" }, row.label),
         h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "the paper’s")),
@@ -242,8 +242,8 @@ const ERRORS = ["missed", "false", "extent"];
 
 function browse(browser) {
   const { events, modalities, methods, seconds } = browser;
-  const colour = (k) => content.colours[k % content.colours.length];
-  const dot = (k) => h("i", { class: k === null ? "dot truth" : k >= content.colours.length ? "dot ring" : "dot" });
+  const color = (k) => content.colors[k % content.colors.length];
+  const dot = (k) => h("i", { class: k === null ? "dot truth" : k >= content.colors.length ? "dot ring" : "dot" });
   const known = methods.map((method) => method[2]);
   const place = methods.map((_, k) => known.slice(0, k).filter(Boolean).length); // among those with probabilities
   const numbered = new Map(content.kinds.map(([, letter], number) => [letter, number]));
@@ -438,7 +438,7 @@ function browse(browser) {
         bar,
         h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` },
           String(totals[k][kind]), hidden(` ${KIND_NAMES[content.kinds[kind][0]]}, `)))));
-      line.style.setProperty("--c", colour(k));
+      line.style.setProperty("--c", color(k));
       return line;
     }));
     byId("summary").prepend(h("div", { class: "method legend", "aria-hidden": "true" },
@@ -547,7 +547,7 @@ function browse(browser) {
             const count = all[k][content.kinds.findIndex(([name]) => name === kind)];
             return h("td", { class: count ? null : "zero" }, String(count));
           }));
-        line.style.setProperty("--c", colour(k));
+        line.style.setProperty("--c", color(k));
         return line;
       }))));
   }
@@ -572,7 +572,7 @@ function browse(browser) {
       const lane = h("div", { class: kind, role: "img", "aria-label": said });
       const name = h("div", { class: kind });
       const value = h("div", { class: kind });
-      if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", colour(k));
+      if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", color(k));
       name.append(dot(k), h("span", { class: "text", title: label }, label));
       if (curve) {
         const probability = Number(likely.slice(2 * place[k], 2 * place[k] + 2));

@@ -1,0 +1,1 @@
+"""What the commands share: the command line, objects built from a configuration, processes started."""

@@ -1,0 +1,103 @@
+"""Pseudo labels of segments: by similarity to prototypes (Eqs. 9-10), or naively from probabilities."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from avvp_pl.types import Prototypes
+
+
+def prototype_evidence(
+    features: Float[Tensor, "B T M D"], prototypes: Prototypes, tau: float
+) -> Float[Tensor, "B T M C"]:
+    """Log-ratio of a segment's mean similarity to an event's positive and to its negative prototypes.
+
+    log mean_k exp(f . C_P / tau) - log mean_k exp(f . C_N / tau), in log space, since exp(f . f / 0.1) of
+    un-normalized features overflows even float64. +inf for an event without negative prototypes, -inf for one
+    without positive ones.
+    """
+    with torch.autocast(features.device.type, enabled=False):  # divided by tau, half precision would decide otherwise
+        return _evidence(
+            _similarity(features, prototypes.positive, tau),
+            prototypes.positive_mask,
+            _similarity(features, prototypes.negative, tau),
+            prototypes.negative_mask,
+        )
+
+
+def hard_labels(
+    features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"]
+) -> Float[Tensor, "B T M C"]:
+    """Eq. (9): y = w * [mean_k exp(f . C_P) > mean_k exp(f . C_N)].
+
+    y = w for an event without negative prototypes, 0 for one without positive ones.
+    """
+    return weak_labels[:, None, None, :] * (_evidence_of_weak(features, prototypes, weak_labels, tau=1.0) > 0)
+
+
+def soft_labels(
+    features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"], tau: float
+) -> Float[Tensor, "B T M C"]:
+    """Eq. (10): y = w * S_P / (S_P + S_N), with S = mean_k exp(f . C / tau).
+
+    y = w for an event without negative prototypes, 0 for one without positive ones.
+    """
+    return weak_labels[:, None, None, :] * _evidence_of_weak(features, prototypes, weak_labels, tau).sigmoid()
+
+
+def naive_soft_labels(
+    segment_probs: Float[Tensor, "B T M C"], weak_labels: Float[Tensor, "B C"]
+) -> Float[Tensor, "B T M C"]:
+    """NPL_S: y = w * p."""
+    return weak_labels[:, None, None, :] * segment_probs
+
+
+def naive_hard_labels(
+    segment_probs: Float[Tensor, "B T M C"], weak_labels: Float[Tensor, "B C"]
+) -> Float[Tensor, "B T M C"]:
+    """NPL_H: y = w * [p >= 0.5]."""
+    return weak_labels[:, None, None, :] * (segment_probs >= 0.5)
+
+
+def _evidence_of_weak(
+    features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"], tau: float
+) -> Float[Tensor, "B T M C"]:
+    """:func:`prototype_evidence` where w = 1, 0 elsewhere: a video has one or two of all the events."""
+    video, event = (weak_labels > 0).nonzero(as_tuple=True)  # [n] each
+    own = features[video].flatten(1, 2)  # [n, T * M, D]
+    of_pair = _evidence(
+        torch.bmm(own, prototypes.positive[event].transpose(1, 2)) / tau,
+        prototypes.positive_mask[event][:, None],
+        torch.bmm(own, prototypes.negative[event].transpose(1, 2)) / tau,
+        prototypes.negative_mask[event][:, None],
+    )  # [n, T * M]
+    evidence = features.new_zeros(*features.shape[:3], weak_labels.shape[1])
+    evidence[video, :, :, event] = of_pair.reshape(len(video), *features.shape[1:3])
+    return evidence
+
+
+def _similarity(
+    features: Float[Tensor, "B T M D"], centers: Float[Tensor, "C K D"], tau: float
+) -> Float[Tensor, "B T M C K"]:
+    similarity = features @ centers.flatten(0, 1).T / tau
+    return similarity.reshape(*features.shape[:-1], *centers.shape[:2])
+
+
+def _evidence(
+    to_positive: Float[Tensor, "*n K"],
+    positive_mask: Bool[Tensor, "*#n K"],
+    to_negative: Float[Tensor, "*n K"],
+    negative_mask: Bool[Tensor, "*#n K"],
+) -> Float[Tensor, "*n"]:
+    """Log-ratio of mean similarities to the used prototypes of either sign."""
+    ratio = _log_mean_exp(to_positive, positive_mask) - _log_mean_exp(to_negative, negative_mask)
+    ratio = ratio.masked_fill(~negative_mask.any(-1), torch.inf)
+    return ratio.masked_fill(~positive_mask.any(-1), -torch.inf)
+
+
+def _log_mean_exp(similarity: Float[Tensor, "*n K"], mask: Bool[Tensor, "*#n K"]) -> Float[Tensor, "*n"]:
+    """Log mean_k exp(similarity) over the used prototypes; a finite number, of no meaning, where none is."""
+    total: Tensor = similarity.masked_fill(~mask, torch.finfo(similarity.dtype).min).logsumexp(-1)
+    return total - mask.sum(-1).clamp(min=1).log()

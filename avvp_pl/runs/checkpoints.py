@@ -1,0 +1,264 @@
+"""Checkpoint files: written whole or not at all, and read as if a stranger had sent them.
+
+A checkpoint is plain data: tensors, numbers, words. Nothing in it is unpickled, and of the configuration in it only
+classes of this package are ever built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+from avvp_pl.files import atomic_write_bytes
+from avvp_pl.training.module import ParsingModule
+from avvp_pl.types import ParsingNetwork
+
+# What a checkpoint has beside Lightning's own entries, and the kind of each
+CONTENTS = {
+    "config": dict,
+    "events": list,
+    "streams": list,
+    "state_dict": dict,
+    "callbacks": dict,
+    "losses": dict,
+    "epoch": int,
+    "global_step": int,
+}
+# What the configuration in a checkpoint may build: a subclass, or (None) by a function that reads data
+BUILT: dict[str, type | None] = {
+    "network._target_": ParsingNetwork,
+    "method._target_": ParsingModule,
+    "data.source._target_": None,
+}
+# Its groups that belong to the run that wrote it, and not to what was trained
+OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
+# Settings that a run may go on with changed: they do not decide what it computes, or only for how long
+FREE = re.compile(
+    r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
+    r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
+    r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
+)
+# What of the trainer says what was trained, and not how
+OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
+FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """What Lightning writes and reads checkpoints by."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file, or raise :class:`InputError` and leave it as it was.
+
+        Lightning's own way goes by a temporary file elsewhere, whose copying a kill can interrupt.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            atomic_write_bytes(Path(path), content.getbuffer())
+        except InputError as error:
+            kept = "the checkpoint that was there is unharmed" if Path(path).exists() else "there is none yet"
+            raise InputError(f"{error}; {kept}. Make room, then go on with resume=auto") from None
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a file, without unpickling; what it says of files beside it can mean no others."""
+        checkpoint = _load(Path(path))
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and "best_model_path" in state:
+                _keep_to(Path(path).resolve().parent, state)
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove one file, and never a folder."""
+        if FILE_NAME.fullmatch(Path(path).name):
+            Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ``avvp_pl.train``, in main memory; :class:`InputError` on any other file."""
+    checkpoint = _load(path)
+    for name, kind in CONTENTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise _foreign(path, f"it has no {name}")
+    return checkpoint
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A dictionary of plain data, in main memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not compare checksums
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path.absolute()}: no such checkpoint") from None
+    except pickle.UnpicklingError:  # torch would advise to unpickle it all the same
+        raise _foreign(path, "it holds more than plain data") from None
+    except Exception as error:  # torch raises a dozen kinds on a damaged or foreign file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _foreign(path, reason) from None
+    if damaged:
+        raise _foreign(path, f"its part {damaged} is damaged")
+    if not isinstance(content, dict):
+        raise _foreign(path, f"it is a {type(content).__name__}")
+    return content
+
+
+def _keep_to(folder: Path, state: dict[str, Any]) -> None:
+    """Let the state of a callback that saves checkpoints be that of a run whose folder is, and always was, here.
+
+    Of a folder that was moved, Lightning would forget which score was the best so far; and it removes what it believes
+    to be an older checkpoint, wherever a path in the state points.
+    """
+
+    def here(path: Any) -> str:
+        name = str(path).rpartition("/")[2]
+        return str(folder / name) if FILE_NAME.fullmatch(name) else ""
+
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = here(state.get(key))
+    state["best_k_models"] = {here(path): score for path, score in dict(state.get("best_k_models", {})).items()}
+    state["dirpath"] = str(folder)
+
+
+def _foreign(path: Path, reason: str) -> InputError:
+    return InputError(f"{path.absolute()}: not a checkpoint of avvp_pl.train ({reason}); give another, or train anew")
+
+
+def last_good(path: Path) -> str:
+    """In words, what a training that failed can go on from."""
+    try:
+        epoch = read_checkpoint(path)["epoch"]
+    except InputError:
+        return "there is no checkpoint to go on from. Try a smaller method.learning_rate"
+    return (
+        f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
+        f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
+    )
+
+
+def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[str, DictConfig]) -> DictConfig:
+    """The configuration in a checkpoint, with some groups ``replaced``, without those of the run that wrote it.
+
+    Of its trainer, that which says what was trained is there as ``trainer``: to be told, not to be built.
+    :class:`InputError` where it would build anything but a network and a method of this package on data read by this
+    package, or refers to anything outside itself, such as the environment.
+    """
+    config = {name: part for name, part in checkpoint["config"].items() if name not in {*OF_THE_RUN, *replaced}}
+    trainer = checkpoint["config"].get("trainer")
+    if isinstance(trainer, dict):
+        config["trainer"] = {name: trainer[name] for name in OF_TRAINING if name in trainer}
+    check_built(config, path)
+    trained = OmegaConf.create({**config, **replaced})
+    for key in BUILT:
+        if OmegaConf.select(trained, key) is None:
+            raise _foreign(path, f"its configuration has no {key}")
+    return trained
+
+
+def check_built(config: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where the configuration in a file would build anything that is not ours to build.
+
+    Or where it refers to anything outside itself, such as the environment.
+    """
+    for key, value in leaves(dict(config)):
+        if isinstance(value, str) and "${" in value:
+            raise InputError(
+                f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
+            )
+        if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
+            raise InputError(f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust")
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested containers, with its full name."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+def _may_build(key: str, target: Any) -> bool:
+    """Whether ``target`` is of the kind that has its place at ``key``, and defined in this package.
+
+    A name such as ``avvp_pl.commands.command.os.system`` only passes through it.
+    """
+    module, _, name = str(target).rpartition(".")
+    if key not in BUILT or module.partition(".")[0] != "avvp_pl":
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    kind = BUILT[key]
+    if kind is None:
+        return inspect.isfunction(found) and found.__module__.startswith("avvp_pl.data.")
+    return inspect.isclass(found) and issubclass(found, kind) and found.__module__.startswith("avvp_pl.")
+
+
+def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where a checkpoint was trained on other events or streams."""
+    if list(videos.events) != checkpoint["events"]:
+        raise InputError(
+            f"{path} was trained on {len(checkpoint['events'])} events that are not those of the data "
+            f"({len(videos.events)}); give the data of the same events in the same order (data/classes.txt)"
+        )
+    if videos.streams != checkpoint["streams"]:
+        raise InputError(f"{path} was trained on the streams {checkpoint['streams']}, the data has {videos.streams}")
+
+
+def load_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Load the weights of a checkpoint; :class:`InputError` where they are of another network."""
+    check_weights(method, checkpoint, path)
+    method.load_state_dict(checkpoint["state_dict"])
+
+
+def network_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a checkpoint is the network, whatever method it was trained by, as :func:`load_weights` takes it."""
+    prefix = "network."
+    weights = {str(name): weight for name, weight in checkpoint["state_dict"].items()}
+    return {"state_dict": {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}}
+
+
+def check_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` where the weights of a checkpoint do not fit: one is missing, unknown or misshapen."""
+    needed = {name: tuple(weight.shape) for name, weight in method.state_dict().items()}
+    found = {name: tuple(getattr(weight, "shape", ("no tensor",))) for name, weight in checkpoint["state_dict"].items()}
+    for name in sorted({*needed, *found}, key=str):
+        if needed.get(name) != found.get(name):
+            raise InputError(
+                f"{path}: its weights are of another network: {name} has {_shape(found, name)}, "
+                f"the settings need {_shape(needed, name)}"
+            )
+
+
+def _shape(shapes: Mapping[str, tuple[Any, ...]], name: str) -> str:
+    return f"the shape {list(shapes[name])}" if name in shapes else "nothing"
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a run would go on with that is not as it was, and decides what it computes: ``key: old, now new``."""
+    old, new = (
+        {key: value for key, value in leaves(dict(config)) if not FREE.fullmatch(key)} for config in (before, now)
+    )
+    return [
+        f"{key}: {old.get(key, 'not there')}, now {new.get(key, 'not there')}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]

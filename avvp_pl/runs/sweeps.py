@@ -1,0 +1,163 @@
+"""Sweeps: a job that fails is recorded in its folder and costs the others nothing; one table sums all up.
+
+Jobs may run in other processes and on other machines, so the files in their folders are all that is known of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import statistics
+import textwrap
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from avvp_pl.files import atomic_write
+from avvp_pl.runs import markdown
+
+log = logging.getLogger(__name__)
+
+LEVELS = ("segment", "event")
+ERROR_FILE = "error.txt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what set it apart, its seed and its scores by ``level/name``."""
+
+    setting: str
+    seed: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that left no scores: its folder's name, what set it apart, and its error (none: it was killed, or runs)."""
+
+    job: str
+    setting: str
+    error: str | None
+
+    def __str__(self) -> str:
+        return f"{self.job} ({self.setting}): {self.error or 'no scores and no error: killed, or still running'}"
+
+
+class SweepSummary(Callback):
+    """Hydra callback: ``summary.md`` in the folder of a sweep, written anew at the end of every job.
+
+    So it is there even if the launching process is not any more. :func:`conclude` has the last word.
+    """
+
+    folder: ClassVar[Path | None] = None  # of the sweep that this process launched
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember the folder, and forget the errors of an earlier attempt in it."""
+        SweepSummary.folder = Path(config.hydra.sweep.dir).absolute()
+        for path in SweepSummary.folder.glob(f"*/{ERROR_FILE}"):
+            path.unlink()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Write the table of the jobs so far."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            write_summary(Path(config.hydra.sweep.dir))
+
+
+def record_failure(folder: Path, message: str, error: Exception) -> None:
+    """Write ``error.txt`` into a job's folder: the message in one line, for the summary, and the traceback."""
+    line = textwrap.shorten(message, width=300, placeholder=" ...")
+    with atomic_write(folder / ERROR_FILE) as file:
+        file.write(f"{line}\n\n{''.join(traceback.format_exception(error))}")
+    log.error("failed: %s (traceback: %s)", line, folder / ERROR_FILE)
+
+
+def conclude() -> bool:
+    """Print the summary of the sweep that this process launched, if any; whether no job of it failed."""
+    folder, SweepSummary.folder = SweepSummary.folder, None
+    if folder is None or not any(folder.glob("*/.hydra")):
+        return True
+    failures = write_summary(folder)
+    path = folder / "summary.md"
+    print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
+    return not failures
+
+
+def write_summary(folder: Path) -> list[Failure]:
+    """Write ``summary.md`` of a sweep's folder: the table and the jobs without scores, which are returned."""
+    runs, failures = read_runs(folder)
+    parts = [markdown_table(runs)] if runs else []
+    if failures:
+        parts.append("Failed:\n" + "".join(f"- {markdown.literally(str(failure))}\n" for failure in failures))
+    with atomic_write(folder / "summary.md") as file:
+        file.write("\n".join(parts))
+    return failures
+
+
+def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
+    """The runs of a sweep's folder in the order of their jobs, and the jobs that left an error or no scores."""
+    jobs = [path.parent for path in folder.glob("*/.hydra")]
+    jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
+    overrides = {job: _overrides(job) for job in jobs}
+    common = set.intersection(*map(set, overrides.values())) if len(jobs) > 1 else set()
+    runs, failures = [], []
+    for job in jobs:
+        apart = [override for override in overrides[job] if override not in common and not override.startswith("seed=")]
+        setting = ", ".join(override.removeprefix("experiment=") for override in apart) or "all"
+        error = _first_line(job / ERROR_FILE)
+        if error or not (job / "scores.json").exists() or not (job / "config.yaml").exists():
+            failures.append(Failure(job.name, setting, error))
+            continue
+        try:
+            runs.append(_read_run(job, setting))
+        except Exception as error:  # of a damaged file, in two languages: a dozen kinds
+            failures.append(Failure(job.name, setting, f"its files are damaged ({type(error).__name__})"))
+    return runs, failures
+
+
+def _read_run(job: Path, setting: str) -> Run:
+    cfg = OmegaConf.load(job / "config.yaml")
+    content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
+    scores = {f"{level}/{name}": float(value) for level in LEVELS for name, value in content[level].items()}
+    if not all(map(math.isfinite, scores.values())):
+        raise ValueError("a score that is none")
+    return Run(setting, int(cfg.seed), {**scores, "average": statistics.fmean(scores.values())})
+
+
+def markdown_table(runs: Sequence[Run]) -> str:
+    """Settings as rows, scores as columns, ``mean ± standard deviation`` over the seeds of a setting."""
+    settings = list(dict.fromkeys(run.setting for run in runs))
+    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # of modalities that some runs have
+    rows = []
+    for setting in settings:
+        same = [run.scores for run in runs if run.setting == setting]
+        cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
+        rows.append([markdown.literally(setting), str(len(same)), *cells])
+    return markdown.table(["seeds", *map(markdown.heading, columns)], rows)
+
+
+def _overrides(job: Path) -> list[str]:
+    path = job / ".hydra" / "overrides.yaml"
+    overrides: Any = []
+    with suppress(Exception):  # of a damaged file: the job is then one without a setting
+        overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []
+    # a job that is just starting may have written nothing yet, which is an empty mapping
+    return [str(override).lstrip("+") for override in overrides] if isinstance(overrides, list) else []
+
+
+def _first_line(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.exists() else None
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    return markdown.with_deviation(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

@@ -1,0 +1,1 @@
+"""Training: the one LightningModule, its optimization, and the callbacks that say when things happen."""

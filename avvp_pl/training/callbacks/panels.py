@@ -1,0 +1,96 @@
+"""Panels for W&B and TensorBoard: timelines of a few fixed validation videos, and per-event F1 at the end."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from avvp_pl.data.module import ParsingData
+from avvp_pl.figures import draw_timelines, png
+from avvp_pl.methods.npl import NPL
+from avvp_pl.training.module import ParsingModule
+
+
+class Panels(pl.Callback):
+    """Draw ``num_videos`` validation videos every ``every_n_epochs`` and in the last epoch.
+
+    Shown are truth, prediction and, once there are any, the pseudo labels that the video would get. The videos
+    are spread evenly over the split, so they are the same in every run. They are logged by number, ``timelines/1``,
+    for a dashboard has to name what it shows before it knows the data; a picture says its video's name. Does nothing
+    without such a logger.
+    """
+
+    def __init__(self, num_videos: int, every_n_epochs: int) -> None:
+        self.num_videos, self.every_n_epochs = num_videos, every_n_epochs
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw and log the videos."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        due = last or trainer.current_epoch % self.every_n_epochs == 0
+        if trainer.sanity_checking or not due or not _pictured(trainer):
+            return
+        assert isinstance(pl_module, ParsingModule)
+        for number, figure in enumerate(self._draw(trainer, pl_module), start=1):
+            _log_figure(trainer, f"timelines/{number}", figure)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log a table of per-event F1 of the test videos."""
+        assert isinstance(pl_module, ParsingModule)
+        scores = pl_module.test_scores
+        wandbs = [logger for logger in _pictured(trainer) if isinstance(logger, WandbLogger)]
+        if scores is None or not wandbs or not trainer.is_global_zero:
+            return
+        columns = [f"{level}/{track}" for level, tracks in scores.per_event.items() for track in tracks]
+        values = [f1 for tracks in scores.per_event.values() for f1 in tracks.values()]
+        rows = [[event, *of_event] for event, *of_event in zip(pl_module.events, *values, strict=True)]
+        for logger in wandbs:
+            logger.log_table("test/per_event_f1", columns=["event", *columns], data=rows)
+
+    @torch.no_grad()
+    def _draw(self, trainer: pl.Trainer, module: ParsingModule) -> list[Figure]:
+        data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
+        videos = data.splits["val"]
+        rows = torch.from_numpy(np.linspace(0, len(videos) - 1, min(self.num_videos, len(videos))).astype(int))
+        batch = videos[rows]
+        training = module.training
+        module.eval()
+        sources = {"prediction": module.parse(batch).timelines}
+        if batch.truth is not None:
+            sources = {"truth": batch.truth, **sources}
+        if isinstance(module, NPL) and module.pseudo_labels is not None:
+            sources["pseudo labels"] = module.label(batch)
+        module.train(training)
+        arrays = {name: source.cpu().numpy() for name, source in sources.items()}
+        return [
+            draw_timelines(
+                videos.names[row],
+                {name: array[i] for name, array in arrays.items()},
+                module.modalities,
+                module.events,
+                data.videos.segment_seconds,
+            )
+            for i, row in enumerate(rows.tolist())
+        ]
+
+
+def _pictured(trainer: pl.Trainer) -> list[Any]:
+    """The loggers that take pictures."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger | TensorBoardLogger)]
+
+
+@rank_zero_only
+def _log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
+    picture = (255 * imread(io.BytesIO(png(figure, dpi=120)))[..., :3]).astype(np.uint8)
+    for logger in _pictured(trainer):
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture], step=trainer.global_step)
+        else:
+            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")

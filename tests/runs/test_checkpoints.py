@@ -1,0 +1,265 @@
+"""Checkpoints of strangers: nothing in them is run, and what does not fit is said in one line."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avvp_pl.errors import InputError
+from avvp_pl.runs.checkpoints import CheckpointFiles, changed_settings, read_checkpoint, trained_config
+from tests.conftest import Command
+from tests.test_commands import TINY
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint."""
+    run = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys,
+            "argv",
+            ["train", *TINY, "logger=csv", "+experiment=ppl_soft", "trainer.max_epochs=2", f"hydra.run.dir={run}"],
+        )
+        importlib.import_module("avvp_pl.train").main()
+    return run / "checkpoints" / "last.ckpt"
+
+
+def changed(path: Path, to: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a checkpoint with something changed."""
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, to)
+    return to
+
+
+class Trap:
+    """Makes a folder as soon as it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("command_name", ["evaluate", "predict", "train"])
+@pytest.mark.parametrize("hidden", ["everything", "a weight", "the configuration", "a bare pickle"])
+def test_a_hostile_checkpoint_runs_nothing(
+    command: Command, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], hidden: str, command_name: str
+) -> None:
+    trap, path = Trap(tmp_path / "sprung"), tmp_path / "hostile.ckpt"
+    if hidden == "a bare pickle":
+        path.write_bytes(pickle.dumps(trap))
+    elif hidden == "everything":
+        torch.save(trap, path)
+    else:
+        part = "state_dict" if hidden == "a weight" else "config"
+        changed(trained, path, lambda content: content[part].update({"trap": trap}))
+    pickle.loads(pickle.dumps(Trap(tmp_path / "it works")))
+    assert (tmp_path / "it works").is_dir()
+    arguments = {
+        "evaluate": [f"checkpoint={path}"],
+        "predict": [f"checkpoint={path}", f"output={tmp_path / 'out'}"],
+        "train": [*TINY, "logger=csv", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"],
+    }
+    assert command(command_name, *arguments[command_name]) == 2
+    error = capfd.readouterr().err
+    reason = "File is not a zip file" if hidden == "a bare pickle" else "it holds more than plain data"
+    assert f"{path}: not a checkpoint of avvp_pl.train ({reason})" in error
+    assert "Traceback" not in error
+    assert not trap.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("network._target_", "os.system"),
+        ("network._target_", "avvp_pl.commands.command.os.system"),  # through a module of ours
+        ("network._target_", "avvp_pl.files.remove_unfinished"),  # ours, but no network
+        ("network._target_", "lightning.pytorch.Trainer"),
+        ("network._target_", "avvp_pl.methods.mil.MIL"),
+        ("network._target_", "avvp_pl.nowhere.Net"),
+        ("network._target_", "HAN"),
+        ("network._target_", 3),
+        ("network.dropout", {"_target_": "avvp_pl.files.remove_unfinished", "folder": "/"}),
+        ("network.dropout", [{"_target_": "subprocess.run"}]),
+        ("method._target_", "torch.load"),
+        ("method._target_", "avvp_pl.models.han.HAN"),
+        ("data.source._target_", "builtins.eval"),
+        ("data.source._target_", "avvp_pl.files.atomic_write"),
+        ("data.source._target_", "avvp_pl.data.llp.LLPFolder"),
+    ],
+)
+def test_nothing_but_this_packages_parts_is_built(
+    command: Command, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], key: str, target: Any
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        *groups, name = key.split(".")
+        part = content["config"]
+        for group in groups:
+            part = part[group]
+        part[name] = target
+
+    path = changed(trained, tmp_path / "hostile.ckpt", change)
+    assert command("evaluate", f"checkpoint={path}") == 2
+    error = capfd.readouterr().err
+    assert f"{path}: its configuration would build " in error
+    assert key in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "x ${oc.env:WANDB_API_KEY,none}", "${data.root}"])
+def test_the_environment_is_not_told_to_a_checkpoint(trained: Path, value: str) -> None:
+    content = read_checkpoint(trained)
+    content["config"]["name"] = value
+    with pytest.raises(InputError, match="its configuration refers to something outside it"):
+        trained_config(content, trained, {})
+
+
+def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
+    content = read_checkpoint(trained)
+    content["config"]["callbacks"] = {"mine": {"_target_": "os.system"}}
+    content["config"]["trainer"]["plugins"] = {"_target_": "os.system"}
+    taken = trained_config(content, trained, {})
+    assert not {"callbacks", "logger", "paths"} & set(taken)
+    assert taken.trainer == {"max_epochs": 2, "accumulate_grad_batches": 1, "devices": 1}  # what, and not how
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", {"_target_": "os.system"}])
+def test_how_long_was_trained_is_read_as_warily(trained: Path, value: Any) -> None:
+    content = read_checkpoint(trained)
+    content["config"]["trainer"]["max_epochs"] = value
+    with pytest.raises(InputError, match=r"refers to something outside it|would build os\.system"):
+        trained_config(content, trained, {})
+    content["config"]["trainer"] = ["nothing of the kind"]
+    assert "trainer" not in trained_config(content, trained, {})
+
+
+@pytest.mark.parametrize("aim", ["..", "../..", "../precious/file.ckpt", "{precious}/file.ckpt", "{precious}"])
+@pytest.mark.parametrize("key", ["best_model_path", "kth_best_model_path", "best_k_models"])
+@pytest.mark.parametrize("with_dirpath", [True, False])
+def test_a_checkpoint_removes_nothing_but_what_is_beside_it(
+    trained: Path, tmp_path: Path, aim: str, key: str, with_dirpath: bool
+) -> None:
+    """Lightning removes what a callback's state says is an older checkpoint, with all that is in it."""
+    precious, folder = tmp_path / "precious", tmp_path / "run" / "checkpoints"
+    precious.mkdir()
+    folder.mkdir(parents=True)
+    (precious / "file.ckpt").touch()
+    target = aim.format(precious=precious)
+
+    def change(content: dict[str, Any]) -> None:
+        for state in content["callbacks"].values():
+            if "best_model_path" in state:
+                state[key] = {target: torch.tensor(1.0)} if key == "best_k_models" else target
+                if not with_dirpath:
+                    del state["dirpath"]
+
+    files = CheckpointFiles()
+    content = files.load_checkpoint(changed(trained, folder / "last.ckpt", change))
+    for state in content["callbacks"].values():
+        if "best_model_path" in state:
+            assert state["dirpath"] == str(folder)
+            for path in (state["best_model_path"], state["kth_best_model_path"], *state["best_k_models"]):
+                assert path == "" or Path(path).parent == folder
+    files.remove_checkpoint(target)
+    files.remove_checkpoint(folder / aim.format(precious=precious))
+    assert precious.is_dir()
+    assert (folder / "last.ckpt").exists()
+
+
+def test_an_older_checkpoint_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "best-v1.ckpt").touch()
+    CheckpointFiles().remove_checkpoint(tmp_path / "best-v1.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def cut(path: Path, to: Path, keep: float) -> None:
+    content = path.read_bytes()
+    to.write_bytes(content[: int(keep * len(content))])
+
+
+def flip(path: Path, to: Path) -> None:
+    """One bit of a weight, as a failing disk does."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    content[largest.header_offset + 4096] ^= 1
+    to.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path, Path], object]] = {
+    "missing": lambda path, to: None,
+    "empty": lambda path, to: to.write_bytes(b""),
+    "a folder": lambda path, to: to.mkdir(),
+    "cut to half": lambda path, to: cut(path, to, 0.5),
+    "cut by a byte": lambda path, to: to.write_bytes(path.read_bytes()[:-1]),
+    "a bit of a weight flipped": flip,
+    "text": lambda path, to: to.write_text("filename\tevent_labels\n"),
+    "a list": lambda path, to: torch.save([1, 2], to),
+    "weights alone": lambda path, to: torch.save({"weight": torch.ones(2)}, to),
+    "of another program": lambda path, to: changed(path, to, lambda content: content.pop("config")),
+    "without a network": lambda path, to: changed(path, to, lambda content: content["config"].pop("network")),
+    "without weights": lambda path, to: changed(path, to, lambda content: content.pop("state_dict")),
+    "a weight missing": lambda path, to: changed(
+        path, to, lambda content: content["state_dict"].pop("network.event_head.bias")
+    ),
+    "a weight too many": lambda path, to: changed(path, to, lambda content: content["state_dict"].update({"x": 1})),
+    "a weight of another shape": lambda path, to: changed(
+        path, to, lambda content: content["state_dict"].update({"network.event_head.bias": torch.ones(3)})
+    ),
+    "of other events": lambda path, to: changed(path, to, lambda content: content["events"].reverse()),
+    "of other streams": lambda path, to: changed(path, to, lambda content: content["streams"].pop()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_line_that_names_the_file(
+    command: Command, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
+    path = tmp_path / "damaged.ckpt"
+    DAMAGE[damage](trained, path)
+    for name, arguments in (
+        ("evaluate", [f"checkpoint={path}"]),
+        ("train", [*TINY, "logger=csv", "+experiment=ppl_soft", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"]),
+    ):
+        if damage == "without a network" and name == "train":  # it has its own settings
+            continue
+        assert command(name, *arguments) == 2
+        error = capfd.readouterr().err
+        assert str(path) in error
+        assert len(error.splitlines()) == 1, error
+
+
+def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
+    before = {
+        "seed": 0,
+        "method": {"gamma": 0.5, "labels": "soft"},
+        "data": {"root": "here", "modalities": {"audio": ["x"]}},
+    }
+    now = {
+        "seed": 0,
+        "threads": 2,
+        "trainer": {"max_epochs": 9, "precision": "bf16-mixed"},
+        "callbacks": {"panels": None},
+        "method": {"gamma": 0.6, "beta": 0.1},
+        "data": {"root": "there", "modalities": {"audio": ["x", "y"]}},
+    }
+    assert changed_settings(before, before) == []
+    assert sorted(changed_settings(before, now)) == [
+        "data.modalities.audio[1]: not there, now y",
+        "method.beta: not there, now 0.1",
+        "method.gamma: 0.5, now 0.6",
+        "method.labels: soft, now not there",
+        "threads: not there, now 2",
+        "trainer.precision: not there, now bf16-mixed",
+    ]

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from avvp_pl.runs.sweeps import (
+    Failure,
+    SweepSummary,
+    conclude,
+    markdown_table,
+    read_runs,
+    record_failure,
+    write_summary,
+)
+
+
+def job(folder: Path, number: int, overrides: list[str], score: float | None) -> None:
+    path = folder / str(number)
+    (path / ".hydra").mkdir(parents=True)
+    (path / ".hydra" / "overrides.yaml").write_text("".join(f"- {override}\n" for override in overrides))
+    seed = next(override.removeprefix("seed=") for override in overrides if override.startswith("seed="))
+    (path / "config.yaml").write_text(f"seed: {seed}\n")
+    if score is not None:
+        names = ("audio", "visual", "audio_visual", "type_av", "event_av")
+        levels = {level: dict.fromkeys(names, score) for level in ("segment", "event")}
+        (path / "scores.json").write_text(json.dumps(levels))
+
+
+def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) -> None:
+    jobs = [("0.2", 0, 10.0), ("0.2", 1, 20.0), ("0.8", 0, 3.0), ("0.8", 1, 3.0)]
+    for number, (noise, seed, score) in enumerate(jobs):
+        job(tmp_path, number, ["+experiment=mil", f"data.noise={noise}", "threads=1", f"seed={seed}"], score)
+    runs, failures = read_runs(tmp_path)
+    assert failures == []
+    lines = markdown_table(runs).splitlines()
+    assert lines[2].startswith("| data.noise=0.2 | 2 | 15.0 ± 7.1 |")
+    assert lines[3].startswith("| data.noise=0.8 | 2 | 3.0 ± 0.0 |")
+    assert len(lines) == 4
+
+
+def test_jobs_stand_in_their_order_and_failed_ones_are_named(tmp_path: Path) -> None:
+    for number in range(11):
+        job(tmp_path, number, [f"+experiment=e{number}", "seed=0"], None if number == 4 else float(number))
+    runs, failures = read_runs(tmp_path)
+    assert [run.setting for run in runs] == [f"e{number}" for number in range(11) if number != 4]
+    assert failures == [Failure("4", "e4", None)]
+
+
+def fail(folder: Path, message: str) -> None:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError as error:
+        record_failure(folder, f"RuntimeError: {message}", error)
+
+
+def test_a_failure_is_one_line_and_the_traceback(tmp_path: Path) -> None:
+    fail(tmp_path, "no room\n  for 2 GB")
+    lines = (tmp_path / "error.txt").read_text().splitlines()
+    assert lines[:3] == ["RuntimeError: no room for 2 GB", "", "Traceback (most recent call last):"]
+    assert "raise RuntimeError(message)" in "\n".join(lines)
+
+
+def test_the_summary_has_the_table_and_what_failed_and_why(tmp_path: Path) -> None:
+    for number, score in enumerate((1.0, 2.0, None, None)):
+        job(tmp_path, number, ["+experiment=mil", f"data.noise={number}", "seed=0"], score)
+    fail(tmp_path / "1", "a later attempt failed")  # so its scores are of an earlier one
+    fail(tmp_path / "2", "no room")
+    failures = write_summary(tmp_path)
+    assert [failure.job for failure in failures] == ["1", "2", "3"]
+    table, _, failed = (tmp_path / "summary.md").read_text().partition("\n\n")
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["data.noise=0"]
+    assert failed.splitlines() == [
+        "Failed:",
+        "- 1 (data.noise=1): RuntimeError: a later attempt failed",
+        "- 2 (data.noise=2): RuntimeError: no room",
+        "- 3 (data.noise=3): no scores and no error: killed, or still running",
+    ]
+
+
+@pytest.mark.parametrize("written", [None, ""])
+def test_a_job_that_is_just_starting_costs_the_others_nothing(tmp_path: Path, written: str | None) -> None:
+    job(tmp_path, 0, ["+experiment=mil", "seed=0"], 1.0)
+    (tmp_path / "1" / ".hydra").mkdir(parents=True)
+    if written is not None:
+        (tmp_path / "1" / ".hydra" / "overrides.yaml").write_text(written)
+    assert [failure.job for failure in write_summary(tmp_path)] == ["1"]
+    assert "| mil | 1 |" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_sweep_passes_if_all_its_jobs_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert conclude()  # no sweep at all
+    job(tmp_path, 0, ["+experiment=mil", "seed=0"], 1.0)
+    job(tmp_path, 1, ["+experiment=han", "seed=0"], 2.0)
+    fail(tmp_path / "1", "an earlier attempt")
+    launch = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    SweepSummary().on_multirun_start(launch)
+    assert conclude()
+    assert "| han | 1 |" in capsys.readouterr().out
+    SweepSummary().on_multirun_start(launch)
+    fail(tmp_path / "0", "no room")
+    assert not conclude()
+    assert "- 0 (mil): RuntimeError: no room" in capsys.readouterr().out
+    assert conclude()  # it is over
+
+
+def test_a_sweep_without_jobs_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SweepSummary().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "none")}}}))
+    assert conclude()
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,122 @@
+"""Training that has diverged stops with the step, its videos and the last good checkpoint, and saves nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from avvp_pl.data.module import ParsingData
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import TrainingError
+from avvp_pl.losses import mil_loss
+from avvp_pl.models import HAN
+from avvp_pl.runs.checkpoints import CheckpointFiles
+from avvp_pl.training.callbacks.safe_stop import SafeStop
+from avvp_pl.training.module import ParsingModule
+from avvp_pl.types import Batch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode")
+
+
+class Spoiled(ParsingModule):
+    """Learns from weak labels; at step ``spoil_at`` something goes wrong."""
+
+    def __init__(self, videos: ParsingSet, spoil_at: int, factor: float, weights: bool) -> None:
+        network = HAN(videos.modalities, videos.stream_dims, len(videos.events), dim=8, feedforward_dim=8)
+        super().__init__(network, list(videos.modalities), videos.events, learning_rate=1e-3)
+        self.spoil_at, self.factor, self.weights = spoil_at, factor, weights
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = mil_loss(self(batch).video_probs, batch.weak_labels)
+        spoil = self.global_step == self.spoil_at and not self.weights
+        return loss * self.factor if spoil else loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.weights and self.global_step - 1 == self.spoil_at:
+            with torch.no_grad():
+                next(self.network.parameters())[0, 0] = self.factor
+
+
+def fit(tiny: ParsingSet, folder: Path, spoil_at: int, factor: float, weights: bool = False) -> None:
+    """Three epochs of six steps."""
+    torch.manual_seed(0)
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=[SafeStop(str(folder), max_loss=1e4), Contents(), last],
+        plugins=[CheckpointFiles()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(Spoiled(tiny, spoil_at, factor, weights), ParsingData(tiny, 7, 16, seed=0))
+
+
+class Contents(pl.Callback):
+    """What else makes a checkpoint one."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint |= {"config": {}, "events": [], "streams": []}
+
+
+def order_of(tiny: ParsingSet, epoch: int) -> list[list[str]]:
+    """The names of each batch."""
+    loader = ParsingData(tiny, 7, 16, seed=0).train_dataloader()
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    assert tiny.train is not None
+    return [[tiny.train.names[row] for row in rows.tolist()] for rows in loader.sampler]
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"), [(float("nan"), "nan"), (float("inf"), "inf"), (float("-inf"), "-inf"), (1e6, r"\d.*")]
+)
+def test_a_loss_that_is_none_is_named_with_its_videos(
+    tiny: ParsingSet, tmp_path: Path, factor: float, word: str
+) -> None:
+    names = ", ".join(order_of(tiny, 1)[2])
+    with pytest.raises(TrainingError, match=f"the loss is {word} at step 8 \\(epoch 1, batch 2\\)") as error:
+        fit(tiny, tmp_path, 8, factor)
+    assert f"on the videos {names}; the last good checkpoint is {tmp_path / 'last.ckpt'} (epoch 0)" in str(error.value)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 6
+
+
+def test_where_values_are_waited_for_the_first_of_many_bad_steps_is_named(
+    tiny: ParsingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, losses are looked at every so many steps, and at the end of the epoch."""
+    monkeypatch.setattr(SafeStop, "_looks_now", lambda *_: False)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 8 \(epoch 1, batch 2\)") as error:
+        fit(tiny, tmp_path, 8, float("nan"))  # so is every loss after it
+    assert ", ".join(order_of(tiny, 1)[2]) in str(error.value)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 6
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_weights_that_the_last_step_of_an_epoch_spoiled_are_not_saved(
+    tiny: ParsingSet, tmp_path: Path, factor: float
+) -> None:
+    with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 11 \(epoch 1\)"):
+        fit(tiny, tmp_path, 11, factor, weights=True)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 6
+    assert all(weight.isfinite().all() for weight in saved["state_dict"].values())
+
+
+def test_before_the_first_checkpoint_there_is_none_to_name(tiny: ParsingSet, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"at step 0 .*; there is no checkpoint to go on from"):
+        fit(tiny, tmp_path, 0, float("nan"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_merely_large_is_none_of_its_business(tiny: ParsingSet, tmp_path: Path) -> None:
+    fit(tiny, tmp_path, 8, 100.0)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 18
