@@ -20,11 +20,12 @@ def contrastive_loss(
     tau_contrastive: float = 0.2,
     include_self: bool = False,
     normalize_features: bool = True,
+    label_threshold: float = 0.5,
 ) -> Float[Tensor, ""]:
     """Eq. (12): over all segments i of a batch, the mean of -log(sum_{j similar} e_ij / sum_j e_ij).
 
-    e_ij = exp(f_i . f_j / tau_contrastive). Two segments are similar if some event has a pseudo label >= 0.5 in
-    both. The anchor itself is left out of both sums unless ``include_self``. An anchor with no similar
+    e_ij = exp(f_i . f_j / tau_contrastive). Two segments are similar if some event has a pseudo label of at
+    least ``label_threshold`` in both. The anchor itself is left out of both sums unless ``include_self``. An anchor with no similar
     segment adds nothing, to the sum or to the count; where no anchor has one the loss is 0 (with a
     gradient, of zeros). Both sums are one log-sum-exp each, so un-normalized features are safe.
 
@@ -34,7 +35,7 @@ def contrastive_loss(
     anchors = features.flatten(0, 2)  # [n, D]
     if normalize_features:
         anchors = F.normalize(anchors, dim=-1)
-    events = (pseudo_labels.flatten(0, 2) >= 0.5).to(anchors.dtype)  # [n, C]
+    events = (pseudo_labels.flatten(0, 2) >= label_threshold).to(anchors.dtype)  # [n, C]
     real = mask[:, :, None].expand(features.shape[:3]).flatten()  # [n]
     loss: Tensor = _Contrast.apply(anchors, events, real, tau_contrastive, include_self)  # type: ignore[no-untyped-call]
     return loss

@@ -28,22 +28,19 @@ def mil_loss(
 
 
 def guided_loss(
-    modality_probs: Float[Tensor, "B M C"],
-    weak_labels: Float[Tensor, "B C"],
-    weights: Sequence[float],
-    smoothing: Sequence[float],
+    modality_probs: Float[Tensor, "B M C"], targets: Float[Tensor, "B M C"], weights: Sequence[float]
 ) -> Float[Tensor, ""]:
-    """Sum over modalities m of weights[m] * BCE(modality_probs[m], s w + (1 - s) / 2), with s = smoothing[m].
+    """Sum over modalities m of weights[m] * BCE(modality_probs[m], targets[m]).
 
-    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video; the smoothing of
-    0.9 on the visual side, w -> 0.9 w + 0.05, allows for events that are only heard.
+    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video. Methods that know better which
+    modality shows an event give other targets.
     """
     clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    total = modality_probs.new_zeros(())
-    for probs, weight, keep in zip(clamped.unbind(1), weights, smoothing, strict=True):
+    loss = modality_probs.new_zeros(())
+    for probs, target, weight in zip(clamped.unbind(1), targets.unbind(1), weights, strict=True):
         if weight:
-            total = total + weight * binary_cross_entropy(probs, keep * weak_labels + (1 - keep) / 2)
-    return total
+            loss = loss + weight * binary_cross_entropy(probs, target)
+    return loss
 
 
 def inverse_frequency_weights(weak_labels: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:

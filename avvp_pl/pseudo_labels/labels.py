@@ -55,10 +55,10 @@ def naive_soft_labels(
 
 
 def naive_hard_labels(
-    segment_probs: Float[Tensor, "B T M C"], weak_labels: Float[Tensor, "B C"]
+    segment_probs: Float[Tensor, "B T M C"], weak_labels: Float[Tensor, "B C"], threshold: float = 0.5
 ) -> Float[Tensor, "B T M C"]:
-    """NPL_H: y = w * [p >= 0.5]."""
-    return weak_labels[:, None, None, :] * (segment_probs >= 0.5)
+    """NPL_H: y = w * [p >= threshold]."""
+    return weak_labels[:, None, None, :] * (segment_probs >= threshold)
 
 
 def _evidence_of_weak(

@@ -16,12 +16,13 @@ def select_segments(
     beta: float,
     per_modality: bool = False,
     min_modality: float = 0.5,
+    mistake_threshold: float = 0.5,
 ) -> Segments:
     """Eqs. (5)-(7): the segments that show an event, and those that do not.
 
     With p* the largest probability of the event in the video (Eq. 5), a segment is
     positive where w = 1 and p >= gamma p* (Eq. 6), and
-    negative where w = 1 and p <= beta p*, or w = 0 and p = p* >= 0.5, a confident mistake (Eq. 7).
+    negative where w = 1 and p <= beta p*, or w = 0 and p = p* >= ``mistake_threshold``, a confident mistake (Eq. 7).
     Padding is neither.
 
     ``per_modality`` takes p* within each modality, so that no modality is left without key segments; for a
@@ -42,5 +43,5 @@ def select_segments(
     takes_part = valid & (peak >= min_modality * joint_peak)  # every modality, where the peak is the joint one
     positive = occurs & takes_part & (probs >= gamma * peak)
     below = occurs & takes_part & (probs <= beta * peak)
-    mistaken = ~occurs & valid & (probs == peak) & (peak >= 0.5)
+    mistaken = ~occurs & valid & (probs == peak) & (peak >= mistake_threshold)
     return Segments(positive, below | mistaken)
