@@ -21,7 +21,7 @@ def predict(cfg: DictConfig) -> None:
     trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)
     if trainer.world_size > 1:
         raise InputError("predict runs in one process; give trainer.devices=1")
-    parsed = join(trainer.predict(model, data))
+    parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
     split = videos.splits[cfg.split]
     write_parsed(Path(cfg.output), split.names, parsed, videos)
     write_pictures(Path(cfg.output), split, parsed, videos, cfg.pictures)

@@ -64,11 +64,11 @@ def build_videos(
     return videos
 
 
-def build_data(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
-    """Loaders of these videos."""
-    return ParsingData(
-        videos, cfg.data.batch_size, cfg.data.eval_batch_size, cfg.seed, resident=cfg.data.get("resident", "auto")
-    )
+def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
+    """Return loaders of these videos; ``predicted`` is the split that a prediction parses."""
+    data = cfg.data
+    resident = data.get("resident", "auto")
+    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:

@@ -224,7 +224,7 @@ def _check_keys(cfg: DictConfig, name: str, choices: Mapping[str, Any]) -> None:
                 _of_another(name, key, of_experiment)
                 or f"there is no setting {key!r}.{nearest(key, known)} `--cfg job` prints all settings."
             )
-    for group in _groups():
+    for group in ():
         path = config_dir() / group / f"{choices.get(group)}.yaml"
         if group not in cfg or not path.exists():
             continue

@@ -67,5 +67,5 @@ def _with_splits_to_fit(
     missing = sorted(needed - set(videos.splits))
     if not missing:
         return videos
-    read = build_videos(config, missing, "val" in missing).splits
-    return replace(videos, **read)
+    read = build_videos(config, missing, "val" in missing)
+    return replace(videos, **{split: read.splits[split] for split in missing})  # type: ignore[arg-type]

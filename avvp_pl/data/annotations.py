@@ -123,15 +123,15 @@ def write_timelines(
     with atomic_write(path) as file:
         file.write("filename\tonset\toffset\tevent_labels\n")
         for name, timeline in zip(names, timelines, strict=True):
-            for event, *bounds in runs(timeline):
+            for event, *bounds in intervals(timeline):
                 onset, offset = (f"{bound * segment_seconds:.9g}" for bound in bounds)
                 file.write(f"{name}\t{onset}\t{offset}\t{events[event]}\n")
 
 
-def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+def intervals(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     """Maximal runs of a [T, C] timeline as (event, onset, offset), the offset exclusive.
 
-    >>> runs(np.array([[1], [1], [0], [1]], dtype=bool))
+    >>> intervals(np.array([[1], [1], [0], [1]], dtype=bool))
     [(0, 0, 2), (0, 3, 4)]
     """
     edges = np.diff(np.pad(timeline.astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # [C, T + 1]

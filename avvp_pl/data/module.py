@@ -22,6 +22,7 @@ class ParsingData(pl.LightningDataModule):
     ``resident`` decides where the features are while a run lasts. ``device`` moves them to the training device once.
     ``host`` leaves them where they were loaded (possibly mapped from a file); every batch is gathered there and then
     sent. ``auto`` is ``device`` if they take at most half of the device's free memory, else ``host``.
+    ``predicted`` is the split that ``predict`` parses.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class ParsingData(pl.LightningDataModule):
         eval_batch_size: int,
         seed: int,
         resident: Literal["auto", "device", "host"] = "auto",
+        predicted: str = "test",
     ) -> None:
         super().__init__()
+        self.predicted = predicted
         self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
@@ -105,6 +108,10 @@ class ParsingData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test videos in order."""
         return self._loader("test", self.eval_batch_size, shuffle=False)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Videos of the predicted split in order."""
+        return self._loader(self.predicted, self.eval_batch_size, shuffle=False)
 
     def _loader(self, split: str, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
         videos = self.splits[split]

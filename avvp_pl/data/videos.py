@@ -157,6 +157,20 @@ class VideoSet(Dataset[Batch]):
         rectangle[self.mask.to(flat.device)] = flat
         return rectangle
 
+    def put(
+        self,
+        flat: Tensor,
+        rows: Int[Tensor, " B"],
+        segment: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        values: Tensor,
+    ) -> None:
+        """Write the ``values`` [B, T, ...] of a batch into those of all segments, [S, ...]; padding is left out."""
+        if self.equal_length is not None:
+            flat.view(len(self), self.equal_length, *flat.shape[1:])[rows] = values
+        else:
+            flat[segment[mask]] = values[mask]
+
     def _gather(
         self,
         rows: Int[Tensor, " B"],

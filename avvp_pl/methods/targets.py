@@ -19,14 +19,14 @@ class Smoothed(Targets):
     """
 
     keep: Tensor
-    half: Tensor
+    shift: Tensor
 
     def __init__(self, modalities: Sequence[str], smoothing: Mapping[str, float]) -> None:
         super().__init__()
         kept = [float(smoothing.get(name, 1.0)) for name in modalities]
         self.register_buffer("keep", torch.tensor(kept)[:, None], persistent=False)
-        self.register_buffer("half", torch.tensor([(1 - s) / 2 for s in kept])[:, None], persistent=False)
+        self.register_buffer("shift", torch.tensor([(1 - s) / 2 for s in kept])[:, None], persistent=False)
 
     def forward(self, step: Step) -> Float[Tensor, "B M C"]:
         """Smooth the weak labels."""
-        return self.keep * step.batch.weak_labels[:, None] + self.half
+        return self.keep * step.batch.weak_labels[:, None] + self.shift

@@ -13,7 +13,6 @@ from torch import Tensor
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.types import ParsingNetwork
 
-
 SEGMENTS_AT_ONCE = 1280  # of a forward pass: large enough for full speed, some 30 MB of activations
 
 

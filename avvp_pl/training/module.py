@@ -26,6 +26,8 @@ class ParsingModule(pl.LightningModule):
     test has scores of all. ``protocol`` is the name under which scores are comparable.
     """
 
+    inferences: Mapping[str, Inference]
+
     def __init__(
         self,
         network: ParsingNetwork,
@@ -41,7 +43,8 @@ class ParsingModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.method, self.labeling = network, method, labeling
-        self.inferences, self.decision = nn.ModuleDict(inferences), decision
+        self.inferences = nn.ModuleDict(inferences)  # type: ignore[assignment]
+        self.decision = decision
         for inference in inferences.values():
             inference.check(labeling)
         self.optimization, self.task, self.protocol = optimization, task, protocol
@@ -207,7 +210,7 @@ class ParsingModule(pl.LightningModule):
         """Log the scores of the validation videos."""
         self._log_scores("val", self.val_metric)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:  # type: ignore[override]
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
         """Score a batch of test videos by every inference, and return what was found."""
         assert batch.truth is not None
         parsed = self.parse(batch, list(self.inferences))

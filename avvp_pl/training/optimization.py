@@ -14,7 +14,7 @@ Schedule = Callable[[float, int], float]
 
 
 class Optimization:
-    """Adam or AdamW whose learning rate is ``learning_rate`` times a factor that the schedule computes before every step.
+    """Adam or AdamW, with a learning rate that is ``learning_rate`` times a factor of the schedule in every step.
 
     The schedule is a function of how far the training has come, and has no state: after a resume it goes on exactly.
     ``clip_norm`` scales the gradients of a step to at most this norm; None leaves them unchanged.
@@ -35,7 +35,10 @@ class Optimization:
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer of those parameters that are trained."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        return self.algorithm(trained, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        optimizer: torch.optim.Optimizer = self.algorithm(
+            trained, self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        return optimizer
 
     def rate(self, epochs: float, of: int) -> float:
         """Return the learning rate after so many ``epochs`` of all of them."""
