@@ -118,7 +118,7 @@ RENAMED_KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"momentum_net\.(.+)", (r"labeling.teacher.average.\1",)),
     (r"best_net\.(.+)", (r"labeling.teacher.best.\1",)),
     (r"event_weights", (r"method.event_weights",)),
-    (r"((?:positive|negative)(?:_mask)?)", (r"labeling.prototypes.\1", r"labeling.\1")),
+    (r"((?:positive|negative)(?:_mask)?)", (r"labeling.bank.\1",)),
 )
 
 # The files of a run that are compared, by name, and in this order: the earliest difference is reported.
@@ -336,13 +336,23 @@ def partners_of(old: Mapping[str, object], new: Mapping[str, object]) -> dict[st
 def compare_probabilities(before: Path, after: Path) -> Compared:
     """Compare the arrays that both files have; an array in one file alone is no difference, but is told."""
     with np.load(before, allow_pickle=False) as old, np.load(after, allow_pickle=False) as new:
-        found = compare_arrays({name: (old[name], new[name]) for name in old.files if name in new.files}, "arrays")
+        pairs = {name: (old[name], _as_before(name, new[name], old[name])) for name in old.files if name in new.files}
+        found = compare_arrays(pairs, "arrays")
         alone = sorted(set(old.files) ^ set(new.files))
     if not found.equal and not found.differences:
         found.differences.append("no array has a partner")
     for name in alone:
         found.equal[f"array {name} without partner"] += 1
     return found
+
+
+def _as_before(name: str, now: Array, before: Array) -> Array:
+    """The present array in the shape of the earlier one: segments by video, and one probability for all modalities."""
+    if name == "segment" and now.size == before.size:
+        return now.reshape(before.shape)
+    if name == "video" and now.ndim == before.ndim + 1 and bool((now == now[:, :1]).all()):
+        return now[:, 0]
+    return now
 
 
 def compare_arrays(pairs: Mapping[str, tuple[Array, Array]], kind: str) -> Compared:
@@ -369,6 +379,7 @@ def array_difference(before: Array, after: Array) -> str | None:
 def compare_scores(before: Path, after: Path) -> Compared:
     """Compare two JSON files exactly, but for the order of their names."""
     old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (before, after))
+    new.pop("protocol", None)  # which the earlier ones do not name
     differences = list(nested_differences(old, new))
     return Compared(Counter() if differences else Counter({before.name: 1}), differences)
 
