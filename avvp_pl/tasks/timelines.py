@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avvp_pl.data.annotations import runs, write_timelines
+from avvp_pl.data.annotations import intervals, write_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.figures import draw_timelines, png
@@ -56,7 +56,7 @@ def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: Par
                     "offset": offset * videos.segment_seconds,
                     "probability": round(float(prob[onset:offset, m, event].mean()), 4),
                 }
-                for event, onset, offset in runs(timeline[:, m])
+                for event, onset, offset in intervals(timeline[:, m])
             ]
             for m, modality in enumerate(videos.modalities)
         }
