@@ -33,9 +33,9 @@ class PlainBetween(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the training videos as files."""
-        self.loader = plain_loader(write_npy(trainer.datamodule.train, self.files), shuffle=True)  # type:
-        ignore[attr-defined] self.network = PlainHAN() self.optimizer = torch.optim.Adam(self.network.parameters(),
-        lr=3e-4)
+        self.loader = plain_loader(write_npy(trainer.datamodule.train, self.files), shuffle=True)  # type: ignore[attr-defined]
+        self.network = PlainHAN()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=3e-4)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; being the last callback, behind the labeling."""

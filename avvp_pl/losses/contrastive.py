@@ -35,9 +35,10 @@ def contrastive_loss(
     anchors = features.flatten(0, 2)  # [n, D]
     if normalize_features:
         anchors = F.normalize(anchors, dim=-1)
-    events = (pseudo_labels.flatten(0, 2) >= label_threshold).to(anchors.dtype)  # [n, C] real = mask[:, :,
-    None].expand(features.shape[:3]).flatten()  # [n] loss: Tensor = _Contrast.apply(anchors, events, real,
-    tau_contrastive, include_self)  # type: ignore[no-untyped-call] return loss
+    events = (pseudo_labels.flatten(0, 2) >= label_threshold).to(anchors.dtype)  # [n, C]
+    real = mask[:, :, None].expand(features.shape[:3]).flatten()  # [n]
+    loss: Tensor = _Contrast.apply(anchors, events, real, tau_contrastive, include_self)  # type: ignore[no-untyped-call]
+    return loss
 
 
 class _Contrast(torch.autograd.Function):

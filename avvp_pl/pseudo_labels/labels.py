@@ -18,9 +18,8 @@ def prototype_evidence(
     computed in log space, because exp(f . f / 0.1) of features that are not normalized overflows even float64. It is
     +inf for an event without negative prototypes, and -inf for an event without positive prototypes.
     """
-    with torch.autocast(
-        features.device.type, enabled=False
-    ):  # half precision is not enough for similarities divided by tau
+    # half precision is not enough for similarities divided by tau
+    with torch.autocast(features.device.type, enabled=False):
         return _evidence(
             _similarity(features, prototypes.positive, tau),
             prototypes.positive_mask,

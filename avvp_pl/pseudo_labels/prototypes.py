@@ -44,9 +44,8 @@ def build_prototypes(
     on the CPU or with faiss-gpu on the GPU; ``torch`` solves all at once on the device of the features. Raises
     ValueError if a feature is not finite.
     """
-    if (
-        not found.features.sum(dim=1).isfinite().all()
-    ):  # sums of rows, because isfinite of all features would need as much memory again
+    # sums of rows, because isfinite of all features would need as much memory again
+    if not found.features.sum(dim=1).isfinite().all():
         raise ValueError("some segment features are NaN or infinite: the network has diverged")
     counts = found.problem.bincount(minlength=problems).tolist()
     parts = torch.split(found.features, counts)
@@ -74,9 +73,7 @@ def _cluster_with_faiss(
                 seed=int(_generator(seed, problem).integers(2**31)),
                 gpu=_gpu_found(),
                 min_points_per_centroid=1,  # this only silences a warning
-                max_points_per_centroid=len(
-                    parts[problem]
-                ),  # faiss would silently take a sample of 256 for each center
+                max_points_per_centroid=len(parts[problem]),  # faiss would silently sample 256 for each center
             )
             kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
             centers[problem] = torch.from_numpy(kmeans.centroids).to(centers)
