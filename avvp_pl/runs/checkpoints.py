@@ -24,6 +24,7 @@ from torch import nn
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write_bytes
+from avvp_pl.settings.identity import FREE, OF_THE_RUN, OF_TRAINING
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import ParsingNetwork
 
@@ -44,16 +45,6 @@ BUILT: dict[str, type | None] = {
     "method._target_": ParsingModule,
     "data.source._target_": None,
 }
-# Its groups that belong to the run that wrote it, and not to what was trained
-OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
-# Settings that a run may go on with changed: they do not decide what it computes, or only for how long
-FREE = re.compile(
-    r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
-    r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
-    r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
-)
-# What of the trainer says what was trained, and not how
-OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 
