@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from avvp_pl.data.annotations import runs
+from avvp_pl.data.annotations import intervals
 from avvp_pl.errors import printable
 
 # Okabe and Ito's colors, which people with color blindness tell apart
@@ -231,5 +231,5 @@ def _bar(
 def _bars(track: npt.NDArray[np.bool_ | np.floating]) -> list[tuple[int, int, float]]:
     """(onset, offset, opacity) of a track [T]: maximal runs of booleans, every segment of numbers."""
     if track.dtype == bool:
-        return [(onset, offset, 1.0) for _, onset, offset in runs(track[:, None].astype(bool))]
+        return [(onset, offset, 1.0) for _, onset, offset in intervals(track[:, None].astype(bool))]
     return [(t, t + 1, float(np.clip(value, 0, 1))) for t, value in enumerate(track) if value > 0.02]

@@ -8,19 +8,24 @@ from avvp_pl.commands.command import command
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write one LLP-format table a modality, ``timelines.json`` and some pictures into ``cfg.output``."""
+    """Write one LLP-format table for each modality, ``timelines.json`` and some pictures into ``cfg.output``."""
     from pathlib import Path
 
-    from avvp_pl.commands.build import prepare_process, restore
-    from avvp_pl.tasks.timelines import write_parsed, write_pictures
+    from avvp_pl.commands.build import build_data, build_trainer, prepare_process
+    from avvp_pl.commands.restore import restore
+    from avvp_pl.errors import InputError
+    from avvp_pl.tasks.parsing import join, write_parsed, write_pictures
 
     prepare_process(cfg)
-    _, videos, method, _ = restore(cfg, splits=(cfg.split,), truth_required=False)
+    config, videos, model = restore(cfg, splits=(cfg.split,), truth_required=False)
+    trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)
+    if trainer.world_size > 1:
+        raise InputError("predict runs in one process; give trainer.devices=1")
+    parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
     split = videos.splits[cfg.split]
-    parsed = method.parse_all(split)
     write_parsed(Path(cfg.output), split.names, parsed, videos)
     write_pictures(Path(cfg.output), split, parsed, videos, cfg.pictures)
-    found = int(parsed.timelines.flatten(1).any(1).sum())
+    found = sum(bool(timeline.any()) for timeline in parsed.videos(parsed.timelines))
     print(f"{len(split)} videos parsed, events found in {found} of them: {cfg.output}")
 
 

@@ -20,7 +20,7 @@ def score(cfg: DictConfig) -> None:
     from avvp_pl.data.annotations import Oddities, read_names, read_timelines, stack_timelines
     from avvp_pl.data.llp import vocabulary
     from avvp_pl.metrics import score_timelines
-    from avvp_pl.tasks.scores import print_scores, write_scores
+    from avvp_pl.tasks.parsing import print_scores, write_scores
 
     names = read_names(Path(cfg.videos))
     truth_paths = {"audio": Path(cfg.audio), "visual": Path(cfg.visual)}
@@ -39,7 +39,7 @@ def score(cfg: DictConfig) -> None:
     oddities.report(log)
     scores = score_timelines(prediction, truth)
     if cfg.output is not None:
-        write_scores(Path(cfg.output), scores, events)
+        write_scores(Path(cfg.output), scores, events, "common")
     print_scores(scores, f"{cfg.predicted_audio}, {cfg.predicted_visual}")
     if scores.with_predictions < scores.listed:
         print(f"{scores.listed - scores.with_predictions} listed videos have no predictions; they count as empty")

@@ -12,7 +12,7 @@ def train(cfg: DictConfig) -> float | None:
     from avvp_pl.commands.build import (
         best_epoch,
         build_data,
-        build_method,
+        build_model,
         build_trainer,
         build_videos,
         prepare_process,
@@ -28,14 +28,14 @@ def train(cfg: DictConfig) -> float | None:
         folder.begin(cfg)
         videos = build_videos(cfg)
         data = build_data(cfg, videos)
-        method = build_method(cfg, videos)
-        folder.check(method, videos)
-        speed_up(cfg, method)
+        model = build_model(cfg, videos)
+        folder.check(model, videos)
+        speed_up(cfg, model)
         trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
         with logging_to(trainer.loggers, cfg), as_one_process(trainer):
-            trainer.fit(method, data, ckpt_path=folder.checkpoint)
+            trainer.fit(model, data, ckpt_path=folder.checkpoint)
             best = best_epoch(trainer)
-            trainer.test(method, data, ckpt_path=best.path, verbose=False)
+            trainer.test(model, data, ckpt_path=best.path, verbose=False)
     if trainer.is_global_zero:
         print(f"run folder: {folder.path}")
     return best.score

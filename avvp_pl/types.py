@@ -1,6 +1,7 @@
 """The vocabulary: one symbol of the paper, one name in the code.
 
-Axes: B videos, T segments, M modalities, C events, D feature dimensions, K prototypes, N training videos.
+Axes: B videos, T segments, M modalities, C events, D feature dimensions, K prototypes, N videos of a
+data set, S segments of all N videos, one video after another.
 
 =============  ==========================================  ======================
 paper          code                                        shape
@@ -34,20 +35,23 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Batch:
-    """Some videos: what goes into a network, and what is known of them.
+    """B videos, padded to T segments: the input of a network, and what is known about the videos.
 
-    ``mask`` is true where a segment exists and false where it is padding. ``index`` is the row of each
-    video in its data set. ``truth`` is the second-by-second annotation; it is None where there is none.
+    ``mask`` is true where a segment exists and false at padding; features are 0 and ``truth`` is False at padding.
+    ``index`` is the row of each video in its data set, and ``segment`` the number of each segment in its data set,
+    counted from 0 over all videos; padding repeats the number of the video's last segment. ``truth`` is the
+    annotation of every segment, or None where it is unknown.
     """
 
     features_in: dict[str, Float[Tensor, "B T _"]]
     mask: Bool[Tensor, "B T"]
     weak_labels: Float[Tensor, "B C"]
     index: Int[Tensor, " B"]
+    segment: Int[Tensor, "B T"]
     truth: Bool[Tensor, "B T M C"] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on ``device``; free where it is there already."""
+        """Return this batch on ``device``; tensors that are already there are not copied."""
         move: dict[str, Any] = {"device": device, "non_blocking": non_blocking}
         return replace(
             self,
@@ -55,6 +59,7 @@ class Batch:
             mask=self.mask.to(**move),
             weak_labels=self.weak_labels.to(**move),
             index=self.index.to(**move),
+            segment=self.segment.to(**move),
             truth=None if self.truth is None else self.truth.to(**move),
         )
 
@@ -89,7 +94,7 @@ class ParsingNetwork(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Segments:
-    """The key segments of every event (Eqs. 5-7): masks over the segments of a batch."""
+    """The key segments of every event (Eqs. 5-6): masks over the segments of a batch."""
 
     positive: Bool[Tensor, "B T M C"]
     negative: Bool[Tensor, "B T M C"]

@@ -28,14 +28,26 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(scope="session")
-def tiny() -> ParsingSet:
+def make_tiny(shortest: int | None = None) -> ParsingSet:
     return generate(
         sizes={"train": 40, "val": 12, "test": 12},
         streams={"vggish": 8, "res152": 12, "r2plus1d_18": 6},
         modalities={"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"]},
         seed=0,
+        shortest=shortest,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ParsingSet:
+    """Videos of 10 segments."""
+    return make_tiny()
+
+
+@pytest.fixture(scope="session")
+def ragged() -> ParsingSet:
+    """The videos of ``tiny``, cut to 4 to 10 segments."""
+    return make_tiny(shortest=4)
 
 
 class Command(Protocol):

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
-from avvp_pl.errors import InputError, quote
-from avvp_pl.methods.ppl import PPL
+from avvp_pl.errors import InputError
 from avvp_pl.processes.randomness import reseed
-from avvp_pl.runs.checkpoints import (
-    CheckpointFiles,
-    check_data,
-    load_weights,
-    network_of,
-    read_checkpoint,
-    trained_config,
-)
-from avvp_pl.settings.limits import INFERENCES
+from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
+from avvp_pl.training.callbacks import in_order
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import ParsingNetwork
 
@@ -71,9 +64,11 @@ def build_videos(
     return videos
 
 
-def build_data(cfg: DictConfig, videos: ParsingSet) -> ParsingData:
-    """Loaders of these videos."""
-    return ParsingData(videos, cfg.data.batch_size, cfg.data.eval_batch_size, cfg.seed)
+def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
+    """Return loaders of these videos; ``predicted`` is the split that a prediction parses."""
+    data = cfg.data
+    resident = data.get("resident", "auto")
+    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
@@ -89,23 +84,69 @@ def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
     return network
 
 
-def build_method(cfg: DictConfig, videos: ParsingSet, network: ParsingNetwork | None = None) -> ParsingModule:
-    """The method ``cfg.method`` around ``network``, or around a new one as ``cfg.network`` says."""
-    method: ParsingModule = instantiate(
-        cfg.method,
-        network=build_network(cfg, videos) if network is None else network,
-        modalities=list(videos.modalities),
-        events=list(videos.events),
-        _convert_="all",
+def build_model(
+    cfg: DictConfig, videos: ParsingSet, network: ParsingNetwork | None = None, trained: bool = True
+) -> ParsingModule:
+    """Return the module that ``cfg`` composes around ``network``, or around a new one as ``cfg.network`` says.
+
+    Each part is given those of ``network``, ``modalities`` and ``events`` that its constructor names. Without ``trained``
+    the module has no optimizer: it can be tested only.
+    """
+    if network is None:
+        network = build_network(cfg, videos)
+    modalities, events = list(videos.modalities), list(videos.events)
+    given = {"network": network, "modalities": modalities, "events": events}
+    inferences = {str(name): _part(node, given) for name, node in cfg.inference.items() if node is not None}
+    if not inferences:
+        raise InputError("inference: give one at least, such as inference=classifier")
+    return ParsingModule(
+        network=network,
+        method=_part(cfg.method, given),
+        labeling=_part(cfg.labeling, given),
+        inferences=inferences,
+        decision=_part(cfg.protocol.decision, given),
+        optimization=instantiate(cfg.optimizer) if trained else None,
+        task=instantiate(cfg.protocol.task),
+        modalities=modalities,
+        events=events,
+        protocol=str(cfg.protocol.name),
     )
-    return method
 
 
-def speed_up(cfg: DictConfig, method: ParsingModule) -> None:
+def _part(node: DictConfig, given: Mapping[str, Any]) -> Any:
+    """Build a part with those of ``given`` that its constructor names; parts inside it get words only."""
+    words = {name: value for name, value in given.items() if isinstance(value, list)}
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    inner = {str(name): _with_words(value, words) for name, value in plain.items()}
+    return instantiate(inner, **_accepted(plain, given), _convert_="all")
+
+
+def _with_words(value: Any, words: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_with_words(inner, words) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {str(name): _with_words(inner, words) for name, inner in value.items()} | _accepted(value, words)
+
+
+def _accepted(node: Mapping[Any, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of ``given`` the class of a node names as an argument and the node does not give itself."""
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return {}
+    try:
+        parameters = inspect.signature(get_class(target)).parameters
+    except (ImportError, ValueError, TypeError):  # instantiate says what is wrong with it
+        return {}
+    return {name: value for name, value in given.items() if name in parameters and name not in node}
+
+
+def speed_up(cfg: DictConfig, model: ParsingModule) -> None:
     """Set the precision of matrix products, and compile the trained network if asked to."""
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     if cfg.compile is not None:
-        method.network.compile(**cfg.compile)
+        model.network.compile(**cfg.compile)
 
 
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
@@ -120,7 +161,7 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
         plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=callbacks,
+        callbacks=in_order(callbacks),
         plugins=plugins,
         logger=loggers or False,
         enable_progress_bar=sys.stdout.isatty(),
@@ -156,71 +197,3 @@ def best_epoch(trainer: pl.Trainer) -> BestEpoch:
     if score is None and best.best_model_path:  # forked processes hand back the path only
         score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]
     return BestEpoch(best.best_model_path or None, None if score is None else float(score))
-
-
-class Restored(NamedTuple):
-    """A method with the weights of a checkpoint, the videos that it is for, and the configuration of both.
-
-    ``inferences`` are what it is asked to parse by, one after the other.
-    """
-
-    config: DictConfig
-    videos: ParsingSet
-    method: ParsingModule
-    inferences: tuple[str, ...]
-
-
-def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool, several: bool = False) -> Restored:
-    """The method of ``cfg.checkpoint``, on ``cfg.data`` or, where that is not given, the data of its training.
-
-    Where ``cfg.method`` is given, it is that method around the checkpoint's network; if it is then to parse by
-    prototypes, which it does not have yet, the training videos are among the splits. :class:`InputError` where
-    ``cfg.inference`` is not for this method, or a list unless ``several`` are wanted.
-    """
-    path = Path(cfg.checkpoint)
-    checkpoint = read_checkpoint(path)
-    config = trained_config(checkpoint, path, {} if cfg.data is None else {"data": cfg.data})
-    other = cfg.get("method")
-    if other is not None:
-        config.trained_method = {name: part for name, part in config.method.items() if name != "seed"}
-        config.method = other
-    inferences = _inferences(cfg.inference, config, several)
-    if "inference" in config.method:
-        config.method.inference = inferences[0]
-    by_prototypes = any(inference != "classifier" for inference in inferences)
-    if other is not None and by_prototypes:
-        splits = dict.fromkeys(("train", *splits))
-    videos = build_videos(config, splits, truth_required)
-    check_data(videos, checkpoint, path)
-    network = build_network(config, videos)
-    if other is not None:
-        load_weights(network, network_of(checkpoint), path)
-    method = build_method(config, videos, network)
-    if other is None:
-        load_weights(method, checkpoint, path)
-        if isinstance(method, PPL) and by_prototypes and not method.positive_mask.any():
-            raise InputError(
-                f"{cfg.checkpoint} has no prototypes: its epoch came before method.start_epoch={method.start_epoch}; "
-                "give inference=classifier, or a checkpoint of a later epoch"
-            )
-    return Restored(config, videos, method, inferences)
-
-
-def _inferences(asked: str | ListConfig | None, config: DictConfig, several: bool) -> tuple[str, ...]:
-    """What a method with this configuration is to parse by."""
-    if asked is None:
-        trained = config.method.get("inference", ParsingModule.inference)
-        if trained not in INFERENCES:
-            raise InputError(f"method.inference={quote(str(trained))} in the checkpoint: it must be {INFERENCES}")
-        return (trained,)
-    words = (asked,) if isinstance(asked, str) else tuple(asked)
-    if len(words) > 1 and not several:
-        raise InputError(f"inference=[{','.join(words)}]: it must be one of these; evaluate takes several")
-    for word in words:
-        if word != ParsingModule.inference and "inference" not in config.method:
-            name = config.method._target_.rpartition(".")[2]
-            raise InputError(
-                f"inference={word}: {name} has no prototypes; PPL has, and evaluate with method=ppl makes them from "
-                "the training data"
-            )
-    return words

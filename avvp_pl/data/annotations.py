@@ -1,8 +1,9 @@
 """Reading and writing LLP-format annotation tables (tab-separated, one header line).
 
-Weak labels: ``filename, event_labels`` (comma-separated). Timelines: ``filename, onset, offset, event_labels``,
-one event a row, in seconds, the offset exclusive. What is wrong raises :class:`InputError` with file and line;
-what is merely odd is counted in an :class:`Oddities` and mended as the public scoring code does.
+Tables of weak labels have the columns ``filename, event_labels`` (events separated by commas). Tables of timelines
+have the columns ``filename, onset, offset, event_labels``: each row is one event, with times in seconds and an
+exclusive offset. Errors raise :class:`InputError` with the file and the line. Rows that are odd but usable are counted
+in an :class:`Oddities` and fixed in the way the public scoring code does.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from avvp_pl.files import atomic_write
 
 Timelines: TypeAlias = dict[str, npt.NDArray[np.bool_]]
 
-# what `float` takes beyond it (1_0, other alphabets' digits, infinity) is a damaged table
+# `float` accepts more (1_0, digits of other alphabets, infinity), but in a table these are signs of damage
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 SEPARATORS = {",": "comma-separated", ";": "separated by semicolons", "  ": "separated by spaces"}
 
 
 class Oddities(Counter[str]):
-    """How often each kind of oddity was met and how it was taken."""
+    """How often each kind of oddity occurred; the kind also says how it was treated."""
 
     def report(self, log: logging.Logger) -> None:
-        """Say each kind once."""
+        """Log each kind once, with its count."""
         for oddity, count in sorted(self.items()):
             if count:
                 log.warning("%d x %s", count, oddity)
 
 
 def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> dict[str, list[int]]:
-    """Event numbers of each listed video, in the order of the file."""
+    """Read the event numbers of each listed video, in the order of the file."""
     numbers = {event: number for number, event in enumerate(events)}
     labels: dict[str, list[int]] = {}
     for line, row in _rows(path, ("filename", "event_labels")):
@@ -53,17 +54,17 @@ def read_weak_labels(path: Path, events: Sequence[str], oddities: Oddities) -> d
         oddities[f"{path.name}: rows with an event named twice (counted once)"] += len(found) > len(labels[name])
         oddities[f"{path.name}: videos without any event"] += not found
     if not labels:
-        raise InputError(f"{path}: no rows; it must list at least one video")
+        raise InputError(f"{path}: the table has no rows; it must list at least one video")
     return labels
 
 
 def read_names(path: Path) -> list[str]:
-    """The listed videos of a weak-label table (or of one that has the ``filename`` column only)."""
+    """Read the videos of a table of weak labels, or of any table with the column ``filename``."""
     lines: dict[str, list[str]] = {}
     for line, row in _rows(path, ("filename",)):
         lines.setdefault(row["filename"], []).append(str(line))
     if not lines:
-        raise InputError(f"{path}: no rows; it must list at least one video")
+        raise InputError(f"{path}: the table has no rows; it must list at least one video")
     for name, listed in lines.items():
         if len(listed) > 1:
             raise InputError(
@@ -74,35 +75,45 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_events(path: Path) -> set[str]:
-    """All events that a table of either kind names."""
+    """Read all events that occur in a table of either kind."""
     return {event for _, row in _rows(path, ("event_labels",)) for event in _events(row["event_labels"])}
 
 
 def read_timelines(
-    path: Path, events: Sequence[str], segments: int, oddities: Oddities, segment_seconds: float = 1.0
+    path: Path,
+    events: Sequence[str],
+    segments: int,
+    oddities: Oddities,
+    segment_seconds: float = 1.0,
+    lengths: Mapping[str, int] | None = None,
 ) -> Timelines:
-    """Which segments show which event, [segments, C] for each video that the table names.
+    """Read which segments contain which event, [T, C] for each video of the table.
 
-    Overlapping and adjacent rows are united, rows that end where or before they start cover nothing, time past the
-    end is cut off, and fractions of a segment are truncated: all as in the public scoring code, all counted.
+    T is the video's number of segments in ``lengths``, or ``segments`` for a video that is not in it. Overlapping and
+    adjacent rows are merged, rows that end at or before their start are ignored, time past the end of the video is cut
+    off, and fractions of a segment are truncated. All this is what the public scoring code does, and all is counted.
     """
+    lengths = {} if lengths is None else lengths
     numbers = {event: number for number, event in enumerate(events)}
     timelines: Timelines = {}
     for line, row in _rows(path, ("filename", "onset", "offset", "event_labels")):
         times = [_segments(row[column], column, segment_seconds, path, line) for column in ("onset", "offset")]
         onset, offset = (math.floor(time) for time in times)
         event = _number(row["event_labels"], numbers, path, line)
-        timeline = timelines.setdefault(row["filename"], np.zeros((segments, len(events)), dtype=bool))
+        name = row["filename"]
+        if name not in timelines:
+            timelines[name] = np.zeros((lengths.get(name, segments), len(events)), dtype=bool)
+        timeline = timelines[name]
         here = timeline[onset:offset, event]
         label = f"{path.name}: rows that"
         oddities[f"{label} start where they end (ignored)"] += onset == offset
         oddities[f"{label} end before they start (ignored)"] += offset < onset
-        oddities[f"{label} overlap another of the same event (united)"] += bool(here.any())
+        oddities[f"{label} overlap another of the same event (merged)"] += bool(here.any())
         around = timeline[max(0, onset - 1) : offset + 1, event]
-        oddities[f"{label} adjoin another of the same event (united)"] += bool(
+        oddities[f"{label} adjoin another of the same event (merged)"] += bool(
             onset < offset and around.any() and not here.any()
         )
-        oddities[f"{label} reach past the end (cut off)"] += offset > segments
+        oddities[f"{label} reach past the end (cut off)"] += offset > len(timeline)
         oddities[f"{label} do not start or end with a segment (truncated)"] += times != [onset, offset]
         here[:] = True
     return timelines
@@ -111,11 +122,15 @@ def read_timelines(
 def write_timelines(
     path: Path,
     names: Iterable[str],
-    timelines: npt.NDArray[np.bool_],
+    timelines: npt.NDArray[np.bool_] | Sequence[npt.NDArray[np.bool_]],
     events: Sequence[str],
     segment_seconds: float = 1.0,
 ) -> None:
-    """Write [N, T, C] timelines as rows of maximal runs: videos in the order of ``names``, then by event and time."""
+    """Write the timelines of N videos, one row for each interval.
+
+    ``timelines`` is [N, T, C], or a sequence of N arrays [T_i, C] for videos of different lengths. Rows are sorted by
+    video (in the order of ``names``), then by event, then by time.
+    """
     names = tuple(names)
     for word in (*names, *events):
         if not _is_cell(word):
@@ -123,15 +138,15 @@ def write_timelines(
     with atomic_write(path) as file:
         file.write("filename\tonset\toffset\tevent_labels\n")
         for name, timeline in zip(names, timelines, strict=True):
-            for event, *bounds in runs(timeline):
+            for event, *bounds in intervals(timeline):
                 onset, offset = (f"{bound * segment_seconds:.9g}" for bound in bounds)
                 file.write(f"{name}\t{onset}\t{offset}\t{events[event]}\n")
 
 
-def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Maximal runs of a [T, C] timeline as (event, onset, offset), the offset exclusive.
+def intervals(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Return the maximal intervals of a [T, C] timeline as (event, onset, offset), with an exclusive offset.
 
-    >>> runs(np.array([[1], [1], [0], [1]], dtype=bool))
+    >>> intervals(np.array([[1], [1], [0], [1]], dtype=bool))
     [(0, 0, 2), (0, 3, 4)]
     """
     edges = np.diff(np.pad(timeline.astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # [C, T + 1]
@@ -142,50 +157,72 @@ def runs(timeline: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
 def stack_timelines(
     names: Sequence[str], modalities: Mapping[str, Timelines], segments: int, num_events: int
 ) -> npt.NDArray[np.bool_]:
-    """Timelines of the named videos, [N, T, M, C]; a video that a table does not name is empty."""
-    empty = np.zeros((segments, num_events), dtype=bool)
-    tracks = [np.stack([timelines.get(name, empty) for name in names]) for timelines in modalities.values()]
-    return np.stack(tracks, axis=2)
+    """Stack the timelines of videos of equal length, [N, T, M, C]; a video that is not in a table has no events."""
+    flat = join_timelines(dict.fromkeys(names, segments), modalities, num_events)
+    return flat.reshape(len(names), segments, *flat.shape[1:])
+
+
+def join_timelines(
+    lengths: Mapping[str, int], modalities: Mapping[str, Timelines], num_events: int
+) -> npt.NDArray[np.bool_]:
+    """Join the timelines of videos of any ``lengths``, one video after another, [S, M, C].
+
+    The videos are those of ``lengths``, in its order; a video that is not in a table has no events.
+    """
+    joined = np.zeros((sum(lengths.values()), len(modalities), num_events), dtype=bool)
+    for modality, timelines in enumerate(modalities.values()):
+        start = 0
+        for name, length in lengths.items():
+            if name in timelines:
+                if len(timelines[name]) != length:
+                    raise ValueError(f"{name}: a timeline of {len(timelines[name])} segments for {length} segments")
+                joined[start : start + length, modality] = timelines[name]
+            start += length
+    return joined
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """The events of a classes file, one a line; empty lines are passed over."""
+    """Read the events of a classes file, one on each line; empty lines are ignored."""
     lines = ((line, text.strip()) for line, text in enumerate(_text(path).splitlines(), start=1))
     events = {line: event for line, event in lines if event}
     if not events:
-        raise InputError(f"{path}: empty; write one event a line")
+        raise InputError(f"{path}: the file is empty; write one event on each line")
     for event, count in Counter(events.values()).items():
         if count > 1:
-            raise InputError(f"{path}: {quote(event)} stands there {count} times; keep one")
+            raise InputError(f"{path}: {quote(event)} is listed {count} times; keep one of the lines")
     for line, event in events.items():
-        if "," in event or "\t" in event:  # in a table it would be two
-            raise InputError(f"{path}, line {line}: {quote(event)} has a comma or a tab in it; write one event a line")
+        if "," in event or "\t" in event:  # a table would read it as two events
+            raise InputError(
+                f"{path}, line {line}: {quote(event)} contains a comma or a tab; write one event on each line"
+            )
     return tuple(events.values())
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
-    """Line number and cells of every row; checks the header and that every row is as wide as it."""
+    """Yield the line number and the cells of every row, after checking the header and the number of cells."""
     lines = [text.rstrip("\r") for text in _text(path).split("\n")]
     header = [cell.strip() for cell in lines[0].split("\t")]
     missing = [column for column in columns if column not in header]
     if missing:
         looks = next((looks for separator, looks in SEPARATORS.items() if separator in lines[0]), None)
-        hint = f" It looks {looks}; use tabs." if looks and "\t" not in lines[0] else ""
+        hint = f" The header looks {looks}; use tabs." if looks and "\t" not in lines[0] else ""
         raise InputError(
             f"{path}: the header must have the tab-separated columns {', '.join(columns)}; "
-            f"it lacks {', '.join(missing)}.{hint}"
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.{hint}"
         )
     for column in columns:
         if header.count(column) > 1:
-            raise InputError(f"{path}: the header has {header.count(column)} columns {column}; keep one")
+            raise InputError(f"{path}: the header has {header.count(column)} columns called {column}; keep one of them")
     for line, text in enumerate(lines[1:], start=2):
         if not text.strip():
             continue
         cells = [cell.strip() for cell in text.split("\t")]
-        if len(cells) < len(header):  # an empty last cell may have been stripped by an editor
-            cells += [""] * (len(header) - len(cells)) if len(cells) == len(header) - 1 else []
+        if len(cells) == len(header) - 1:  # an editor may have removed an empty last cell
+            cells.append("")
         if len(cells) != len(header):
-            raise InputError(f"{path}, line {line}: {len(cells)} tab-separated cells, the header has {len(header)}")
+            raise InputError(
+                f"{path}, line {line}: the row has {len(cells)} tab-separated cells, but the header has {len(header)}"
+            )
         row = dict(zip(header, cells, strict=True))
         if "filename" in columns and not row["filename"]:
             raise InputError(f"{path}, line {line}: the filename is empty")
@@ -202,11 +239,13 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
-        raise InputError(f"{path}, line {line}: no UTF-8 text (byte {byte:#04x}); save the file as UTF-8") from None
+        raise InputError(
+            f"{path}, line {line}: this is not UTF-8 text (byte {byte:#04x}); save the file as UTF-8"
+        ) from None
 
 
 def _is_cell(word: str) -> bool:
-    """Whether a word can be read again as it was: it is there, without tabs, line ends or blanks around it."""
+    """Return whether a word is read back unchanged: not empty, without tabs, line ends, or blanks around it."""
     return word == word.strip() != "" and not re.search(r"[\t\r\n]", word)
 
 
@@ -216,20 +255,22 @@ def _events(cell: str) -> list[str]:
 
 def _number(event: str, numbers: Mapping[str, int], path: Path, line: int) -> int:
     if event not in numbers:
-        several = "; give each a row of its own" if set(_events(event)) <= set(numbers) and "," in event else ""
+        several = (
+            "; write each event on a row of its own" if set(_events(event)) <= set(numbers) and "," in event else ""
+        )
         raise InputError(
             f"{path}, line {line}: {quote(event)} is not among the {len(numbers)} events{several}."
-            f"{nearest(event, numbers)} Other events than LLP's are listed in data/classes.txt, one a line."
+            f"{nearest(event, numbers)} Events other than LLP's must be listed in data/classes.txt, one on each line."
         )
     return numbers[event]
 
 
 def _segments(text: str, column: str, segment_seconds: float, path: Path, line: int) -> float:
-    """A time in segments from the start; a whole number of them where only rounding says otherwise (0.3 / 0.1)."""
+    """Convert seconds to segments; a quotient that is whole except for rounding (0.3 / 0.1) becomes whole."""
     time = float(text) if NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(time) or time < 0:
         raise InputError(
-            f"{path}, line {line}: {column} is {quote(text)}; it must be seconds from the start, 0 or more"
+            f"{path}, line {line}: {column} is {quote(text)}; it must be a time in seconds from the start, 0 or more"
         )
-    segments = min(time / segment_seconds, sys.maxsize)  # the quotient of two numbers may be infinite
+    segments = min(time / segment_seconds, sys.maxsize)  # the quotient may be infinite
     return round(segments) if math.isclose(segments, round(segments), rel_tol=1e-7) else segments

@@ -193,10 +193,11 @@ class LLPFolder:
             dense = torch.from_numpy(stack_timelines(names, truth, self.segments, len(self.events)))
         return VideoSet(
             names=names,
-            features_in=features_in,
-            mask=torch.ones(len(names), self.segments, dtype=torch.bool),
+            lengths=torch.full((len(names),), self.segments),
+            streams={name: stream.flatten(0, 1) for name, stream in features_in.items()},
             weak_labels=weak_labels,
-            truth=dense,
+            truth=None if dense is None else dense.flatten(0, 1),
+            keys=tuple(map(feature_key, names)),
         )
 
     def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[str, Tensor]]:

@@ -1,55 +1,95 @@
-"""A data set as Lightning wants it: loaders of whole batches, resident on the GPU where there is one."""
+"""A data set as Lightning expects it: loaders of whole batches, from the GPU's memory or from the host's."""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader
 
 from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.types import Batch
 
+log = logging.getLogger(__name__)
+
 
 class ParsingData(pl.LightningDataModule):
-    """Batches of a :class:`ParsingSet`; ``seed`` and the epoch decide the order of training."""
+    """Batches of a :class:`ParsingSet`; ``seed`` and the epoch determine the order of training.
 
-    def __init__(self, videos: ParsingSet, batch_size: int, eval_batch_size: int, seed: int) -> None:
+    ``resident`` decides where the features are while a run lasts. ``device`` moves them to the training device once.
+    ``host`` leaves them where they were loaded (possibly mapped from a file); every batch is gathered there and then
+    sent. ``auto`` is ``device`` if they take at most half of the device's free memory, else ``host``.
+    ``predicted`` is the split that ``predict`` parses.
+    """
+
+    def __init__(
+        self,
+        videos: ParsingSet,
+        batch_size: int,
+        eval_batch_size: int,
+        seed: int,
+        resident: Literal["auto", "device", "host"] = "auto",
+        predicted: str = "test",
+    ) -> None:
         super().__init__()
-        self.videos = videos
+        self.predicted = predicted
+        self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
         self.done = {"epoch": -1, "batches": 0}
 
     def setup(self, stage: str) -> None:
-        """Move the videos to the training device once, so that no batch is ever copied to it.
+        """Move the labels, and the features where they should be resident, to the training device once.
 
-        Raises :class:`InputError` where a process would have no video to score, which Lightning does not allow.
+        Raises :class:`InputError` if a process would have no video to score, which Lightning does not allow.
         """
         if self.trainer is not None:
             self._check_shares(self.trainer.world_size)
             device = self.trainer.strategy.root_device
-            self.splits = {name: split.to(device) for name, split in self.splits.items()}
+            resident = self._resident(device)
+            self.splits = {name: split.to(device, resident) for name, split in self.splits.items()}
+
+    def _resident(self, device: torch.device) -> bool:
+        """Return whether the features should be moved to ``device``."""
+        if self.resident != "auto":
+            return self.resident == "device"
+        free = free_memory(device)
+        if free is None:
+            return True
+        streams = [stream for split in self.splits.values() for stream in split.streams.values()]
+        needed = sum(stream.nbytes for stream in streams if stream.device != device)
+        fits = needed <= free / 2
+        log.info(
+            "data.resident=auto: the features (%.2f GB) %s half of the free memory of %s (%.2f GB), so they %s",
+            needed / 1e9,
+            "take at most" if fits else "take more than",
+            device,
+            free / 1e9,
+            "are moved there" if fits else "stay in the host's memory and every batch is sent",
+        )
+        return fits
 
     def _check_shares(self, processes: int) -> None:
         for name, videos in self.splits.items():
-            if name != "train" and len(videos) < processes:  # training visits some twice
+            if name != "train" and len(videos) < processes:  # training visits some videos twice
                 raise InputError(
-                    f"{processes} processes are too many for {len(videos)} {name} videos: each must have one to score; "
-                    "give trainer.devices and trainer.num_nodes that make fewer"
+                    f"{processes} processes are too many for {len(videos)} {name} videos: each process must have one "
+                    "to score; reduce trainer.devices or trainer.num_nodes"
                 )
 
     def state_dict(self) -> dict[str, int]:
-        """How far the current epoch has come, in batches that were learned from; 0 between two epochs."""
+        """Return the epoch and how many of its batches have been learned from; 0 between two epochs."""
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        # the count of a finished epoch stands until the next one begins
+        # the count of a finished epoch is not reset until the next epoch begins
         inside = progress.processed < self.trainer.num_training_batches
         return {"epoch": self.trainer.current_epoch, "batches": progress.processed if inside else 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on behind the last batch that was learned from."""
+        """Continue after the last batch that was learned from."""
         self.done = state_dict
 
     @property
@@ -69,13 +109,25 @@ class ParsingData(pl.LightningDataModule):
         """Test videos in order."""
         return self._loader("test", self.eval_batch_size, shuffle=False)
 
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Videos of the predicted split in order."""
+        return self._loader(self.predicted, self.eval_batch_size, shuffle=False)
+
     def _loader(self, split: str, batch_size: int, shuffle: bool) -> DataLoader[Batch]:
         videos = self.splits[split]
         ranks: dict[str, int] = {}
         if self.trainer is not None:
             ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=videos.mask.device)
+        # row numbers are needed on the CPU where lengths are looked up or features are gathered there
+        on_device = videos.resident and videos.equal_length is not None
+        device = videos.device if on_device else "cpu"
+        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=device)
         if shuffle:
             order.skip(**self.done)
-        # batch_size=None: the sampler hands whole batches of row numbers to VideoSet.__getitem__
+        # batch_size=None: the sampler passes whole batches of row numbers to VideoSet.__getitem__
         return DataLoader(videos, sampler=order, batch_size=None)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free memory of a GPU in bytes; None for any other device, which shares the host's memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

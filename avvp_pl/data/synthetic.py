@@ -9,6 +9,7 @@ video has a background of its own; streams see all this through a random project
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -50,24 +51,32 @@ def generate(
     noise: float = 0.4,
     splits: Sequence[str] = ("train", "val", "test"),
     truth_required: bool = True,
+    shortest: int | None = None,
 ) -> ParsingSet:
-    """Make ``sizes[split]`` videos a split, with streams of the given dimensions.
+    """Generate ``sizes[split]`` videos for each split, with streams of the given dimensions.
 
-    ``modalities`` must be ``audio`` and ``visual``, each with its streams. ``noise`` is the noise's strength in
-    every stream. The same arguments give the same bits; a split does not depend on the sizes of the others.
-    ``truth_required`` is there for the sake of one signature with real data: the truth is always known.
+    ``modalities`` must be ``audio`` and ``visual``, each with its streams. ``noise`` is the standard deviation of the
+    noise in every stream. Every video has ``segments`` segments; with ``shortest``, it is cut to a random length from
+    ``shortest`` to ``segments``, and keeps the events that occur in what is left. The same arguments give the same
+    bits, and a split does not depend on the sizes of the others. ``truth_required`` is accepted because readers of
+    real data have it; the truth is always known here.
     """
     if list(modalities) != ["audio", "visual"]:
         raise InputError(f"data.modalities: synthetic data has audio and visual, in this order, not {list(modalities)}")
     for name in (name for names in modalities.values() for name in names):
         if name not in streams:
             raise InputError(f"data.modalities: {name!r} is none of data.streams, {', '.join(streams)}")
+    if shortest is not None and not 1 <= shortest <= segments:
+        raise InputError(f"data.shortest: {shortest} is not possible; it must be from 1 to data.segments, {segments}")
     world = _World(np.random.default_rng([seed, 0]), streams, modalities, noise)
-    made = {
-        split: world.videos(np.random.default_rng([seed, 1 + number]), split, sizes[split], segments)
-        for number, split in enumerate(("train", "val", "test"))
-        if split in splits
-    }
+    made = {}
+    for number, split in enumerate(("train", "val", "test")):
+        if split in splits:
+            videos = world.videos(np.random.default_rng([seed, 1 + number]), split, sizes[split], segments)
+            if shortest is not None:  # lengths have a generator of their own, so nothing else depends on them
+                lengths = np.random.default_rng([seed, 4 + number])
+                videos = _cut(videos, lengths.integers(shortest, segments + 1, size=len(videos)))
+            made[split] = videos
     return ParsingSet(
         events=LLP_EVENTS,
         modalities={name: tuple(names) for name, names in modalities.items()},
@@ -115,7 +124,7 @@ class _World:
                 )
                 looks = self.modes[[0, 1], event, mode]  # [M, latent]
                 latent[video] += (timeline * strength)[..., None] * looks
-        features_in = {}
+        found = {}
         for modality, names in enumerate(self.modalities.values()):
             for name in names:
                 projection = self.projections[name]
@@ -124,13 +133,13 @@ class _World:
                 for start in range(0, count, 512):  # in pieces: a paper-size stream is 800 MB once, not twice
                     part = slice(start, start + 512)
                     stream[part] += latent[part, :, modality].astype(np.float32) @ projection
-                features_in[name] = torch.from_numpy(stream)
+                found[name] = torch.from_numpy(stream).flatten(0, 1)  # [S, D]
         return VideoSet(
             names=tuple(f"synthetic_{split}_{video:06d}" for video in range(count)),
-            features_in=features_in,
-            mask=torch.ones(count, segments, dtype=torch.bool),
+            lengths=torch.full((count,), segments),
+            streams=found,
             weak_labels=torch.from_numpy(weak_labels),
-            truth=torch.from_numpy(truth),
+            truth=torch.from_numpy(truth).flatten(0, 1),
         )
 
     def _background(self, rng: np.random.Generator, count: int, segments: int) -> npt.NDArray[np.float64]:
@@ -139,6 +148,24 @@ class _World:
         first, second = (self.backgrounds[[0, 1], pick] for pick in picks)  # each [N, M, latent]
         blend = np.linspace(0, 1, segments)[:, None, None]
         return 0.6 * ((1 - blend) * first[:, None] + blend * second[:, None])
+
+
+def _cut(videos: VideoSet, lengths: npt.NDArray[np.int64]) -> VideoSet:
+    """Cut each video to its length: to its beginning, or to a later window if no event occurs at the beginning."""
+    assert videos.truth is not None
+    active = videos.padded(videos.truth).flatten(2).any(dim=2).numpy()  # [N, T]
+    onsets = active.argmax(axis=1)
+    starts = np.where(onsets < lengths, 0, np.minimum(onsets, active.shape[1] - lengths))
+    steps = np.arange(active.shape[1])
+    kept = torch.from_numpy((steps >= starts[:, None]) & (steps < (starts + lengths)[:, None])).flatten()
+    truth = videos.truth[kept]
+    cut = replace(
+        videos,
+        lengths=torch.from_numpy(lengths),
+        streams={name: stream[kept] for name, stream in videos.streams.items()},
+        truth=truth,
+    )
+    return replace(cut, weak_labels=cut.padded(truth).any(dim=1).any(dim=1).to(videos.weak_labels))
 
 
 def _draw_events(rng: np.random.Generator) -> list[int]:

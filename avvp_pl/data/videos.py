@@ -1,9 +1,10 @@
-"""Videos in memory, or mapped into it, and the order in which they are visited."""
+"""Videos of any length as one long list of segments, batches of them, and the order in which they are visited."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,52 +17,201 @@ from avvp_pl.types import Batch
 
 @dataclass(frozen=True)
 class VideoSet(Dataset[Batch]):
-    """N videos of one split. Indexing with N' row numbers gathers a batch of them in one go.
+    """N videos of one split, with S segments in all.
 
-    Features may be held as float16 or bfloat16; those of a batch are float32. ``truth`` is None where the
-    second-by-second annotation is not known.
+    The segments of all videos stand one after another, video by video, so that one number names a segment in every
+    stream, in ``truth``, and in whatever is computed for segments. Indexing with B row numbers returns these videos as
+    one :class:`Batch`. ``lengths`` are the numbers of segments of the videos and always stay on the CPU; the labels
+    may be on a GPU, and the streams there or on the CPU (possibly mapped from a file, and possibly as float16 or
+    bfloat16). A batch is on the device of the labels, and its features are float32.
+
+    ``truth`` is None where the annotation of the segments is unknown. ``keys`` are the file stems under which a data
+    set's layout stores the videos; where there are none, the names are used.
+
+    >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
+    >>> videos = VideoSet(("a", "b"), torch.tensor([2, 1]), {"sound": sound}, weak_labels=torch.eye(2))
+    >>> batch = videos[torch.tensor([1, 0])]
+    >>> batch.features_in["sound"].squeeze(2).tolist(), batch.segment.tolist(), batch.mask.tolist()
+    ([[7.0, 0.0], [5.0, 6.0]], [[2, 2], [0, 1]], [[True, False], [True, True]])
     """
 
     names: tuple[str, ...]
-    features_in: dict[str, Float[Tensor, "N T _"]]
-    mask: Bool[Tensor, "N T"]
+    lengths: Int[Tensor, " N"]
+    streams: dict[str, Float[Tensor, "S _"]]
     weak_labels: Float[Tensor, "N C"]
-    truth: Bool[Tensor, "N T M C"] | None = None
+    truth: Bool[Tensor, "S M C"] | None = None
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.lengths.device.type != "cpu":
+            raise ValueError("the lengths of videos must be on the CPU, where they are read in every batch")
+        videos, segments = len(self.names), self.num_segments
+        counts = {
+            "lengths": (len(self.lengths), videos),
+            "weak_labels": (len(self.weak_labels), videos),
+            "keys": (len(self.keys or self.names), videos),
+            "truth": (segments if self.truth is None else len(self.truth), segments),
+            **{name: (len(stream), segments) for name, stream in self.streams.items()},
+        }
+        for name, (rows, needed) in counts.items():
+            if rows != needed:
+                raise ValueError(f"{name} has {rows} rows; the videos need {needed}")
+
+    @cached_property
+    def num_segments(self) -> int:
+        """S, the number of segments of all videos."""
+        return int(self.lengths.sum())
+
+    @cached_property
+    def starts(self) -> Int[Tensor, " N"]:
+        """The number of each video's first segment."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    @cached_property
+    def longest(self) -> int:
+        """The number of segments of the longest video."""
+        return max(self.lengths.tolist(), default=0)
+
+    @cached_property
+    def equal_length(self) -> int | None:
+        """The number of segments of every video where it is the same for all, and at least 1; else None."""
+        return self.longest if self.longest and bool((self.lengths == self.longest).all()) else None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the labels, and of every batch."""
+        return self.weak_labels.device
+
+    @property
+    def resident(self) -> bool:
+        """Whether all streams are on :attr:`device`, so that no batch has to be sent there."""
+        return all(stream.device == self.device for stream in self.streams.values())
+
+    @cached_property
+    def mask(self) -> Bool[Tensor, "N longest"]:
+        """Which segments exist if every video is padded to the longest, as :meth:`padded` does."""
+        return (torch.arange(self.longest) < self.lengths[:, None]).to(self.device)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, rows: Int[Tensor, " B"]) -> Batch:
-        rows = rows.to(self.mask.device)
-        return Batch(
-            features_in={name: stream[rows].float() for name, stream in self.features_in.items()},
-            mask=self.mask[rows],
-            weak_labels=self.weak_labels[rows],
-            index=rows,
-            truth=None if self.truth is None else self.truth[rows],
-        )
+        """Gather a batch, padded to its longest video (and to at least one segment).
+
+        With videos of equal length nothing has to be known about ``rows``, so that a GPU is never waited for.
+        """
+        if (length := self.equal_length) is not None:
+            count, at = len(self), self._on_all_devices(rows)
+
+            def pick(flat: Tensor) -> Tensor:
+                """Index a view [N, T, ...] by video, which is cheaper than indexing by segment."""
+                return flat.view(count, length, *flat.shape[1:])[at[flat.device]]
+
+            mask = torch.ones(len(rows), length, dtype=torch.bool, device=self.device)
+            return self._gather(at[self.device], pick(self._numbers), mask, pick)
+        rows = rows.cpu()
+        lengths, starts = self.lengths[rows][:, None], self.starts[rows][:, None]
+        steps = torch.arange(max([1, *lengths.flatten().tolist()]))
+        segment = starts + torch.minimum(steps, (lengths - 1).clamp(min=0))  # [B, T]
+        return self.batch(rows, segment.clamp(max=max(0, self.num_segments - 1)), steps < lengths)
+
+    def batch(self, rows: Int[Tensor, " B"], segment: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Batch:
+        """Gather the segments ``segment`` of the videos ``rows``; what is false in ``mask`` becomes padding."""
+        at, real = self._on_all_devices(segment), _send(mask, self.device)
+
+        def pick(flat: Tensor) -> Tensor:
+            if not len(flat):  # all videos are empty, so there is no segment to repeat as padding
+                return flat.new_zeros(*segment.shape, *flat.shape[1:])
+            return flat[at[flat.device]]
+
+        whole = self._gather(_send(rows, self.device), at[self.device], real, pick)
+        truth = None if whole.truth is None else whole.truth & real[:, :, None, None]
+        features_in = {name: x.masked_fill_(~real[:, :, None], 0) for name, x in whole.features_in.items()}
+        return replace(whole, features_in=features_in, truth=truth)
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All videos in order."""
+        """Yield all videos in order."""
         for rows in torch.split(torch.arange(len(self)), batch_size):
             yield self[rows]
 
-    def to(self, device: torch.device) -> VideoSet:
-        """The same videos on ``device``, where they then stay."""
+    def to(self, device: torch.device, resident: bool = True) -> VideoSet:
+        """Return these videos with labels and truth on ``device``, and the streams too if ``resident``.
+
+        Streams that stay behind are gathered where they are, and every batch is then sent to ``device``.
+        """
         return replace(
             self,
-            features_in={name: stream.to(device) for name, stream in self.features_in.items()},
-            mask=self.mask.to(device),
+            streams={name: stream.to(device) for name, stream in self.streams.items()} if resident else self.streams,
             weak_labels=self.weak_labels.to(device),
             truth=None if self.truth is None else self.truth.to(device),
         )
 
+    def padded(self, flat: Tensor) -> Tensor:
+        """Return values of all segments, [S, ...], as [N, longest, ...], with zeros where :attr:`mask` is false.
+
+        It is a view of ``flat`` where all videos have the same length. ``rectangle[videos.mask]`` is ``flat`` again.
+        """
+        if self.equal_length is not None:
+            return flat.view(len(self), self.equal_length, *flat.shape[1:])
+        rectangle = flat.new_zeros(len(self), self.longest, *flat.shape[1:])
+        rectangle[self.mask.to(flat.device)] = flat
+        return rectangle
+
+    def put(
+        self,
+        flat: Tensor,
+        rows: Int[Tensor, " B"],
+        segment: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        values: Tensor,
+    ) -> None:
+        """Write the ``values`` [B, T, ...] of a batch into those of all segments, [S, ...]; padding is left out."""
+        if self.equal_length is not None:
+            flat.view(len(self), self.equal_length, *flat.shape[1:])[rows] = values
+        else:
+            flat[segment[mask]] = values[mask]
+
+    def _gather(
+        self,
+        rows: Int[Tensor, " B"],
+        segment: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B T"],
+        pick: Callable[[Tensor], Tensor],
+    ) -> Batch:
+        """Build a batch on :attr:`device`; ``pick`` selects its segments from the values of all segments."""
+        return Batch(
+            features_in={name: _send(pick(stream), self.device).float() for name, stream in self.streams.items()},
+            mask=mask,
+            weak_labels=self.weak_labels[rows],
+            index=rows,
+            segment=segment,
+            truth=None if self.truth is None else pick(self.truth),
+        )
+
+    def _on_all_devices(self, numbers: Tensor) -> dict[torch.device, Tensor]:
+        """Return ``numbers`` on the device of the labels and on that of every stream."""
+        return {x.device: _send(numbers, x.device) for x in (self.weak_labels, *self.streams.values())}
+
+    @cached_property
+    def _numbers(self) -> Int[Tensor, " S"]:
+        """The numbers of all segments, on the device of the labels."""
+        return torch.arange(self.num_segments, device=self.device)
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return ``tensor`` on ``device``; a copy from the CPU to a GPU is not waited for."""
+    if tensor.device == device:
+        return tensor
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
 
 @dataclass(frozen=True)
 class ParsingSet:
-    """A data set: its events, which streams feed which modality, and its splits.
+    """A data set: its events, the streams of each modality, and its splits.
 
-    ``segment_seconds`` is how long a segment lasts. A split is None where it was not asked for.
+    ``segment_seconds`` is the duration of a segment. A split is None if it was not requested.
     """
 
     events: tuple[str, ...]
@@ -73,29 +223,29 @@ class ParsingSet:
 
     @property
     def splits(self) -> dict[str, VideoSet]:
-        """The splits that are there, by name."""
+        """The loaded splits by name."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: videos for name, videos in splits.items() if videos is not None}
 
     @property
     def stream_dims(self) -> dict[str, int]:
-        """Dimension of each stream."""
+        """The dimension of each stream."""
         videos = next(iter(self.splits.values()))
-        return {name: stream.shape[-1] for name, stream in videos.features_in.items()}
+        return {name: stream.shape[-1] for name, stream in videos.streams.items()}
 
     @property
     def streams(self) -> list[list[Any]]:
-        """Each modality's streams with their dimensions, in order: what a network's first layers are made for."""
+        """Each modality with its streams and their dimensions, in order: the arguments of a network's first layers."""
         dims = self.stream_dims
         return [[name, *([stream, dims[stream]] for stream in streams)] for name, streams in self.modalities.items()]
 
 
 class VideoBatches(Sampler[Tensor]):
-    """Row numbers of one batch after the other; the order depends on (seed, epoch) alone.
+    """Row numbers of one batch after another. Their order depends on nothing but ``seed`` and the epoch.
 
-    With several processes each gets its share: while training (``shuffle``) equally many rows, the first few
-    being visited twice where the videos do not divide, else every row exactly once. The row numbers go to ``device``
-    once an epoch, so that no step has to send its own.
+    Every process visits a share of the videos. In training (``shuffle``) all shares have the same size, so the first
+    videos are visited twice if the number of videos is not divisible by ``world_size``; otherwise every video is
+    visited exactly once. The row numbers are sent to ``device`` once an epoch, so that no step has to send its own.
     """
 
     def __init__(
@@ -114,11 +264,11 @@ class VideoBatches(Sampler[Tensor]):
         self.done = (-1, 0)
 
     def skip(self, epoch: int, batches: int) -> None:
-        """Leave out the first ``batches`` of ``epoch``: an interrupted run has been through them."""
+        """Skip the first ``batches`` batches of ``epoch``, which an interrupted run has already learned from."""
         self.done = (epoch, batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
+        """Set the number of the epoch; the trainer calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -135,7 +285,7 @@ class VideoBatches(Sampler[Tensor]):
             yield from torch.split(share.to(self.device), self.batch_size)
 
     def _share(self) -> Tensor:
-        """Positions in the order that this process visits."""
+        """The positions in the order that this process visits."""
         positions = torch.arange(self.num_videos)[self.rank :: self.world_size]
         equal = -(-self.num_videos // self.world_size)
         if self.shuffle and len(positions) < equal:

@@ -1,4 +1,4 @@
-"""L_MIL, learning from the events of whole videos (Eq. 4), and HAN's guided losses."""
+"""L_MIL, which learns from video-level labels (Eq. 4), and HAN's guided losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
 
-PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3); the field clamps before the logarithm
+PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3), so they are clamped before the logarithm
 
 
 def mil_loss(
@@ -17,7 +17,7 @@ def mil_loss(
     weak_labels: Float[Tensor, "B C"],
     event_weights: Float[Tensor, " C"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Eq. (4): binary cross-entropy of video_probs against weak_labels, each event weighted, mean over [B, C].
+    """Eq. (4): binary cross-entropy of video_probs against weak_labels, weighted by event, mean over [B, C].
 
     >>> import torch
     >>> mil_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))  # log 2
@@ -28,28 +28,25 @@ def mil_loss(
 
 
 def guided_loss(
-    modality_probs: Float[Tensor, "B M C"],
-    weak_labels: Float[Tensor, "B C"],
-    weights: Sequence[float],
-    smoothing: Sequence[float],
+    modality_probs: Float[Tensor, "B M C"], targets: Float[Tensor, "B M C"], weights: Sequence[float]
 ) -> Float[Tensor, ""]:
-    """Sum over modalities m of weights[m] * BCE(modality_probs[m], s w + (1 - s) / 2), with s = smoothing[m].
+    """Sum over modalities m of weights[m] * BCE(modality_probs[m], targets[m]).
 
-    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video; the smoothing of
-    0.9 on the visual side, w -> 0.9 w + 0.05, allows for events that are only heard.
+    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video. Methods that know better
+    which modality shows an event give other targets.
     """
     clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    total = modality_probs.new_zeros(())
-    for probs, weight, keep in zip(clamped.unbind(1), weights, smoothing, strict=True):
+    loss = modality_probs.new_zeros(())
+    for probs, target, weight in zip(clamped.unbind(1), targets.unbind(1), weights, strict=True):
         if weight:
-            total = total + weight * binary_cross_entropy(probs, keep * weak_labels + (1 - keep) / 2)
-    return total
+            loss = loss + weight * binary_cross_entropy(probs, target)
+    return loss
 
 
 def inverse_frequency_weights(weak_labels: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:
-    """Weights inversely proportional to how many training videos have each event, mean 1.
+    """Compute weights inversely proportional to the number of training videos with each event; their mean is 1.
 
-    An event of no video gets the weight of an event of one.
+    An event that no video has gets the same weight as an event that one video has.
 
     >>> import torch
     >>> inverse_frequency_weights(torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))

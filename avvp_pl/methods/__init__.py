@@ -1,1 +1,1 @@
-"""The methods, one LightningModule a file. To add one, write ``training_step`` on top of ``ParsingModule``."""
+"""What weak labels teach: one method a file. A method is a :class:`~avvp_pl.parts.Method`."""

@@ -2,6 +2,6 @@
 
 from avvp_pl.models.han import HAN
 from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling
-from avvp_pl.models.momentum import momentum_at, momentum_copy, momentum_update
+from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentum_update
 
-__all__ = ["HAN", "PooledProbs", "attentive_mil_pooling", "momentum_at", "momentum_copy", "momentum_update"]
+__all__ = ["HAN", "PooledProbs", "Teacher", "attentive_mil_pooling", "momentum_at", "momentum_copy", "momentum_update"]

@@ -1,6 +1,6 @@
 """From segment probabilities to pseudo labels: select, cluster, label (Eqs. 5-10), and why it is EM (14-18)."""
 
-from avvp_pl.pseudo_labels.encoding import EncodedBlock, EncodedVideos
+from avvp_pl.pseudo_labels.encoding import EncodedBlock, EncodedVideos, blocks_of
 from avvp_pl.pseudo_labels.labels import (
     hard_labels,
     naive_hard_labels,
@@ -17,6 +17,7 @@ __all__ = [
     "EncodedVideos",
     "KeySegmentSample",
     "KeySegments",
+    "blocks_of",
     "build_prototypes",
     "hard_labels",
     "kmeans_device",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jaxtyping import Bool
 from torch import Tensor
 
-from avvp_pl.data.annotations import runs
+from avvp_pl.data.annotations import intervals
 from avvp_pl.reporting.statistics import video_scores
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
@@ -150,7 +150,7 @@ def compare(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> 
     sides = np.stack([prediction, truth], axis=1)
     groups: list[list[tuple[int, int, int]]] = []
     reach = 0
-    for run in sorted(runs(sides), key=lambda run: run[1]):
+    for run in sorted(intervals(sides), key=lambda run: run[1]):
         if groups and run[1] < reach:  # what reaches here is of the other side: runs of one have gaps between them
             groups[-1].append(run)
         else:

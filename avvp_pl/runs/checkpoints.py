@@ -12,7 +12,7 @@ import io
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from torch import nn
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write_bytes
+from avvp_pl.parts import Part
 from avvp_pl.settings.identity import FREE, OF_THE_RUN, OF_TRAINING
-from avvp_pl.training.module import ParsingModule
+from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.types import ParsingNetwork
 
 # What a checkpoint has beside Lightning's own entries, and the kind of each
@@ -36,15 +37,30 @@ CONTENTS = {
     "state_dict": dict,
     "callbacks": dict,
     "losses": dict,
+    "progress": dict,
     "epoch": int,
     "global_step": int,
 }
-# What the configuration in a checkpoint may build: a subclass, or (None) by a function that reads data
+# What the configuration in a checkpoint may build, by the start of its place: a class, or (None) a function that reads data
 BUILT: dict[str, type | None] = {
     "network._target_": ParsingNetwork,
-    "method._target_": ParsingModule,
     "data.source._target_": None,
+    "protocol.task._target_": ParsingTask,
+    "protocol.decision.": Part,
+    "method.": Part,
+    "labeling.": Part,
+    "inference.": Part,
 }
+NEEDED = (
+    "network._target_",
+    "data.source._target_",
+    "method._target_",
+    "labeling._target_",
+    "inference",
+    "protocol.name",
+)
+# Groups that are kept to tell how it was trained, and that a test never builds
+TOLD = ("trainer.", "optimizer.")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 
@@ -133,44 +149,63 @@ def last_good(path: Path) -> str:
     try:
         epoch = read_checkpoint(path)["epoch"]
     except InputError:
-        return "there is no checkpoint to go on from. Try a smaller method.learning_rate"
+        return "there is no checkpoint to go on from. Try a smaller optimizer.learning_rate"
     return (
         f"the last good checkpoint is {path} (epoch {epoch}). To go on from it otherwise: "
-        f"resume={path} hydra.run.dir=ANOTHER, with a smaller method.learning_rate for instance"
+        f"resume={path} hydra.run.dir=ANOTHER, with a smaller optimizer.learning_rate for instance"
     )
 
 
-def trained_config(checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[str, DictConfig]) -> DictConfig:
-    """The configuration in a checkpoint, with some groups ``replaced``, without those of the run that wrote it.
+def trained_config(
+    checkpoint: Mapping[str, Any], path: Path, replaced: Mapping[str, DictConfig], trust: Sequence[str] = ()
+) -> DictConfig:
+    """Return the configuration in a checkpoint, with some groups ``replaced``, without those of the run that wrote it.
 
-    Of its trainer, that which says what was trained is there as ``trainer``: to be told, not to be built.
-    :class:`InputError` where it would build anything but a network and a method of this package on data read by this
-    package, or refers to anything outside itself, such as the environment.
+    What its trainer says about the training is kept as ``trainer``: to be told, not to be built. Raises
+    :class:`InputError` where the configuration would build anything but parts of this package, or of the packages in
+    ``trust``, or refers to anything outside itself, such as the environment.
     """
     config = {name: part for name, part in checkpoint["config"].items() if name not in {*OF_THE_RUN, *replaced}}
     trainer = checkpoint["config"].get("trainer")
     if isinstance(trainer, dict):
         config["trainer"] = {name: trainer[name] for name in OF_TRAINING if name in trainer}
-    check_built(config, path)
+    check_built(config, path, trust)
     trained = OmegaConf.create({**config, **replaced})
-    for key in BUILT:
+    for key in NEEDED:
         if OmegaConf.select(trained, key) is None:
             raise _foreign(path, f"its configuration has no {key}")
     return trained
 
 
-def check_built(config: Mapping[str, Any], path: Path) -> None:
-    """Raise :class:`InputError` where the configuration in a file would build anything that is not ours to build.
+def check_built(config: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> None:
+    """Raise :class:`InputError` where the configuration in a file would build anything that is not trusted.
 
-    Or where it refers to anything outside itself, such as the environment.
+    Trusted are the parts, networks and data readers of this package, and everything in the packages that the user names in
+    ``trust``. A configuration that refers to anything outside itself, such as the environment, is refused as well.
     """
     for key, value in leaves(dict(config)):
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{path}: its configuration refers to something outside it ({key}={value}): do not trust it"
             )
-        if key.rpartition(".")[2] == "_target_" and not _may_build(key, value):
-            raise InputError(f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust")
+        if key.rpartition(".")[2] == "_target_" and not key.startswith(TOLD) and not _may_build(key, value, trust):
+            package = str(value).partition(".")[0]
+            can_be_trusted = package.isidentifier() and package not in {"avvp_pl", *trust}
+            hint = f"; if you trust the package {package}, give trust=[{package}]" if can_be_trusted else ""
+            raise InputError(
+                f"{path}: its configuration would build {value} as {key}, which avvp_pl does not trust{hint}"
+            )
+
+
+def packages_outside(config: Mapping[str, Any]) -> list[str]:
+    """Return the packages outside this one that the configuration of a run builds parts from."""
+    targets = (
+        str(value)
+        for key, value in leaves(dict(config))
+        if key.rpartition(".")[2] == "_target_" and any(key.startswith(place) for place in BUILT)
+    )
+    packages = dict.fromkeys(target.partition(".")[0] for target in targets)
+    return [package for package in packages if package != "avvp_pl"]
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -185,22 +220,29 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _may_build(key: str, target: Any) -> bool:
-    """Whether ``target`` is of the kind that has its place at ``key``, and defined in this package.
+def _may_build(key: str, target: Any, trust: Sequence[str]) -> bool:
+    """Return whether ``target`` is of the kind that has its place at ``key``, and defined where it may be.
 
-    A name such as ``avvp_pl.commands.command.os.system`` only passes through it.
+    A name such as ``avvp_pl.files.os.system`` only passes through this package. Nothing of a package that is not trusted
+    is imported.
     """
     module, _, name = str(target).rpartition(".")
-    if key not in BUILT or module.partition(".")[0] != "avvp_pl":
+    package = module.partition(".")[0]
+    places = [place for place in BUILT if key.startswith(place)]
+    if package not in {"avvp_pl", *trust} or not places:
         return False
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         return False
-    kind = BUILT[key]
+    home, kind = getattr(found, "__module__", ""), BUILT[places[0]]
+    if home.partition(".")[0] != package:
+        return False
+    if package != "avvp_pl":
+        return callable(found)
     if kind is None:
-        return inspect.isfunction(found) and found.__module__.startswith("avvp_pl.data.")
-    return inspect.isclass(found) and issubclass(found, kind) and found.__module__.startswith("avvp_pl.")
+        return inspect.isfunction(found) and home.startswith("avvp_pl.data.")
+    return inspect.isclass(found) and issubclass(found, kind)
 
 
 def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -214,25 +256,28 @@ def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) ->
         raise InputError(f"{path} was trained on the streams {checkpoint['streams']}, the data has {videos.streams}")
 
 
-def load_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint; :class:`InputError` where they are of another network."""
-    check_weights(method, checkpoint, path)
-    method.load_state_dict(checkpoint["state_dict"])
+def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, new: tuple[str, ...] = ()) -> None:
+    """Load the weights of a checkpoint; :class:`InputError` where they are of another network.
+
+    Weights whose names start with one of ``new`` are those of parts that were replaced: they stay as they are.
+    """
+    check_weights(module, checkpoint, path, new)
+    weights = {name: weight for name, weight in checkpoint["state_dict"].items() if not str(name).startswith(new)}
+    module.load_state_dict(weights, strict=not new)
 
 
-def network_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a checkpoint is the network, whatever method it was trained by, as :func:`load_weights` takes it."""
-    prefix = "network."
+def part_of(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the weights whose names start with ``prefix``, without it, in the form that :func:`load_weights` takes."""
     weights = {str(name): weight for name, weight in checkpoint["state_dict"].items()}
     return {"state_dict": {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}}
 
 
-def check_weights(method: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, new: tuple[str, ...] = ()) -> None:
     """Raise :class:`InputError` where the weights of a checkpoint do not fit: one is missing, unknown or misshapen."""
-    needed = {name: tuple(weight.shape) for name, weight in method.state_dict().items()}
+    needed = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
     found = {name: tuple(getattr(weight, "shape", ("no tensor",))) for name, weight in checkpoint["state_dict"].items()}
     for name in sorted({*needed, *found}, key=str):
-        if needed.get(name) != found.get(name):
+        if not str(name).startswith(new) and needed.get(name) != found.get(name):
             raise InputError(
                 f"{path}: its weights are of another network: {name} has {_shape(found, name)}, "
                 f"the settings need {_shape(needed, name)}"

@@ -18,8 +18,8 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write, read_rows, remove_unfinished
 from avvp_pl.runs.checkpoints import changed_settings, check_data, check_weights, read_checkpoint
-from avvp_pl.settings.limits import INFERENCES
-from avvp_pl.training.module import ParsingModule
+from avvp_pl.tasks.parsing import PREDICTIONS_FOLDER, SCORES_FILE
+from avvp_pl.training.module import ParsingModule, digest
 
 TABLES = ("metrics.csv", "timings.csv", "pseudo_labels.csv")
 
@@ -53,6 +53,7 @@ class RunFolder:
             self.lock.close()
 
     def _look(self, cfg: DictConfig) -> None:
+        self.resume = cfg.resume
         self.checkpoint = self._checkpoint(cfg.resume)
         if self.checkpoint is not None:
             self.content = read_checkpoint(self.checkpoint)
@@ -72,14 +73,15 @@ class RunFolder:
             with atomic_write(self.path / "config.yaml") as file:
                 file.write(OmegaConf.to_yaml(cfg, resolve=True))
 
-    def check(self, method: ParsingModule, videos: ParsingSet) -> None:
+    def check(self, model: ParsingModule, videos: ParsingSet) -> None:
         """Raise :class:`InputError` where the checkpoint is of other data or another network.
 
         If all is well, remove what earlier attempts left unfinished.
         """
         if self.checkpoint is not None and self.content is not None:
             check_data(videos, self.content, self.checkpoint)
-            check_weights(method, self.content, self.checkpoint)
+            check_weights(model, self.content, self.checkpoint)
+            self._check_train_videos(videos)
             self.content = None  # it is read again, into the trainer
         if self.is_first:
             for folder in (self.path, self.path / "checkpoints", self.path / "predictions"):
@@ -87,7 +89,22 @@ class RunFolder:
             if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
                 for name in TABLES:
                     (self.path / name).unlink(missing_ok=True)
-            (self.path / "scores.json").unlink(missing_ok=True)  # the run has not ended any more
+            (self.path / SCORES_FILE).unlink(missing_ok=True)  # the run has not ended any more
+
+    def _check_train_videos(self, videos: ParsingSet) -> None:
+        """Refuse to pair what the checkpoint has for each training video with other videos."""
+        assert self.content is not None
+        assert videos.train is not None
+        if self.content.get("train_videos") == digest(videos.train):
+            return
+        inside = dict(self.content.get("ParsingData") or {}).get("batches", 0)
+        if inside or self.resume == "auto":
+            where = " from the middle of an epoch" if inside else ""
+            raise InputError(
+                f"{self.checkpoint} was trained on other training videos than data.root now lists, so the run cannot be "
+                f"resumed{where}; restore the tables, or start another run (hydra.run.dir)"
+            )
+        log.warning("%s was trained on other training videos than data.root now lists", self.checkpoint)
 
     def _lock(self) -> IO[bytes]:
         """Held until it is closed, or the process is killed."""
@@ -109,7 +126,7 @@ class RunFolder:
         return checkpoint is not None and checkpoint.resolve().parent == (self.path / "checkpoints").resolve()
 
     def _checkpoint(self, resume: str | None) -> Path | None:
-        last, scores = self.path / "checkpoints" / "last.ckpt", self.path / "scores.json"
+        last, scores = self.path / "checkpoints" / "last.ckpt", self.path / SCORES_FILE
         if resume not in {None, "auto"} and not Path(str(resume)).exists():
             raise InputError(f"resume={resume}: no such file; give a checkpoint, auto or null")
         if resume == "auto" and last.exists():
@@ -149,10 +166,10 @@ class RunFolder:
 
 
 def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[str]) -> dict[str, Path]:
-    """The folder of each inference that a checkpoint is tested by, with the ``config.yaml`` of what is tested.
+    """Return the folder of each inference that a checkpoint is tested by, with the ``config.yaml`` of what is tested.
 
     A single one has ``paths.run_dir`` itself, several have each its own folder in it. ``config`` is that of the
-    checkpoint's training, with what is replaced. :class:`InputError` where a training run is in the way.
+    checkpoint's training, with what is replaced. Raises :class:`InputError` where a training run is in the way.
     """
     whole = Path(cfg.paths.run_dir)
     folders = {inference: whole / inference if len(inferences) > 1 else whole for inference in inferences}
@@ -162,18 +179,16 @@ def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[
                 f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
             )
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        for folder in (
-            whole,
-            *(whole / inference for inference in INFERENCES.words),
-        ):  # of earlier ones, of something else
-            for name in ("config.yaml", "scores.json"):
+        # what an earlier evaluation by other inferences has left
+        earlier = [path.parent for path in whole.glob("*/config.yaml") if (path.parent / PREDICTIONS_FOLDER).is_dir()]
+        for folder in {whole, *earlier}:
+            for name in ("config.yaml", SCORES_FILE):
                 (folder / name).unlink(missing_ok=True)
         for inference, folder in folders.items():
             tested = config.copy()
             tested.name, tested.tags = cfg.name or config.name, cfg.tags or config.get("tags", [])
             tested.checkpoint = str(Path(cfg.checkpoint).absolute())
-            if "inference" in tested.method:
-                tested.method.inference = inference
+            tested.inference = {inference: config.inference[inference]}
             with atomic_write(folder / "config.yaml") as file:
                 file.write(OmegaConf.to_yaml(tested, resolve=True))
     return folders

@@ -129,8 +129,11 @@ def _check_modalities(cfg: DictConfig) -> None:
 
 
 def _check_selection(cfg: DictConfig) -> None:
-    """Refuse a second way to say which epoch is the best: labeling and reports would not know of it."""
-    for name in ("monitor", "mode"):
-        chosen, saved = (OmegaConf.select(cfg, key) for key in (f"protocol.selection.{name}", f"callbacks.best.{name}"))
-        if OmegaConf.select(cfg, "callbacks.best") and OmegaConf.select(cfg, "protocol.selection") and chosen != saved:
-            raise InputError(f"callbacks.best.{name}={saved}: give protocol.selection.{name}={saved} instead")
+    """Refuse a second way to say which epoch is the best: the checkpoint and the labeling would not agree."""
+    if not OmegaConf.select(cfg, "protocol.selection"):
+        return
+    for callback in ("best", "refresh"):
+        for name in ("monitor", "mode") if OmegaConf.select(cfg, f"callbacks.{callback}") else ():
+            given = OmegaConf.select(cfg, f"callbacks.{callback}.{name}")
+            if given != OmegaConf.select(cfg, f"protocol.selection.{name}"):
+                raise InputError(f"callbacks.{callback}.{name}={given}: give protocol.selection.{name}={given} instead")

@@ -316,6 +316,8 @@ LIMITS: dict[str, Limit] = {
     "callbacks.safe_stop.directory": PATH,
     "callbacks.safe_stop.max_loss": POSITIVE,
     "callbacks.refresh.directory": PATH,
+    "callbacks.refresh.monitor": OrNull(Text("val/segment/type_av")),
+    "callbacks.refresh.mode": Choice(("max", "min")),
     "callbacks.best.dirpath": PATH,
     "callbacks.best.filename": Text("best"),
     "callbacks.best.monitor": OrNull(Text("val/segment/type_av")),

@@ -1,1 +1,1 @@
-"""The tasks: how results are scored, written and printed. So far video parsing."""
+"""The tasks: how a result is scored, written and printed. So far video parsing."""

@@ -1,89 +1,190 @@
-"""What all methods share: evaluation, since a fair comparison requires it, and the optimizer. No training."""
+"""The one LightningModule: a network and the parts around it. It is never subclassed; what differs is in the parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.metrics import AVVPMetric, ParsingScores
-from avvp_pl.processes.collectives import gather_objects, rank, world_size
+from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, total
+from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
+from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
+from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
-
-THRESHOLD = 0.5  # of videos and of segments, in every published method and so here
-
-
-class Parsed(NamedTuple):
-    """A parsed batch: which events occur in which segments, and how likely that is.
-
-    ``probs`` are those of the segments by themselves, also for an event that by ``video_probs`` the video does not
-    have, so that they tell why it was missed; 0 where there is no segment.
-    """
-
-    timelines: Bool[Tensor, "B T M C"]
-    probs: Float[Tensor, "B T M C"]
-    video_probs: Float[Tensor, "B C"]
 
 
 class ParsingModule(pl.LightningModule):
-    """A network, how it parses and is scored, how its losses are logged, and its optimizer (Adam).
+    """A network, what trains it (``method``, ``labeling``), and how it is tested (``inferences``, ``decision``).
 
-    Subclasses implement ``training_step``. ``val/segment/type_av`` selects the model.
+    The first of the ``inferences`` is the one that is validated, and so the one by which the best epoch is selected; a
+    test has scores of all. ``protocol`` is the name under which scores are comparable.
     """
 
-    inference: str = "classifier"  # what ``parse`` decides by; methods with prototypes have more
+    inferences: Mapping[str, Inference]
 
     def __init__(
         self,
         network: ParsingNetwork,
+        method: Method,
+        labeling: Labeling,
+        inferences: Mapping[str, Inference],
+        decision: Decision,
+        optimization: Optimization | None,
+        task: ParsingTask,
         modalities: Sequence[str],
         events: Sequence[str],
-        learning_rate: float,
-        weight_decay: float = 0.0,
+        protocol: str = "common",
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.method, self.labeling = network, method, labeling
+        self.inferences = nn.ModuleDict(inferences)  # type: ignore[assignment]
+        self.decision = decision
+        for inference in inferences.values():
+            inference.check(labeling)
+        self.optimization, self.task, self.protocol = optimization, task, protocol
         self.modalities, self.events = tuple(modalities), tuple(events)
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.val_metric = AVVPMetric(self.modalities, len(self.events))
-        self.test_metric = AVVPMetric(self.modalities, len(self.events))
-        self.test_scores: ParsingScores | None = None
+        # all parts, those inside other parts included, by their place in the module
+        self.parts = {name: part for name, part in self.named_modules() if isinstance(part, Part)}
+        self.val_metric = task.metric(self.modalities, len(self.events))
+        self.test_metrics = nn.ModuleDict({name: task.metric(self.modalities, len(self.events)) for name in inferences})
+        self.test_scores: dict[str, ParsingScores] = {}
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
+        self.all_losses: tuple[object, Tensor] | None = None  # those of all processes, and the moment they are of
         self.logged: set[str] = set()  # names, of this epoch
         self.row_is_taken = False
+
+    # ---- the parts
+
+    @property
+    def team(self) -> Team:
+        """The processes of this run."""
+        return Team(rank(), world_size(), add_up, gather, gather_batch)
+
+    @property
+    def inference(self) -> str:
+        """The name of the inference that is validated."""
+        return next(iter(self.inferences))
+
+    # ---- parsing
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Run the network."""
         output: ParsingOutput = self.network(batch)
         return output
 
-    def parse(self, batch: Batch) -> Parsed:
-        """[segment_probs >= 0.5] * [video_probs >= 0.5]: the inference that all methods of the field use."""
-        output = self(batch)
-        return gate(output.segment_probs >= THRESHOLD, output.segment_probs, output.video_probs, batch.mask)
+    def parse(self, batch: Batch, inferences: Sequence[str] | None = None) -> dict[str, Parsed]:
+        """Parse a batch by each of these inferences (None: the first one), in padded form.
+
+        ``timelines`` and ``probs`` of what is returned are [B, T, M, C], with nothing at padding.
+        """
+        output, real = self(batch), batch.mask[:, :, None, None]
+        parsed = {}
+        for name in (self.inference,) if inferences is None else inferences:
+            evidence = self.inferences[name](self.network, batch, output, self.labeling)
+            timelines = self.decision(evidence, batch)
+            probs = evidence.segment_probs.masked_fill(~real, 0)
+            parsed[name] = Parsed(batch.mask.sum(1), timelines, probs, evidence.video_probs)
+        return parsed
 
     @torch.inference_mode()
     def parse_all(self, videos: VideoSet, batch_size: int = 128) -> Parsed:
-        """Parse all videos, on this module's device, into timelines in main memory."""
+        """Parse all videos by the first inference, on this module's device, into main memory."""
         self.eval()
-        parsed = [self.parse(batch.to(self.device)) for batch in videos.batches(batch_size)]
-        return Parsed(*(torch.cat(column).cpu() for column in zip(*parsed, strict=True)))
+        batches = (batch.to(self.device) for batch in videos.batches(batch_size))
+        return join([_flat(self.parse(batch)[self.inference], batch) for batch in batches])
+
+    # ---- training
+
+    def setup(self, stage: str) -> None:
+        """Let the parts look at the training videos before they train on them."""
+        if stage == "fit":
+            self.start(self.trainer.datamodule.train)  # type: ignore[attr-defined]
+
+    def start(self, videos: VideoSet) -> None:
+        """Let the parts take from the training videos what depends on all of them."""
+        for part in self.parts.values():
+            part.start(videos)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        assert self.optimization is not None
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        epochs, of = self.current_epoch + self._done(batch_idx), self.trainer.max_epochs or 1
+        self.optimization.set_rate(optimizer, epochs, of)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the sum of what weak labels and, once there are any, pseudo labels teach."""
+        step = Step(self.network, batch, self(batch), self._epoch, self._done(batch_idx), self.team)
+        terms = self.method(step)
+        loss = total(terms)
+        if self.labeling.ready:
+            taught = self.labeling(step)
+            loss, terms = loss + total(taught), terms | taught
+        self.log_losses(batch, **{name: term.value for name, term in terms.items()}, loss=loss)
+        return loss
+
+    @property
+    def _epoch(self) -> int:
+        return 0 if self._trainer is None else self.current_epoch
+
+    def _done(self, batch_idx: int) -> float:
+        """Return the fraction of the epoch that is over before this batch."""
+        if self._trainer is None:
+            return 0.0
+        batches = self.trainer.num_training_batches
+        return batch_idx / batches if 0 < batches < float("inf") else 0.0
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the parts follow the network; log the losses of an epoch after its last batch."""
+        if self.trainer.is_last_batch:
+            means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
+            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
+            self.losses = {}
+        for part in self.parts.values():
+            part.after_step(self.network, self.global_step - 1)  # the optimizer has just made this step
+        self._gather_losses_if_saved()
+
+    def keep_best(self) -> None:
+        """Tell the parts that the epoch which has just been validated is the best so far."""
+        for part in self.parts.values():
+            part.keep_best()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimizer of all weights that are trained (those of a momentum network are not)."""
+        assert self.optimization is not None, "a module without an optimization can be tested only"
+        return self.optimization.build(self.parameters())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the trainer's own setting where it is given, else by the optimization's."""
+        if gradient_clip_val is None and self.optimization is not None:
+            gradient_clip_val, gradient_clip_algorithm = self.optimization.clip_norm, "norm"
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    # ---- logging
 
     def log(
         self, name: str, value: Any, prog_bar: bool = False, logger: bool | None = None, *more: Any, **options: Any
     ) -> None:
         """Log a value of this epoch, in training or validation: it will be in the epoch's row.
 
-        ``logger`` counts for nothing: EpochLog hands the row to the loggers, but for test scores.
+        ``logger`` is ignored: EpochLog hands the row to the loggers, test scores excepted.
         """
         testing = self._trainer is not None and self.trainer.testing
         if self.row_is_taken and not testing:
-            raise RuntimeError(f"{name} is logged after the epoch's row was taken; log it before on_train_epoch_end")
+            raise RuntimeError(f"{name} is logged after the epoch's row was written; log it before on_train_epoch_end")
         self.logged.add(name)
         to_loggers = testing and bool(self.trainer.loggers)
         super().log(name, value, prog_bar, to_loggers, *more, **options)
@@ -91,77 +192,115 @@ class ParsingModule(pl.LightningModule):
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
 
-        Lightning's own ``log`` does the same at half a millisecond a value and step.
+        Lightning's own ``log`` does the same, but takes half a millisecond for each value and step.
         """
         videos = len(batch.index)
         for name, loss in losses.items():
             total, seen = self.losses.get(name, (torch.zeros_like(loss), 0))
             self.losses[name] = torch.add(total, loss.detach(), alpha=videos), seen + videos
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Behind the last batch of an epoch, log its losses."""
-        if self.trainer.is_last_batch:
-            means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
-            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
-            self.losses = {}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run that goes on in the middle of an epoch needs the losses of its first part, each process its own."""
-        sums = [torch.tensor([float(total), n], dtype=torch.float64) for total, n in self.losses.values()]
-        mine = torch.stack(sums) if sums else torch.zeros(0, 2, dtype=torch.float64)
-        checkpoint["losses"] = {"names": list(self.losses), "sums": torch.stack(gather_objects(mine))}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with them; where there are other processes now, the first one takes all."""
-        names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
-        same = len(sums) == world_size()
-        mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
-        self.losses = {name: (total.float(), int(n)) for name, (total, n) in zip(names, mine, strict=True)}
-
-    def on_fit_start(self) -> None:
-        """The losses of a checkpoint were loaded before there was a device."""
-        self.losses = {name: (total.to(self.device), videos) for name, (total, videos) in self.losses.items()}
+    # ---- validation and test
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos."""
         assert batch.truth is not None
-        self.val_metric.update(self.parse(batch).timelines, batch.truth, batch.mask)
+        self.val_metric.update(self.parse(batch)[self.inference].timelines, batch.truth, batch.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation videos."""
         self._log_scores("val", self.val_metric)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Parsed:  # type: ignore[override]
-        """Score a batch of test videos, and return what was found in it."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
+        """Score a batch of test videos by every inference, and return what was found."""
         assert batch.truth is not None
-        parsed = self.parse(batch)
-        self.test_metric.update(parsed.timelines, batch.truth, batch.mask)
-        return parsed
+        parsed = self.parse(batch, list(self.inferences))
+        for name, found in parsed.items():
+            self._test_metric(name).update(found.timelines, batch.truth, batch.mask)
+        return {name: _flat(found, batch) for name, found in parsed.items()}
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of the test videos and keep them as ``test_scores``."""
-        self.test_scores = self._log_scores("test", self.test_metric)
+        """Log the scores of the test videos and keep them as ``test_scores``, by the name of the inference."""
+        for number, name in enumerate(self.inferences):
+            split = "test" if number == 0 else f"test/{name}"
+            self.test_scores[name] = self._log_scores(split, self._test_metric(name))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Parsed:
+        """Parse a batch by the first inference."""
+        return _flat(self.parse(batch)[self.inference], batch)
+
+    def _test_metric(self, name: str) -> AVVPMetric:
+        metric = self.test_metrics[name]
+        assert isinstance(metric, AVVPMetric)
+        return metric
 
     def _log_scores(self, split: str, metric: AVVPMetric) -> ParsingScores:
         scores: ParsingScores = metric.compute()
         metric.reset()
-        # the metric has summed over processes already, so each of them logs the same numbers
+        # the metric has already summed over processes: each of them logs the same numbers
         self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()})
         return scores
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over what is trained (the momentum network is not)."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(trained, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+    # ---- checkpoints: what a run that is resumed in the middle of an epoch needs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the losses of the first part of the epoch, the progress of the parts, and which videos both are of.
+
+        No process is waited for here: a save by one process alone must not hang. So the losses of the other processes
+        are those that :meth:`gather_losses` has collected for this step, if it has.
+        """
+        fresh = self.all_losses is not None and self.all_losses[0] == self._moment()
+        sums = self.all_losses[1] if fresh and self.all_losses is not None else self._loss_sums()[None]
+        checkpoint["losses"] = {"names": list(self.losses), "sums": sums}
+        progress = {name: part.progress() for name, part in self.parts.items()}
+        checkpoint["progress"] = {name: saved for name, saved in progress.items() if saved}
+        checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue with them; where there are other processes now, the first one takes the losses of all."""
+        names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
+        same = len(sums) == world_size()
+        mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
+        self.losses = {name: (total.float(), int(n)) for name, (total, n) in zip(names, mine, strict=True)}
+        for name, part in self.parts.items():
+            part.resume(checkpoint["progress"].get(name, {}))
+
+    def on_fit_start(self) -> None:
+        """Move to the device what a checkpoint had before there was one."""
+        self.losses = {name: (total.to(self.device), videos) for name, (total, videos) in self.losses.items()}
+        for part in self.parts.values():
+            part.resume({name: saved.to(self.device) for name, saved in part.progress().items()})
+
+    def gather_losses(self) -> None:
+        """Collect the losses of all processes for a checkpoint of this very step; all processes have to call it."""
+        self.all_losses = self._moment(), torch.stack(gather_objects(self._loss_sums()))
+
+    def _moment(self) -> tuple[int, ...]:
+        """Return what tells this moment of the training from all others."""
+        return self.global_step, *(videos for _, videos in self.losses.values())
+
+    def _loss_sums(self) -> Tensor:
+        sums = [torch.tensor([float(total), n], dtype=torch.float64) for total, n in self.losses.values()]
+        return torch.stack(sums) if sums else torch.zeros(0, 2, dtype=torch.float64)
+
+    def _gather_losses_if_saved(self) -> None:
+        """Collect the losses where a checkpoint callback is about to save in the middle of an epoch."""
+        every = (getattr(callback, "_every_n_train_steps", 0) for callback in self.trainer.checkpoint_callbacks)
+        if any(steps and self.global_step % steps == 0 for steps in every):
+            self.gather_losses()
 
 
-def gate(
-    found: Bool[Tensor, "B T M C"],
-    probs: Float[Tensor, "B T M C"],
-    video_probs: Float[Tensor, "B C"],
-    mask: Bool[Tensor, "B T"],
-) -> Parsed:
-    """Keep what was ``found`` of events that occur in the video (video_probs >= 0.5), of real segments."""
-    real = mask[:, :, None, None]
-    occurs = (video_probs >= THRESHOLD)[:, None, None, :]
-    return Parsed(found & occurs & real, probs.masked_fill(~real, 0), video_probs)
+def digest(videos: VideoSet) -> str:
+    """Return a checksum of the names and lengths of some videos, in their order."""
+    content = hashlib.blake2b(digest_size=16)
+    for name, length in zip(videos.names, _plain(videos.lengths), strict=True):
+        content.update(f"{name}\0{length}\0".encode())
+    return content.hexdigest()
+
+
+def _plain(lengths: Tensor) -> Iterator[int]:
+    yield from lengths.tolist()
+
+
+def _flat(parsed: Parsed, batch: Batch) -> Parsed:
+    """Return a padded parsed batch without its padding, in main memory."""
+    return parsed_batch(parsed.timelines, parsed.probs, parsed.video_probs, batch.mask)

@@ -19,7 +19,7 @@ from tests.damage.place import (
 )
 
 NO_TABLE = "predicted_audio.csv: the header must have the tab-separated columns filename, onset, offset, event_labels;"
-OTHERS = "Other events than LLP's are listed in data/classes.txt, one a line."
+OTHERS = "Events other than LLP's must be listed in data/classes.txt, one on each line."
 
 
 def prediction(name: str, outcome: Any, says: str, rows: str | bytes, header: str = DENSE) -> Case:
@@ -28,7 +28,10 @@ def prediction(name: str, outcome: Any, says: str, rows: str | bytes, header: st
 
 def ends(name: str, text: str, outcome: Any = "error", says: str = "") -> Case:
     """A row that ends, in the prediction, at another time."""
-    said = says or f"predicted_audio.csv, line 2: offset is {text!r}; it must be seconds from the start, 0 or more"
+    said = (
+        says
+        or f"predicted_audio.csv, line 2: offset is {text!r}; it must be a time in seconds from the start, 0 or more"
+    )
     return prediction(name, outcome, said, f"{TEST}\t2\t{text}\tSpeech\n")
 
 
@@ -50,32 +53,40 @@ CASES: dict[str, list[Case]] = {
             "predicted_audio.csv: cannot be read (Is a directory)",
             lambda p: instead(p.prediction(""), Path.mkdir),
         ),
-        prediction("empty", "error", f"{NO_TABLE} it lacks filename, onset, offset, event_labels.", b""),
+        prediction("empty", "error", f"{NO_TABLE} filename, onset, offset, event_labels are missing.", b""),
         prediction("a header alone", "read", "", ""),
-        prediction("no header", "error", f"{NO_TABLE} it lacks", ROW.encode()),
         prediction(
-            "commas for tabs", "error", "It looks comma-separated; use tabs.", (DENSE + ROW).replace("\t", ",").encode()
+            "no header", "error", f"{NO_TABLE} filename, onset, offset, event_labels are missing.", ROW.encode()
+        ),
+        prediction(
+            "commas for tabs",
+            "error",
+            "The header looks comma-separated; use tabs.",
+            (DENSE + ROW).replace("\t", ",").encode(),
         ),
         prediction(
             "semicolons for tabs",
             "error",
-            "It looks separated by semicolons; use tabs.",
+            "The header looks separated by semicolons; use tabs.",
             (DENSE + ROW).replace("\t", ";").encode(),
         ),
         prediction(
-            "spaces for tabs", "error", "It looks separated by spaces; use tabs.", (DENSE + ROW).expandtabs().encode()
+            "spaces for tabs",
+            "error",
+            "The header looks separated by spaces; use tabs.",
+            (DENSE + ROW).expandtabs().encode(),
         ),
         prediction(
             "a column missing",
             "error",
-            f"{NO_TABLE} it lacks offset.",
+            f"{NO_TABLE} offset is missing.",
             f"{TEST}\t1\tSpeech\n",
             DENSE.replace("\toffset", ""),
         ),
         prediction(
             "a column twice",
             "error",
-            "predicted_audio.csv: the header has 2 columns onset; keep one",
+            "predicted_audio.csv: the header has 2 columns called onset; keep one of them",
             f"{TEST}\t1\t2\tSpeech\t5\n",
             DENSE[:-1] + "\tonset\n",
         ),
@@ -91,13 +102,13 @@ CASES: dict[str, list[Case]] = {
         prediction(
             "a cell too few",
             "error",
-            "predicted_audio.csv, line 3: 2 tab-separated cells, the header has 4",
+            "predicted_audio.csv, line 3: the row has 2 tab-separated cells, but the header has 4",
             f"{ROW}{TEST}\t1\n",
         ),
         prediction(
             "a cell too many",
             "error",
-            "predicted_audio.csv, line 2: 5 tab-separated cells, the header has 4",
+            "predicted_audio.csv, line 2: the row has 5 tab-separated cells, but the header has 4",
             ROW[:-1] + "\tx\n",
         ),
         prediction(
@@ -111,17 +122,24 @@ CASES: dict[str, list[Case]] = {
         prediction(
             "Latin-1",
             "error",
-            "predicted_audio.csv, line 3: no UTF-8 text (byte 0xe9); save the file as UTF-8",
+            "predicted_audio.csv, line 3: this is not UTF-8 text (byte 0xe9); save the file as UTF-8",
             (DENSE + ROW + "é").encode("latin-1"),
         ),
         prediction(
             "UTF-16",
             "error",
-            "predicted_audio.csv, line 1: no UTF-8 text (byte 0xff); save the file as UTF-8",
+            "predicted_audio.csv, line 1: this is not UTF-8 text (byte 0xff); save the file as UTF-8",
             (DENSE + ROW).encode("utf-16"),
         ),
-        prediction("only NUL bytes", "error", f"{NO_TABLE} it lacks", bytes(4096)),
-        prediction("a web page", "error", f"{NO_TABLE} it lacks", b"<!DOCTYPE html>\n<title>404</title>\n"),
+        prediction(
+            "only NUL bytes", "error", f"{NO_TABLE} filename, onset, offset, event_labels are missing.", bytes(4096)
+        ),
+        prediction(
+            "a web page",
+            "error",
+            f"{NO_TABLE} filename, onset, offset, event_labels are missing.",
+            b"<!DOCTYPE html>\n<title>404</title>\n",
+        ),
         ends("a time that is a word", "two"),
         ends("no time", ""),
         ends("a negative time", "-1"),
@@ -134,7 +152,7 @@ CASES: dict[str, list[Case]] = {
         ends(
             "a number of 5,000 digits",
             "9" * 5000,
-            says=f"line 2: offset is '{'9' * 60}'...; it must be seconds from the start",
+            says=f"line 2: offset is '{'9' * 60}'...; it must be a time in seconds from the start",
         ),
         ends("negative zero", "-0", "warning", "1 x predicted_audio.csv: rows that end before they start (ignored)"),
         ends("a time past the end", "12", "warning", "1 x predicted_audio.csv: rows that reach past the end (cut off)"),
@@ -160,13 +178,13 @@ CASES: dict[str, list[Case]] = {
         prediction(
             "a row twice",
             "warning",
-            "1 x predicted_audio.csv: rows that overlap another of the same event (united)",
+            "1 x predicted_audio.csv: rows that overlap another of the same event (merged)",
             ROW + ROW,
         ),
         prediction(
             "rows that adjoin",
             "warning",
-            "1 x predicted_audio.csv: rows that adjoin another of the same event (united)",
+            "1 x predicted_audio.csv: rows that adjoin another of the same event (merged)",
             f"{TEST}\t0\t1\tSpeech\n{ROW}",
         ),
         prediction(
@@ -184,7 +202,7 @@ CASES: dict[str, list[Case]] = {
         prediction(
             "two events in one row",
             "error",
-            "'Speech,Dog' is not among the 25 events; give each a row of its own.",
+            "'Speech,Dog' is not among the 25 events; write each event on a row of its own.",
             ROW[:-1] + ",Dog\n",
         ),
         prediction(
@@ -247,11 +265,13 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     "Tables of weak labels": [
-        weak("no training video", "error", "AVVP_train.csv: no rows; it must list at least one video", ""),
+        weak(
+            "no training video", "error", "AVVP_train.csv: the table has no rows; it must list at least one video", ""
+        ),
         data(
             "no validation video",
             "error",
-            "AVVP_val_pd.csv: no rows; it must list at least one video",
+            "AVVP_val_pd.csv: the table has no rows; it must list at least one video",
             "AVVP_val_pd.csv",
             WEAK,
         ),
@@ -339,7 +359,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "no video listed",
             "error",
-            "videos.csv: no rows; it must list at least one video",
+            "videos.csv: the table has no rows; it must list at least one video",
             lambda p: p.videos(WEAK),
         ),
         Case(
@@ -351,24 +371,30 @@ CASES: dict[str, list[Case]] = {
         Case(
             "names without a header",
             "error",
-            "videos.csv: the header must have the tab-separated columns filename; it lacks filename.",
+            "videos.csv: the header must have the tab-separated columns filename; filename is missing.",
             lambda p: p.videos(TEST),
         ),
         Case("no list", "error", "videos.csv: no such file", lambda p: p.videos("").unlink()),
     ],
     "Classes file": [
-        data("an empty file", "error", "classes.txt: empty; write one event a line", "classes.txt", "\n\n"),
+        data(
+            "an empty file",
+            "error",
+            "classes.txt: the file is empty; write one event on each line",
+            "classes.txt",
+            "\n\n",
+        ),
         data(
             "an event twice",
             "error",
-            "classes.txt: 'Speech' stands there 2 times; keep one",
+            "classes.txt: 'Speech' is listed 2 times; keep one of the lines",
             "classes.txt",
             "Speech\nDog\nSpeech\n",
         ),
         data(
             "all events in one line",
             "error",
-            "classes.txt, line 1: 'Speech,Dog' has a comma or a tab in it; write one event a line",
+            "classes.txt, line 1: 'Speech,Dog' contains a comma or a tab; write one event on each line",
             "classes.txt",
             "Speech,Dog\n",
         ),
@@ -391,7 +417,7 @@ CASES: dict[str, list[Case]] = {
         data(
             "classes in UTF-16",
             "error",
-            "classes.txt, line 1: no UTF-8 text (byte 0xff); save the file as UTF-8",
+            "classes.txt, line 1: this is not UTF-8 text (byte 0xff); save the file as UTF-8",
             "classes.txt",
             "Dog".encode("utf-16"),
         ),

@@ -8,6 +8,7 @@ import logging
 import re
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,13 @@ from hypothesis.extra import numpy as hnp
 
 from avvp_pl.data.annotations import (
     Oddities,
+    intervals,
+    join_timelines,
     read_classes,
     read_events,
     read_names,
     read_timelines,
     read_weak_labels,
-    runs,
     stack_timelines,
     write_timelines,
 )
@@ -179,12 +181,12 @@ def test_impossible_times_name_file_line_and_column(tmp_path: Path, side: str, t
     [
         ("v\t0\t1\tSpeach", r"line 4: 'Speach' is not among the 3 events. Did you mean 'Speech'\?"),
         ("v\t0\t1\tFrying", r"line 4: 'Frying' is not among the 3 events. Did you mean 'Frying_\(food\)'\?"),
-        ("v\t0\t1\txyzzy", "line 4: 'xyzzy' is not among the 3 events. Other"),
+        ("v\t0\t1\txyzzy", "line 4: 'xyzzy' is not among the 3 events. Events other"),
         ("v\t0\t1\tSpeech,Dog", "line 4: 'Speech,Dog'"),
         ("v\t0\t1\t", "line 4: ''"),
-        ("v\t0\t1\tDog\tCat", "line 4: 5 tab-separated cells, the header has 4"),
-        ("v\t0", "line 4: 2 tab-separated cells, the header has 4"),
-        ("v,0,1,Dog", "line 4: 1 tab-separated cells, the header has 4"),
+        ("v\t0\t1\tDog\tCat", "line 4: the row has 5 tab-separated cells, but the header has 4"),
+        ("v\t0", "line 4: the row has 2 tab-separated cells, but the header has 4"),
+        ("v,0,1,Dog", "line 4: the row has 1 tab-separated cells, but the header has 4"),
         ("\t0\t1\tDog", "line 4: the filename is empty"),
     ],
 )
@@ -210,7 +212,7 @@ def test_a_wrong_header_names_the_columns_it_lacks(tmp_path: Path, header: str, 
         read_timelines(path, EVENTS, 10, Oddities())
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert f"it lacks {lacking}." in message
+    assert f"; {lacking} {'are' if ',' in lacking else 'is'} missing." in message
     assert ("use tabs" in message) == comma
 
 
@@ -256,7 +258,7 @@ def test_weak_labels(tmp_path: Path) -> None:
     [
         (["v\tSpeech", "w\tDog", "v\tDog"], "line 4: 'v' is listed twice"),
         (["v\tSpeech,Dgo"], "line 2: 'Dgo' is not among the 3 events. Did you mean 'Dog'?"),
-        (["v\tSpeech\tDog"], "line 2: 3 tab-separated cells"),
+        (["v\tSpeech\tDog"], "line 2: the row has 3 tab-separated cells"),
         (["\tSpeech"], "line 2: the filename is empty"),
     ],
 )
@@ -287,7 +289,7 @@ def test_classes_file(tmp_path: Path) -> None:
     path.write_bytes("\ufeffOwl\r\n\r\n  Dog \r\nCafé".encode())
     assert read_classes(path) == ("Owl", "Dog", "Café")
     path.write_text("Owl\nDog\nOwl \n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"classes.txt: 'Owl' stands there 2 times"):
+    with pytest.raises(InputError, match=r"classes.txt: 'Owl' is listed 2 times"):
         read_classes(path)
 
 
@@ -304,7 +306,7 @@ def bool_arrays(dimensions: int) -> st.SearchStrategy[npt.NDArray[np.bool_]]:
 
 @settings(max_examples=60, deadline=None)
 @given(bool_arrays(2))
-def test_runs_against_a_loop(timeline: npt.NDArray[np.bool_]) -> None:
+def test_intervals_against_a_loop(timeline: npt.NDArray[np.bool_]) -> None:
     segments, events = timeline.shape
     expected = []
     for event in range(events):
@@ -316,7 +318,7 @@ def test_runs_against_a_loop(timeline: npt.NDArray[np.bool_]) -> None:
             elif not active and onset is not None:
                 expected.append((event, onset, t))
                 onset = None
-    assert runs(timeline) == expected
+    assert intervals(timeline) == expected
 
 
 def test_written_table_to_the_letter(tmp_path: Path) -> None:
@@ -410,6 +412,52 @@ def test_odd_names_of_videos_and_events_survive_a_round_trip(tmp_path: Path, odd
     again, oddities = round_trip(tmp_path, ["v"], timelines, [odd], 1.0)
     np.testing.assert_array_equal(again, timelines)
     assert not oddities
+
+
+def test_each_video_is_cut_at_its_own_length(tmp_path: Path) -> None:
+    """Of 10 segments: `short` has 3, `none` has 0, and `other` is not in the lengths."""
+    rows = ["short\t1\t3\tSpeech", "short\t2\t4\tDog", "short\t5\t7\tDog", "none\t0\t1\tDog", "other\t8\t10\tDog"]
+    oddities = Oddities()
+    timelines = read_timelines(table(tmp_path, HEADER, *rows), EVENTS, 10, oddities, lengths={"short": 3, "none": 0})
+    assert {name: timeline.shape for name, timeline in timelines.items()} == {
+        "short": (3, 3),
+        "none": (0, 3),
+        "other": (10, 3),
+    }
+    assert timelines["short"].T.astype(int).tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert np.argwhere(timelines["other"]).tolist() == [[8, 1], [9, 1]]
+    assert found(oddities) == {"table.csv: rows that reach past the end (cut off)": 3}
+
+
+def test_joined_timelines_follow_lengths_and_modalities() -> None:
+    heard = {"b": np.array([[True], [False], [True]]), "unlisted": np.ones((9, 1), dtype=bool)}
+    seen = {"a": np.array([[True]]), "b": np.array([[False], [True], [True]])}
+    joined = join_timelines({"b": 3, "none": 2, "empty": 0, "a": 1}, {"audio": heard, "visual": seen}, 1)
+    assert joined.shape == (6, 2, 1)
+    assert joined[:, 0, 0].astype(int).tolist() == [1, 0, 1, 0, 0, 0]
+    assert joined[:, 1, 0].astype(int).tolist() == [0, 1, 1, 0, 0, 1]
+    with pytest.raises(ValueError, match="a: a timeline of 1 segments for 2 segments"):
+        join_timelines({"a": 2}, {"visual": seen}, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=6), st.randoms(use_true_random=False), st.sampled_from([1.0, 0.5])
+)
+def test_timelines_of_any_lengths_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], random: Random, segment_seconds: float
+) -> None:
+    path = tmp_path_factory.mktemp("ragged") / "table.csv"
+    names = [f"v{number}" for number in range(len(lengths))]
+    timelines = [
+        np.array([random.random() < 0.5 for _ in range(2 * length)], dtype=bool).reshape(length, 2)
+        for length in lengths
+    ]
+    write_timelines(path, names, timelines, EVENTS[:2], segment_seconds)
+    oddities, own = Oddities(), dict(zip(names, lengths, strict=True))
+    tables = {"audio": read_timelines(path, EVENTS[:2], max(lengths), oddities, segment_seconds, own)}
+    np.testing.assert_array_equal(join_timelines(own, tables, 2)[:, 0], np.concatenate(timelines))
+    assert not found(oddities)
 
 
 def test_stacked_timelines_follow_names_and_modalities(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ def make(seed: int = 0, **options: Any) -> ParsingSet:
 def tensors(videos: VideoSet | None) -> dict[str, torch.Tensor]:
     assert videos is not None
     assert videos.truth is not None
-    return {"weak": videos.weak_labels, "truth": videos.truth, "mask": videos.mask, **videos.features_in}
+    return {
+        "weak": videos.weak_labels,
+        "mask": videos.mask,
+        **{name: videos.padded(flat) for name, flat in {"truth": videos.truth, **videos.streams}.items()},
+    }
 
 
 def same(first: VideoSet | None, second: VideoSet | None) -> bool:
@@ -52,7 +56,7 @@ def many() -> VideoSet:
 def truth(many: VideoSet) -> npt.NDArray[np.bool_]:
     """[N, T, M, C]."""
     assert many.truth is not None
-    found: npt.NDArray[np.bool_] = many.truth.numpy()
+    found: npt.NDArray[np.bool_] = many.padded(many.truth).numpy()
     return found
 
 
@@ -63,7 +67,7 @@ def test_a_seed_decides_every_bit(split: str) -> None:
     torch.manual_seed(1)
     assert same(first, make(seed=3).splits[split])
     other = tensors(make(seed=4).splits[split])
-    assert not torch.equal(first.features_in["vggish"], other["vggish"])
+    assert not torch.equal(tensors(first)["vggish"], other["vggish"])
     assert not torch.equal(tensors(first)["truth"], other["truth"])
 
 
@@ -151,7 +155,7 @@ def test_how_many_events_last_for_the_whole_video(truth: npt.NDArray[np.bool_], 
 
 def test_a_linear_probe_hears_speech(many: VideoSet, truth: npt.NDArray[np.bool_]) -> None:
     """Least squares on the segments of half of the videos, tested on the other half; 0.5 is chance."""
-    features = many.features_in["vggish"].double().numpy()
+    features = many.padded(many.streams["vggish"]).double().numpy()
     inputs = np.concatenate([features, np.ones((*features.shape[:2], 1))], axis=-1)
 
     def balanced_accuracy(speech: npt.NDArray[np.bool_]) -> float:
@@ -186,6 +190,54 @@ def test_noise_is_the_deviation_of_a_stream() -> None:
     difference = tensors(noisy)["vggish"] - tensors(quiet)["vggish"]
     assert float(difference.std()) == pytest.approx(2.0, rel=0.02)
     assert float(difference.mean()) == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def cut() -> tuple[VideoSet, VideoSet]:
+    """The same videos whole and cut."""
+    whole, short = (make(sizes={"train": 600}, splits=["train"], shortest=least).train for least in (None, 3))
+    assert whole is not None
+    assert short is not None
+    return whole, short
+
+
+def test_lengths_are_drawn_from_shortest_to_all(cut: tuple[VideoSet, VideoSet]) -> None:
+    counts = np.bincount(cut[1].lengths, minlength=11)
+    assert counts[:3].sum() == 0
+    assert all(45 <= count <= 105 for count in counts[3:])  # 75 each, give or take 3.5 deviations
+    assert cut[1].truth is not None
+    assert len(cut[1].truth) == cut[1].num_segments == int(cut[1].lengths.sum())
+
+
+def test_a_cut_video_is_a_window_of_the_whole_one_with_an_event_in_it(cut: tuple[VideoSet, VideoSet]) -> None:
+    whole, short = (tensors(videos) for videos in cut)
+    later = 0
+    for row, length in enumerate(cut[1].lengths.tolist()):
+        happens = whole["truth"][row].flatten(1).any(dim=1).tolist()
+        start = 0 if any(happens[:length]) else min(happens.index(True), 10 - length)
+        later += start > 0
+        for name in ("truth", *STREAMS):
+            assert torch.equal(short[name][row, :length], whole[name][row, start : start + length])
+            assert not short[name][row, length:].any()
+        left = whole["truth"][row, start : start + length].any(dim=0).any(dim=0)
+        assert torch.equal(short["weak"][row], left.float())
+        assert left.any()
+    assert later > 5
+
+
+def test_shortest_leaves_all_other_draws_as_they_are(cut: tuple[VideoSet, VideoSet]) -> None:
+    whole, _ = cut
+    assert same(whole, make(sizes={"train": 600}, splits=["train"], shortest=10).train)
+    assert whole.equal_length == 10
+    parsing, other = make(shortest=2), make(sizes={"train": 9, "val": 4, "test": 5}, shortest=2)
+    assert same(parsing.val, other.val)
+    assert not same(make(shortest=2, seed=1).val, parsing.val)
+
+
+@pytest.mark.parametrize("shortest", [0, -1, 11])
+def test_an_impossible_shortest_is_refused(shortest: int) -> None:
+    with pytest.raises(InputError, match=rf"data\.shortest: {shortest} .* from 1 to data\.segments, 10"):
+        make(shortest=shortest)
 
 
 @pytest.mark.parametrize(

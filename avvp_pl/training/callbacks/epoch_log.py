@@ -8,6 +8,7 @@ import time
 import lightning.pytorch as pl
 from torch import Tensor
 
+from avvp_pl.training.callbacks import LAST
 from avvp_pl.training.module import ParsingModule
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ class EpochLog(pl.Callback):
     validation. A run that is killed before the epoch's checkpoint does the epoch again, and its row takes the place of
     this one; after the checkpoint the row is there. (Lightning itself would log only then.)
     """
+
+    place = LAST
 
     def __init__(self) -> None:
         self.started = time.perf_counter()

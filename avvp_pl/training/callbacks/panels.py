@@ -15,7 +15,6 @@ from matplotlib.image import imread
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.figures import draw_timelines, png
-from avvp_pl.methods.npl import NPL
 from avvp_pl.training.module import ParsingModule
 
 
@@ -44,7 +43,7 @@ class Panels(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log a table of per-event F1 of the test videos."""
         assert isinstance(pl_module, ParsingModule)
-        scores = pl_module.test_scores
+        scores = pl_module.test_scores.get(pl_module.inference)
         wandbs = [logger for logger in _pictured(trainer) if isinstance(logger, WandbLogger)]
         if scores is None or not wandbs or not trainer.is_global_zero:
             return
@@ -62,17 +61,18 @@ class Panels(pl.Callback):
         batch = videos[rows]
         training = module.training
         module.eval()
-        sources = {"prediction": module.parse(batch).timelines}
+        sources = {"prediction": module.parse(batch)[module.inference].timelines}
         if batch.truth is not None:
             sources = {"truth": batch.truth, **sources}
-        if isinstance(module, NPL) and module.pseudo_labels is not None:
-            sources["pseudo labels"] = module.label(batch)
+        if module.labeling.ready:
+            sources["pseudo labels"] = module.labeling.labels(batch)
         module.train(training)
+        lengths = batch.mask.sum(1).tolist()
         arrays = {name: source.cpu().numpy() for name, source in sources.items()}
         return [
             draw_timelines(
                 videos.names[row],
-                {name: array[i] for name, array in arrays.items()},
+                {name: array[i, : lengths[i]] for name, array in arrays.items()},
                 module.modalities,
                 module.events,
                 data.videos.segment_seconds,

@@ -1,4 +1,4 @@
-"""When pseudo labels are made: at the start of every epoch from the method's ``start_epoch`` on."""
+"""When pseudo labels are made: at the start of every epoch, by those parts that make some."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import TrainingError
 from avvp_pl.files import append_rows
-from avvp_pl.methods.npl import NPL, Refresh
-from avvp_pl.methods.ppl import PPL
-from avvp_pl.pseudo_labels import kmeans_device
+from avvp_pl.parts import Report
 from avvp_pl.runs.checkpoints import last_good
+from avvp_pl.training.callbacks import FIRST
+from avvp_pl.training.module import ParsingModule
 
 log = logging.getLogger(__name__)
 
 
 class RefreshPseudoLabels(pl.Callback):
-    """Ask the method for new pseudo labels, and report what they cost and how good they are.
+    """Refresh the parts, and report what that cost and how good the pseudo labels are.
 
-    Logged each epoch: ``labeling/*`` (seconds of each part, and their share of the epoch's training time),
-    ``pseudo_labels/*`` (key segments, prototypes and, where the training truth is known, precision, recall and
-    F1 per modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts per event
-    go to ``pseudo_labels.csv`` in ``directory``.
+    Logged each epoch: ``labeling/*`` (seconds of each stage, and their share of the epoch's training time),
+    ``pseudo_labels/*`` (what the part reports, and where the training truth is known the precision, recall and F1 of
+    its labels for each modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts by
+    event go to ``pseudo_labels.csv`` in ``directory``. When the score ``monitor`` is the best so far, the parts are
+    told.
     """
 
-    def __init__(self, directory: str, monitor: str = "val/segment/type_av") -> None:
+    place = FIRST
+
+    def __init__(self, directory: str, monitor: str | None, mode: str = "max") -> None:
         self.path = Path(directory) / "pseudo_labels.csv"
-        self.monitor = monitor
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best = float("-inf")
         self.warned: set[str] = set()
         self.report: dict[str, float] = {}  # of this epoch's labels
@@ -40,39 +44,42 @@ class RefreshPseudoLabels(pl.Callback):
         self.clock = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say where k-means runs."""
-        if isinstance(pl_module, PPL):
-            log.info("k-means runs on the %s", kmeans_device(pl_module.kmeans, pl_module.device))
+        """Log what the parts have to say, such as where k-means runs."""
+        for part in _module(pl_module).parts.values():
+            for note in part.notes(pl_module.device):
+                log.info("%s", note)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, also in the middle of an epoch."""
         self.clock = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refresh."""
+        """Refresh the parts."""
         self.report, self.training_seconds = {}, 0.0
-        if isinstance(pl_module, NPL) and trainer.current_epoch >= pl_module.start_epoch:
-            self._refresh(trainer, pl_module)
+        module, videos = _module(pl_module), trainer.datamodule.train  # type: ignore[attr-defined]
+        for name, part in module.parts.items():
+            try:
+                report = part.refresh(videos, trainer.current_epoch, module.team)
+            except ValueError as error:
+                last = last_good(self.path.parent / "checkpoints" / "last.ckpt")
+                raise TrainingError(f"{name} for epoch {trainer.current_epoch}: {error}; {last}") from error
+            if report is not None:
+                self._take(report, trainer, module, videos)
         self.clock = time.perf_counter()
 
-    def _refresh(self, trainer: pl.Trainer, method: NPL) -> None:
-        videos: VideoSet = trainer.datamodule.train  # type: ignore[attr-defined]
-        try:
-            report = method.refresh(videos)
-        except ValueError as error:
-            last = last_good(self.path.parent / "checkpoints" / "last.ckpt")
-            raise TrainingError(f"labeling for epoch {trainer.current_epoch}: {error}; {last}") from error
-        assert method.pseudo_labels is not None
-        seconds = {f"labeling/{part}_seconds": seconds for part, seconds in report.seconds.items()}
-        self.report = {**seconds, "labeling/seconds": sum(seconds.values()), "train/em/bound": float(report.bound)}
-        if videos.truth is not None:
-            self.report |= label_quality(method.pseudo_labels, videos.truth, videos.mask, method.modalities)
-        for sign, counts in report.segments.items():
-            self.report[f"pseudo_labels/{sign}_segments"] = float(counts.sum())
-            self.report[f"pseudo_labels/{sign}_prototypes"] = float(report.prototypes[sign].sum())
-        if report.segments and trainer.is_global_zero:
-            self._report_events(report, method.events, trainer.current_epoch)
-            self._warn_of_lacking(report, method)
+    def _take(self, report: Report, trainer: pl.Trainer, module: ParsingModule, videos: VideoSet) -> None:
+        seconds = {f"labeling/{stage}_seconds": seconds for stage, seconds in report.seconds.items()}
+        self.report |= {**seconds, "labeling/seconds": sum(seconds.values()), **report.values}
+        labels = module.labeling.pseudo_labels
+        if labels is not None and videos.truth is not None:
+            self.report |= label_quality(labels, videos.truth, module.labeling.label_threshold, module.modalities)
+        if trainer.is_global_zero:
+            if report.per_event:
+                self._write_events(report.per_event, module.events, trainer.current_epoch)
+            for warning in report.warnings:
+                if warning not in self.warned:
+                    self.warned.add(warning)
+                    log.warning("%s", warning)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Keep the time."""
@@ -95,14 +102,14 @@ class RefreshPseudoLabels(pl.Callback):
         pl_module.log_dict(self.report, rank_zero_only=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the method when its validation score is the best so far."""
-        score = trainer.callback_metrics.get(self.monitor)
-        if isinstance(pl_module, NPL) and score is not None and not trainer.sanity_checking and score > self.best:
-            self.best = float(score)
-            pl_module.keep_best()
+        """Tell the parts when the validation score is the best so far."""
+        score = None if self.monitor is None else trainer.callback_metrics.get(self.monitor)
+        if score is not None and not trainer.sanity_checking and self.sign * score > self.best:
+            self.best = self.sign * float(score)
+            _module(pl_module).keep_best()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know, also in the middle of an epoch."""
+        """Return what a resumed run must know, also in the middle of an epoch."""
         kept = {"best": self.best, "report": self.report, "training_seconds": self.training_seconds}
         return {**kept, "warned": sorted(self.warned)}
 
@@ -111,37 +118,31 @@ class RefreshPseudoLabels(pl.Callback):
         self.best, self.report = state_dict["best"], dict(state_dict["report"])
         self.training_seconds, self.warned = state_dict["training_seconds"], set(state_dict["warned"])
 
-    def _report_events(self, report: Refresh, events: tuple[str, ...], epoch: int) -> None:
-        columns = {
-            f"{sign}_{kind}": counts[sign].tolist()
-            for kind, counts in (("segments", report.segments), ("prototypes", report.prototypes))
-            for sign in ("positive", "negative")
-        }
+    def _write_events(self, per_event: dict[str, list[int]], events: tuple[str, ...], epoch: int) -> None:
         rows = [
-            {"epoch": epoch, "event": event, **{name: column[c] for name, column in columns.items()}}
+            {"epoch": epoch, "event": event, **{name: column[c] for name, column in per_event.items()}}
             for c, event in enumerate(events)
         ]
         append_rows(self.path, rows, replacing="epoch")
 
-    def _warn_of_lacking(self, report: Refresh, method: NPL) -> None:
-        """Once a run for each event, and where modalities have prototypes of their own, each modality."""
-        assert report.lacking is not None
-        everywhere = report.lacking.all(0).tolist()
-        for group, event in report.lacking.nonzero().tolist():
-            where = "" if everywhere[event] else f" in {method.modalities[group]}"
-            if (what := f"{method.events[event]} has no positive segments{where}") not in self.warned:
-                self.warned.add(what)
-                log.warning("%s, so its pseudo labels%s are 0", what, where)
 
-
-def label_quality(pseudo_labels: Tensor, truth: Tensor, mask: Tensor, modalities: tuple[str, ...]) -> dict[str, float]:
-    """Precision, recall and F1 of [pseudo_labels >= 0.5] per modality, over all real segments, in percent."""
-    real = mask[:, :, None, None]
-    found, truth = (pseudo_labels >= 0.5) & real, truth & real
+def label_quality(
+    pseudo_labels: Float[Tensor, "S M C"],
+    truth: Bool[Tensor, "S M C"],
+    threshold: float,
+    modalities: tuple[str, ...],
+) -> dict[str, float]:
+    """Compute precision, recall and F1 of [pseudo_labels >= threshold] for each modality, in percent."""
+    found = pseudo_labels >= threshold
     quality = {}
     for m, modality in enumerate(modalities):
-        hits, predicted, true = (x[:, :, m].sum().item() for x in (found & truth, found, truth))
+        hits, predicted, true = (x[:, m].sum().item() for x in (found & truth, found, truth))
         quality[f"pseudo_labels/{modality}/precision"] = 100 * hits / max(predicted, 1)
         quality[f"pseudo_labels/{modality}/recall"] = 100 * hits / max(true, 1)
         quality[f"pseudo_labels/{modality}/f1"] = 200 * hits / max(predicted + true, 1)
     return quality
+
+
+def _module(module: pl.LightningModule) -> ParsingModule:
+    assert isinstance(module, ParsingModule)
+    return module

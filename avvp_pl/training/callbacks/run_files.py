@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +12,49 @@ from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.processes.collectives import gather_objects
-from avvp_pl.tasks.scores import print_scores, write_scores
-from avvp_pl.tasks.timelines import write_predictions
-from avvp_pl.training.module import Parsed, ParsingModule
+from avvp_pl.tasks.parsing import Parsed, in_order, join
+from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 
 
 class RunFiles(pl.Callback):
-    """Write what a test says of its videos into ``directory``, and print the scores.
+    """Write what a test says of its videos, and print the scores.
 
-    These are ``scores.json`` and, in ``predictions``, ``MODALITY.csv`` and ``probabilities.npz``.
+    These are ``scores.json`` and ``predictions/``. The first inference has ``directory`` itself, every other one a
+    folder of its own name in it, unless ``folders`` says which folder each has.
     """
 
-    def __init__(self, directory: str, title: str) -> None:
-        self.directory, self.title = Path(directory), title
-        self.parsed: list[tuple[Tensor, Parsed]] = []
+    def __init__(self, directory: str, title: str, folders: Mapping[str, Path] | None = None) -> None:
+        self.directory, self.title, self.folders = Path(directory), title, folders
+        self.parsed: list[tuple[Tensor, dict[str, Parsed]]] = []
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         """Collect them; probabilities are kept as precisely as they are written."""
-        timelines, *probs = outputs
-        self.parsed.append((batch.index.cpu(), Parsed(timelines.cpu(), *(part.half().cpu() for part in probs))))
+        kept = {
+            name: found._replace(probs=found.probs.half(), video_probs=found.video_probs.half())
+            for name, found in outputs.items()
+        }
+        self.parsed.append((batch.index.cpu(), kept))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put them in the order of the split, from all processes, and write."""
+        """Put them in the order of the split, from all processes, and write them."""
         parsed, self.parsed = [pair for part in gather_objects(self.parsed) for pair in part], []
         if not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, ParsingModule)
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         order = torch.cat([index for index, _ in parsed]).argsort()
-        columns = zip(*(part for _, part in parsed), strict=True)
-        ordered = Parsed(*(torch.cat(column)[order] for column in columns))
-        write_predictions(self.directory / "predictions", data.splits["test"].names, ordered, data.videos)
-        assert isinstance(pl_module, ParsingModule)
-        assert pl_module.test_scores is not None
-        write_scores(self.directory / "scores.json", pl_module.test_scores, data.videos.events)
-        print_scores(pl_module.test_scores, self.title)
+        names = data.splits["test"].names
+        for number, (name, scores) in enumerate(pl_module.test_scores.items()):
+            folder = self._folder(name, number)
+            found = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
+            pl_module.task.write(folder, names, found, scores, data.videos, pl_module.protocol)
+            by = f", by {name}" if len(pl_module.test_scores) > 1 else ""
+            pl_module.task.show(scores, f"{self.title}{by}")
+
+    def _folder(self, name: str, number: int) -> Path:
+        if self.folders is not None:
+            return self.folders[name]
+        return self.directory if number == 0 else self.directory / name

@@ -17,6 +17,8 @@ from avvp_pl.errors import InputError, TrainingError
 from avvp_pl.processes.collectives import gather_objects, largest
 from avvp_pl.processes.signals import Handler, StopRequest, exit_code, handle, handlers, is_foreign, stop_at_once
 from avvp_pl.runs.checkpoints import last_good, read_checkpoint
+from avvp_pl.training.callbacks import FIRST
+from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class SafeStop(pl.Callback):
     step. Where a loss is not finite or above ``max_loss``, or a weight is not finite, raise :class:`TrainingError`
     before anything of it is saved: it names the step, its videos and the last good checkpoint.
     """
+
+    place = FIRST
 
     def __init__(self, directory: str, max_loss: float) -> None:
         self.path = Path(directory) / "last.ckpt"
@@ -82,6 +86,8 @@ class SafeStop(pl.Callback):
             self._check_weights(trainer, pl_module)
             # Lightning adds one to it when it goes on in the middle of an epoch
             trainer.fit_loop.epoch_loop._batches_that_stepped -= 1
+            if isinstance(pl_module, ParsingModule):
+                pl_module.gather_losses()
             trainer.save_checkpoint(self.path)
             self._stop_if_asked(trainer, f"in epoch {trainer.current_epoch}, before batch {batch_idx}")
 

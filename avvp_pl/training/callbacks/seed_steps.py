@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from avvp_pl.processes.randomness import reseed
+from avvp_pl.training.callbacks import FIRST
 
 
 class SeedSteps(pl.Callback):
@@ -15,6 +16,8 @@ class SeedSteps(pl.Callback):
     So a run goes on from a checkpoint with the numbers that it would have drawn anyway. It comes before the callbacks
     that draw.
     """
+
+    place = FIRST - 1
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

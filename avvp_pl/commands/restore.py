@@ -1,0 +1,71 @@
+"""From a checkpoint to a module that can be tested, on the videos that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from avvp_pl.commands.build import build_model, build_network, build_videos
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
+from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, trained_config
+from avvp_pl.training.module import ParsingModule
+
+REPLACEABLE = ("data", "labeling", "inference", "protocol")
+
+
+class Restored(NamedTuple):
+    """A module with the weights of a checkpoint, the videos that it is for, and the configuration of both."""
+
+    config: DictConfig
+    videos: ParsingSet
+    model: ParsingModule
+
+
+def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> Restored:
+    """Return the module of ``cfg.checkpoint``, with what ``cfg`` gives of data, labeling, inference and protocol.
+
+    What it does not give is that of the training. With another labeling, the checkpoint's network is all that is kept of
+    the training, and the splits that an inference is fitted to (the training videos, whose prototypes are built) are among
+    those that are read. :class:`InputError` where the inference is not possible.
+    """
+    path = Path(cfg.checkpoint)
+    checkpoint = read_checkpoint(path)
+    replaced = {group: cfg[group] for group in REPLACEABLE if cfg.get(group) is not None}
+    config = trained_config(checkpoint, path, replaced, cfg.trust)
+    if "labeling" in replaced:
+        trained = checkpoint["config"].get("labeling") or {}
+        config.trained_labeling = {name: part for name, part in trained.items() if name != "seed"}
+    videos = build_videos(config, splits, truth_required)
+    check_data(videos, checkpoint, path)
+    network = build_network(config, videos)
+    load_weights(network, part_of(checkpoint, "network."), path)
+    try:
+        model = build_model(config, videos, network, trained=False)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    prefixes = {"labeling": "labeling.", "inference": "inferences.", "protocol": "decision."}
+    load_weights(model, checkpoint, path, new=tuple(prefixes[group] for group in replaced if group in prefixes))
+    return Restored(config, _with_splits_to_fit(config, videos, model, path, "labeling" in replaced), model)
+
+
+def _with_splits_to_fit(
+    config: DictConfig, videos: ParsingSet, model: ParsingModule, path: Path, other_labeling: bool
+) -> ParsingSet:
+    """Read the splits that inferences are fitted to, too."""
+    needed = {split for inference in model.inferences.values() for split in inference.needs(model.labeling)}
+    if "train" in needed and not other_labeling:
+        start = OmegaConf.select(config, "labeling.start_epoch")
+        raise InputError(
+            f"{path} has no prototypes: its epoch came before labeling.start_epoch={start}; give inference=classifier, or "
+            "a checkpoint of a later epoch"
+        )
+    missing = sorted(needed - set(videos.splits))
+    if not missing:
+        return videos
+    read = build_videos(config, missing, "val" in missing)
+    return replace(videos, **{split: read.splits[split] for split in missing})  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+"""Learning from weak labels by pooling: L_MIL (Eq. 4), and HAN's guided losses of each modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
+from avvp_pl.parts import Method, Step, Targets, Term
+
+
+class Guided(Method):
+    """L = weights[video] L_MIL + sum over modalities m of weights[m] BCE(modality_probs[m], targets[m]).
+
+    ``class_weighting`` weights the events in L_MIL by their inverse frequency (Eq. 4) or not at all. A modality that
+    ``weights`` does not name has weight 1; a weight of 0 leaves its loss out. ``targets`` say which label a modality is
+    asked for.
+    """
+
+    event_weights: Tensor
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        events: Sequence[str],
+        class_weighting: Literal["inverse_frequency", "none"],
+        weights: Mapping[str, float],
+        targets: Targets,
+    ) -> None:
+        super().__init__()
+        self.class_weighting, self.targets = class_weighting, targets
+        self.video_weight = weights.get("video", 1.0)
+        self.modality_weights = [weights.get(name, 1.0) for name in modalities]
+        self.register_buffer("event_weights", torch.ones(len(events)))
+
+    def start(self, videos: VideoSet) -> None:
+        """Compute how frequent each event is among the training videos."""
+        if self.class_weighting == "inverse_frequency":
+            self.event_weights.copy_(inverse_frequency_weights(videos.weak_labels))
+
+    def forward(self, step: Step) -> dict[str, Term]:
+        """Return L_MIL and the guided losses."""
+        output, batch = step.output, step.batch
+        supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
+        guided = guided_loss(output.modality_probs, self.targets(step), self.modality_weights)
+        return {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}

@@ -1,0 +1,251 @@
+"""The parts that a run is composed of, and what each of them is given. Torch only: no Lightning, no Hydra, no collectives.
+
+A run has one network and one part of each kind:
+
+``Method``     what weak labels teach
+``Targets``    the label of each modality that a method asks for
+``Labeling``   where the pseudo labels of the training segments come from, and what they teach
+``Inference``  from a network's output to the probabilities that are tested
+``Decision``   from these probabilities to timelines
+
+Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
+the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
+one file.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+if TYPE_CHECKING:
+    from avvp_pl.labeling.bank import PrototypeBank
+
+Item = TypeVar("Item")
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
+
+
+class Team(NamedTuple):
+    """The processes of a run as a part sees them: by default one process that is alone.
+
+    ``add_up`` sums a tensor over all processes in place, ``gather`` joins rows of which each process may have its own
+    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have
+    to call them together.
+    """
+
+    rank: int = 0
+    size: int = 1
+    add_up: Callable[[Tensor], Tensor] = _itself
+    gather: Callable[[Tensor], Tensor] = _itself
+    gather_batch: Callable[[Tensor], Tensor] = _itself
+
+    def share(self, work: Sequence[Item]) -> list[Item]:
+        """Return the pieces of the work that this process does."""
+        return list(work[self.rank :: self.size])
+
+
+class Step(NamedTuple):
+    """Everything that one training step knows.
+
+    ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that
+    it is the same after a resume.
+    """
+
+    network: ParsingNetwork
+    batch: Batch
+    output: ParsingOutput
+    epoch: int
+    done: float
+    team: Team = Team()
+
+
+class Term(NamedTuple):
+    """One term of the loss. The unweighted value is logged."""
+
+    value: Float[Tensor, ""]
+    weight: float = 1.0
+
+
+def total(terms: Mapping[str, Term]) -> Float[Tensor, ""]:
+    """Sum the weighted terms.
+
+    >>> total({"mil": Term(torch.tensor(2.0)), "pseudo_label": Term(torch.tensor(3.0), 0.1)})
+    tensor(2.3000)
+    """
+    first, *others = (term.weight * term.value for term in terms.values())
+    for other in others:
+        first = first + other
+    return first
+
+
+@dataclass
+class Report:
+    """What a refresh did: how long each stage took in seconds, what is logged of it, and what is counted by event.
+
+    ``values`` are logged every epoch; ``per_event`` has columns of one number for each event, which go into
+    ``pseudo_labels.csv``; ``warnings`` are logged once in a run, and ``summary`` where a test is prepared.
+    """
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    per_event: dict[str, list[int]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Add the time since the last lap to that of ``stage``."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
+        self.started = now
+
+
+class Part(nn.Module):
+    """What all parts have in common. Every method below may be left as it is."""
+
+    def start(self, videos: VideoSet) -> None:
+        """Take from the training videos what depends on all of them, once, before training. All processes call it."""
+
+    def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:
+        """Prepare an epoch, before its first step. All processes call it."""
+        return None
+
+    def after_step(self, network: ParsingNetwork, step: int) -> None:
+        """Follow the network after optimizer step number ``step``, counted from 0."""
+
+    def keep_best(self) -> None:
+        """Remember the present state: the epoch that has just been validated is the best so far."""
+
+    def progress(self) -> dict[str, Tensor]:
+        """Return what a resumed run needs and what is not part of the model, such as the labels of this epoch."""
+        return {}
+
+    def resume(self, progress: Mapping[str, Tensor]) -> None:
+        """Continue with what :meth:`progress` returned; the tensors are on the part's device."""
+
+    def notes(self, device: torch.device) -> list[str]:
+        """Return what a user should read once at the start of a run, such as where k-means runs."""
+        return []
+
+
+class Targets(Part, ABC):
+    """The label of each modality, made from the weak label of the video."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> Float[Tensor, "B M C"]:
+        """Return the label of each modality in [0, 1]."""
+
+    if TYPE_CHECKING:  # nn.Module's own call is untyped
+
+        def __call__(self, step: Step) -> Float[Tensor, "B M C"]: ...
+
+
+class Method(Part, ABC):
+    """What weak labels teach."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Term]:
+        """Return the terms of the loss by the names under which they are logged."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, step: Step) -> dict[str, Term]: ...
+
+
+class Labeling(Part, ABC):
+    """Where pseudo labels come from, and what they teach.
+
+    ``pseudo_labels`` are those of all S segments of the training videos, [S, M, C]; None as long as there are none.
+    ``label_threshold`` says from which value on a label counts as positive. ``bank`` holds the prototypes of a labeling
+    that has some.
+    """
+
+    def __init__(self, label_threshold: float = 0.5) -> None:
+        super().__init__()
+        self.label_threshold = label_threshold
+        self.pseudo_labels: Tensor | None = None
+        self.bank: PrototypeBank | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the training segments have labels."""
+        return self.pseudo_labels is not None
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Term]:
+        """Return what the pseudo labels teach; called only while they are :attr:`ready`."""
+
+    @abstractmethod
+    def labels(self, batch: Batch) -> Float[Tensor, "B T M C"]:
+        """Return the pseudo labels of any videos whose weak labels are known."""
+
+    def build(self, videos: VideoSet, team: Team) -> Report | None:
+        """Build what an inference compares with, such as prototypes, from training videos and without training."""
+        return None
+
+    if TYPE_CHECKING:
+
+        def __call__(self, step: Step) -> dict[str, Term]: ...
+
+
+class Evidence(NamedTuple):
+    """What an inference says about a batch, before any threshold.
+
+    ``video_probs`` say for each modality whether the event occurs in the video at all.
+    """
+
+    segment_probs: Float[Tensor, "B T M C"]
+    video_probs: Float[Tensor, "B M C"]
+
+
+class Inference(Part, ABC):
+    """From a network and its output to the probabilities by which events are found."""
+
+    @abstractmethod
+    def forward(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
+        """Return the probabilities; ``output`` is what the network returned for the batch."""
+
+    def check(self, labeling: Labeling) -> None:
+        """Raise :class:`~avvp_pl.errors.InputError` where this inference cannot work with the labeling of the run."""
+
+    def needs(self, labeling: Labeling) -> tuple[str, ...]:
+        """Return the splits (``train``, ``val``) that :meth:`fit` uses; none where there is nothing left to fit."""
+        return ()
+
+    def fit(self, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team) -> Report | None:
+        """Fit what is tested to the splits that it :meth:`needs`, once, before a test. All processes call it."""
+        return None
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling
+        ) -> Evidence: ...
+
+
+class Decision(Part, ABC):
+    """From probabilities to timelines."""
+
+    @abstractmethod
+    def forward(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
+        """Return which events occur in which segments; nothing occurs at padding."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]: ...

@@ -1,0 +1,211 @@
+"""Video parsing as a task: what a parsed video is, its scores, and the files that hold both."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from avvp_pl.data.annotations import intervals, write_timelines
+from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.figures import draw_timelines, png
+from avvp_pl.files import atomic_write, atomic_write_bytes
+from avvp_pl.metrics import AVVPMetric, ParsingScores
+
+SCORES_FILE, PREDICTIONS_FOLDER, PROBABILITIES_FILE = "scores.json", "predictions", "probabilities.npz"
+
+
+class Parsed(NamedTuple):
+    """N parsed videos: which events occur in which segments, and how likely that is.
+
+    The S segments of the videos stand one after another. ``probs`` are segment probabilities before gating, kept for
+    events that a gate rejects, so that a miss can be explained.
+    """
+
+    lengths: Int[Tensor, " N"]
+    timelines: Bool[Tensor, "S M C"]
+    probs: Float[Tensor, "S M C"]
+    video_probs: Float[Tensor, "N M C"]
+
+    def videos(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """Split something that has a row for every segment by videos."""
+        return torch.split(flat, self.lengths.tolist())
+
+
+def parsed_batch(
+    timelines: Bool[Tensor, "B T M C"],
+    probs: Float[Tensor, "B T M C"],
+    video_probs: Float[Tensor, "B M C"],
+    mask: Bool[Tensor, "B T"],
+) -> Parsed:
+    """Drop the padding of a parsed batch, and move it to main memory."""
+    mask = mask.cpu()
+    return Parsed(mask.sum(1), timelines.cpu()[mask], probs.cpu()[mask], video_probs.cpu())
+
+
+def join(parts: Sequence[Parsed]) -> Parsed:
+    """Return the videos of several batches one after another."""
+    return Parsed(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def in_order(parsed: Parsed, order: Int[Tensor, " N"]) -> Parsed:
+    """Return the videos in another order."""
+
+    def segments(flat: Tensor) -> Tensor:
+        videos = parsed.videos(flat)
+        return torch.cat([videos[row] for row in order.tolist()])
+
+    return Parsed(parsed.lengths[order], segments(parsed.timelines), segments(parsed.probs), parsed.video_probs[order])
+
+
+class ParsingTask:
+    """Segment- and event-level F1 (:mod:`avvp_pl.metrics.avvp`), LLP-format tables, and a table on the terminal."""
+
+    name = "parsing"
+
+    def metric(self, modalities: Sequence[str], num_events: int) -> AVVPMetric:
+        """Return the metric that is updated with timelines [B, T, M, C], the truth and the mask."""
+        return AVVPMetric(modalities, num_events)
+
+    def write(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        parsed: Parsed,
+        scores: ParsingScores,
+        videos: ParsingSet,
+        protocol: str,
+    ) -> None:
+        """Write ``scores.json`` and ``predictions/`` of a split."""
+        write_predictions(folder / PREDICTIONS_FOLDER, names, parsed, videos)
+        write_scores(folder / SCORES_FILE, scores, videos.events, protocol)
+
+    def show(self, scores: ParsingScores, title: str) -> None:
+        """Print the scores."""
+        print_scores(scores, title)
+
+
+def scores_as_dict(scores: ParsingScores, events: Sequence[str], protocol: str) -> dict[str, Any]:
+    """Return the content of ``scores.json``: percent, unrounded; events neither predicted nor true are null."""
+    return {
+        "protocol": protocol,
+        "segment": scores.segment,
+        "event": scores.event,
+        "videos": {"listed": scores.listed, "with_predictions": scores.with_predictions},
+        "per_event": {
+            level: {track: dict(zip(events, f1, strict=True)) for track, f1 in tracks.items()}
+            for level, tracks in scores.per_event.items()
+        },
+    }
+
+
+def write_scores(path: Path, scores: ParsingScores, events: Sequence[str], protocol: str) -> None:
+    """Write ``scores.json``."""
+    with atomic_write(path) as file:
+        json.dump(scores_as_dict(scores, events, protocol), file, indent=2)
+        file.write("\n")
+
+
+def print_scores(scores: ParsingScores, title: str) -> None:
+    """Print the scores of both levels, their mean and the coverage."""
+    print(title)
+    table = Table("", *map(_heading, scores.segment))
+    levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
+    for level, values in levels.items():
+        table.add_row(level, *(f"{value:.1f}" for value in values.values()))
+    console = Console()
+    # a pipe has no width to fit into; rich would assume 80 columns and fold the table
+    console.print(table, width=None if console.is_terminal else 100)
+    print(
+        f"F1 in percent, average {scores.average:.1f}; "
+        f"{scores.with_predictions} of {scores.listed} videos have predictions"
+    )
+
+
+def _heading(name: str) -> str:
+    special = {"audio_visual": "Audio-visual", "type_av": "Type@AV", "event_av": "Event@AV"}
+    return special.get(name, name.capitalize())
+
+
+def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """Write ``MODALITY.csv`` for each modality, and ``probabilities.npz`` from which they were decided."""
+    timelines = [timeline.numpy() for timeline in parsed.videos(parsed.timelines)]
+    for m, modality in enumerate(videos.modalities):
+        rows = [timeline[:, m] for timeline in timelines]
+        write_timelines(folder / f"{modality}.csv", names, rows, videos.events, videos.segment_seconds)
+    _write_probabilities(folder / PROBABILITIES_FILE, names, parsed, videos)
+
+
+def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """Write names, lengths, and probabilities before any threshold as float16: ``segment`` [S, M, C], ``video`` [N, M, C].
+
+    The same content gives the same bytes: numpy gives the parts of the archive no time of their own.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        names=np.array(names, dtype=np.str_),
+        events=np.array(videos.events, dtype=np.str_),
+        modalities=np.array(tuple(videos.modalities), dtype=np.str_),
+        lengths=parsed.lengths.numpy(),
+        segment=parsed.probs.half().numpy(),
+        video=parsed.video_probs.half().numpy(),
+    )
+    atomic_write_bytes(path, content.getbuffer())
+
+
+def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
+    """Write the predictions, and ``timelines.json`` with the mean probability of every event that was found."""
+    write_predictions(folder, names, parsed, videos)
+    entries: Mapping[str, Any] = {
+        name: {
+            "segments": len(timeline),
+            "events": {
+                modality: [
+                    {
+                        "event": videos.events[event],
+                        "onset": onset * videos.segment_seconds,
+                        "offset": offset * videos.segment_seconds,
+                        "probability": round(float(prob[onset:offset, m, event].mean()), 4),
+                    }
+                    for event, onset, offset in intervals(timeline[:, m])
+                ]
+                for m, modality in enumerate(videos.modalities)
+            },
+        }
+        for name, timeline, prob in zip(
+            names,
+            (part.numpy() for part in parsed.videos(parsed.timelines)),
+            (part.numpy() for part in parsed.videos(parsed.probs)),
+            strict=True,
+        )
+    }
+    content = {"events": videos.events, "segment_seconds": videos.segment_seconds, "videos": entries}
+    with atomic_write(folder / "timelines.json") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: ParsingSet, count: int) -> None:
+    """Write ``pictures/KEY.png`` of the first ``count`` videos: what was found, below the truth where it is known.
+
+    They are named as the videos' feature files are: no name can lead out of the folder.
+    """
+    truth = None if split.truth is None else parsed.videos(split.truth.cpu())
+    for row, timeline in enumerate(parsed.videos(parsed.timelines)[:count]):
+        sources = {"prediction": timeline.numpy()}
+        if truth is not None:
+            sources = {"truth": truth[row].numpy(), **sources}
+        figure = draw_timelines(
+            split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds
+        )
+        atomic_write_bytes(folder / "pictures" / f"{split.keys[row]}.png", png(figure, dpi=120))
