@@ -121,7 +121,7 @@ class TrainingStep:
     def bytes(self) -> int:
         """What must be read and written: features gathered, gradients written, optimizer, average."""
         parameters = sum(parameter.numel() for parameter in self.method.network.parameters())
-        gathered = 2 * sum(stream.numel() for stream in self.videos[self.rows].features_in.values())
+        gathered = 2 * sum(stream[self.rows].numel() for stream in self.videos.features_in.values())
         passes = 1 + ADAM_PASSES + (MOMENTUM_PASSES if isinstance(self.method, NPL) else 0)
         return FLOAT * (gathered + passes * parameters)
 

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import lightning.pytorch as pl
@@ -31,30 +30,20 @@ MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 @dataclass(frozen=True)
 class RepeatedVideos(VideoSet):
-    """The same videos again and again, with features that are stored once: row i is video i modulo their number."""
-
-    def __post_init__(self) -> None:
-        """Accept fewer segments in the streams than the lengths say."""
+    """Videos over and over: row i has the features of row i modulo the number of videos there are features of."""
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        rows = rows.to(self.device)
-        batch = self.stored[rows % len(self.stored)]
-        return replace(
-            batch, index=rows, segment=batch.segment + (rows // len(self.stored) * self.stored.num_segments)[:, None]
-        )
-
-    @cached_property
-    def stored(self) -> VideoSet:
-        """The videos that have features."""
-        segments = len(next(iter(self.streams.values())))
-        videos = int((self.starts < segments).sum())
-        return VideoSet(self.names[:videos], self.lengths[:videos], self.streams, self.weak_labels[:videos])
+        rows = rows.to(self.mask.device)
+        stored = len(next(iter(self.features_in.values())))
+        batch = super().__getitem__(rows % stored)
+        return replace(batch, index=rows)
 
     @classmethod
     def of(cls, videos: VideoSet, times: int) -> RepeatedVideos:
-        """Repeat these videos so many times."""
+        """These videos, so many times."""
+        mask, weak_labels = videos.mask.repeat(times, 1), videos.weak_labels.repeat(times, 1)
         names = tuple(f"{name}_{time}" for time in range(times) for name in videos.names)
-        return cls(names, videos.lengths.repeat(times), videos.streams, videos.weak_labels.repeat(times, 1))
+        return cls(names, videos.features_in, mask, weak_labels)
 
 
 class Grown(NamedTuple):
