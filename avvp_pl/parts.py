@@ -8,8 +8,9 @@ A run has one network and one part of each kind:
 ``Inference``  from a network's output to the probabilities that are tested
 ``Decision``   from these probabilities to timelines
 
-Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`), the
-step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in one file.
+Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
+the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
+one file.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Team(NamedTuple):
     """The processes of a run as a part sees them: by default one process that is alone.
 
     ``add_up`` sums a tensor over all processes in place, ``gather`` joins rows of which each process may have its own
-    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have to
-    call them together.
+    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have
+    to call them together.
     """
 
     rank: int = 0
@@ -59,8 +60,8 @@ class Team(NamedTuple):
 class Step(NamedTuple):
     """Everything that one training step knows.
 
-    ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that it
-    is the same after a resume.
+    ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that
+    it is the same after a resume.
     """
 
     network: ParsingNetwork

@@ -26,9 +26,10 @@ class RefreshPseudoLabels(pl.Callback):
     """Refresh the parts, and report what that cost and how good the pseudo labels are.
 
     Logged each epoch: ``labeling/*`` (seconds of each stage, and their share of the epoch's training time),
-    ``pseudo_labels/*`` (what the part reports, and where the training truth is known the precision, recall and F1 of its
-    labels for each modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts by event
-    go to ``pseudo_labels.csv`` in ``directory``. When the score ``monitor`` is the best so far, the parts are told.
+    ``pseudo_labels/*`` (what the part reports, and where the training truth is known the precision, recall and F1 of
+    its labels for each modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts by
+    event go to ``pseudo_labels.csv`` in ``directory``. When the score ``monitor`` is the best so far, the parts are
+    told.
     """
 
     place = FIRST

@@ -20,8 +20,8 @@ from avvp_pl.types import Batch
 class RunFiles(pl.Callback):
     """Write what a test says of its videos, and print the scores.
 
-    These are ``scores.json`` and ``predictions/``. The first inference has ``directory`` itself, every other one a folder
-    of its own name in it, unless ``folders`` says which folder each has.
+    These are ``scores.json`` and ``predictions/``. The first inference has ``directory`` itself, every other one a
+    folder of its own name in it, unless ``folders`` says which folder each has.
     """
 
     def __init__(self, directory: str, title: str, folders: Mapping[str, Path] | None = None) -> None:
