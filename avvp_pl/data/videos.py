@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -76,6 +77,11 @@ class VideoSet(Dataset[Batch]):
     def equal_length(self) -> int | None:
         """The number of segments of every video where it is the same for all, and at least 1; else None."""
         return self.longest if self.longest and bool((self.lengths == self.longest).all()) else None
+
+    @cached_property
+    def file_stems(self) -> tuple[str, ...]:
+        """Names for files of the videos: the keys, or names without what could lead out of a folder."""
+        return self.keys or tuple(re.sub(r"[^\w.=-]|^\.", "_", name) for name in self.names)
 
     @property
     def device(self) -> torch.device:
