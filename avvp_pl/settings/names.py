@@ -172,7 +172,7 @@ class Names:
                     inner = place.get(part)
                     place[part] = inner if isinstance(inner, dict) else {}
                     place = place[part]
-                place[name] = self.files.settings(group, choice)
+                place[name] = self.files.settings(group, choice) if self.files.is_complete(group, choice) else None
         return known
 
     def _chosen(self, group: str, content: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:
@@ -200,7 +200,8 @@ class Names:
     def _no_mapping(self, key: str, value: Any, choices: Mapping[str, Any]) -> str:
         group = key.replace(".", "/")
         if isinstance(value, str) and value in self.files.choices(group):
-            return f"{key}={value}: it must be a mapping; to choose a file, give {group}={value}"
+            where = "on the command line or in a defaults list"
+            return f"{key}={value}: it must be a mapping; to choose a file, give {group}={value} {where}"
         example = choices.get(group) or next(iter(self.files.choices(group)), None)
         file = f", as in {group}/{example}.yaml" if example else ""
         return f"{key}={_shown(value)}: it must be a mapping{file}"
