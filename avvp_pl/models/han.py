@@ -73,7 +73,7 @@ class HAN(ParsingNetwork):
         # from the logits on everything is computed in full precision, also inside autocast
         logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
         event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
-        segment_probs = event_logits.sigmoid()
+        segment_probs = event_logits.sigmoid()  # Eq. (2)
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
         features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs)

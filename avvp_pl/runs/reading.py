@@ -20,28 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
 from avvp_pl.settings.conf import config_dir
+from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
 log = logging.getLogger(__name__)
 
-# Settings that do not tell two runs apart: repetitions, places, and how a machine was used. Some of what they say is
-# added in a form that does: _derived
-INCIDENTAL = re.compile(
-    r"((method|labeling|trained_labeling|inference)\.(.*\.)?)?seed"
-    r"|(labeling|trained_labeling)\.(feature_memory_gb|kmeans)"
-    r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|paths|logger|callbacks)(\..*)?"
-    r"|protocol\.name"  # runs of several protocols are never compared
-    r"|data\.(root|packed|name|resident|eval_batch_size|max_epochs|source\..*)"
-    r"|trainer\.(?!max_epochs|accumulate_grad_batches|precision).*"
-)
-# Groups whose names a label can do without
-WITHOUT_GROUP = re.compile(r"^(method|labeling|network|optimizer|trainer|callbacks)\.")
-# By which inference a run was tested; by which one its best epoch was selected, if it was another
-INFERENCE, VALIDATED_BY = "inference", "validated_by"
-# Groups of an experiment that are compared with the run's, and the settings that make it that row of the paper
+# The inference that a run was tested by, and the one that its best epoch was selected by where that is another one
+INFERENCE, VALIDATED_BY = "inference", "inference.validated_by"
+# Groups of an experiment with which runs are compared; inference and protocol are compared as well
 SHIPPED = ("method", "labeling", "network", "optimizer")
-OF_METHOD = re.compile(rf"(method|labeling|trained_labeling|optimizer|protocol|{INFERENCE}|{VALIDATED_BY})(\..*)?")
-# What an evaluation decides, whatever the training of its checkpoint was
-OF_TEST = re.compile(rf"(labeling|protocol|{INFERENCE}|{VALIDATED_BY})(\..*)?")
+# Settings that an evaluation decides, whatever the training of its checkpoint was
+OF_TEST = re.compile(r"(labeling|inference|protocol)(\..*)?")
 
 PerEvent = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
@@ -111,7 +99,7 @@ class Setting:
         """
         if self.shipped is None:
             return False
-        changed = {key for key in _changed(self.runs[0], self.shipped) if OF_METHOD.fullmatch(key)}
+        changed = {key for key in _changed(self.runs[0], self.shipped) if OF_METHOD.match(f"{key}.")}
         if self.settings.get(INFERENCE) in _inferences(self.name):
             changed.discard(INFERENCE)
         of_checkpoint = _is_of_checkpoint(self.settings) or not _is_of_checkpoint(self.shipped)
@@ -286,7 +274,7 @@ def shipped(name: str, protocol: str | None = None, trained_as: str | None = Non
 
 
 def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None) -> list[Setting]:
-    """Put runs that differ in their seeds only into one setting each; of two runs with the same seed, the newer is kept.
+    """Group runs that differ in their seeds only into settings; of two runs with the same seed, the newer one is kept.
 
     A training takes precedence over an evaluation of its checkpoint, which has no epochs. A label is the name of the
     experiment with every setting that is not as :func:`shipped` (whatever else is in the report), and with what
@@ -370,8 +358,8 @@ def _known(run: Run, reference: Mapping[str, Any] | None) -> dict[str, Any]:
 def _changed(run: Run, reference: Mapping[str, Any] | None) -> set[str]:
     """Return the settings that are not as shipped.
 
-    Of a part of another class, only the class is among them. A setting that has to be given, such as a file of labels, is
-    as shipped whatever is given.
+    Of a part of another class, only the class is among them. A setting that has to be given, such as a file of labels,
+    is as shipped whatever is given.
     """
     return {
         key

@@ -43,13 +43,13 @@ def run_folder(
             "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},
             "trainer": {"max_epochs": 10, "devices": 1},
             "labeling": {"seed": seed},
-            "protocol": {"name": protocol},
             "paths": {"run_dir": str(folder)},
             "tags": tags,
         }
     )
     for key, value in known.items():
         OmegaConf.update(config, key, value)
+    OmegaConf.update(config, "protocol.name", protocol)
     config.inference = {chosen: config.inference[chosen] for chosen in inferences}
     write_config(folder, config)
     edit(folder, **settings)

@@ -38,7 +38,7 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     assert run.per_event["event"]["audio"] == {"Dog": 10, "Cat": None}
     assert run.epochs == [{"epoch": 0, "train/loss": 1.5}, {"epoch": 1, "val/average": 40}]
     assert (run.settings["labeling.gamma"], run.settings["inference"], run.protocol) == (0.5, "classifier", "common")
-    incidental = {"seed", "labeling.seed", "name", "tags", "paths.run_dir", "data.root", "protocol.name"}
+    incidental = {"seed", "labeling.seed", "name", "tags", "paths.run_dir", "data.root"}
     assert not incidental & set(run.settings)
 
 
@@ -203,7 +203,11 @@ def test_a_run_says_by_which_inference_its_epoch_was_selected_if_it_was_another(
         setting.label: setting.plain
         for setting in by_setting([*read_runs([tmp_path]), made_run(tmp_path / "1", name="ppl_soft")])
     }
-    assert found == {"ppl_soft inference=prototype": False, "ppl_soft validated_by=prototype": False, "ppl_soft": True}
+    assert found == {
+        "ppl_soft inference=prototype": False,
+        "ppl_soft inference.validated_by=prototype": False,
+        "ppl_soft": True,
+    }
 
 
 def test_a_further_inference_without_scores_is_skipped_with_a_warning(
@@ -265,11 +269,11 @@ def test_places_and_machines_do_not_set_runs_apart(tmp_path: Path) -> None:
         ("trainer__devices", (1, [0, 3]), ("devices=1", "devices=2")),
         ("trainer__num_nodes", (1, 3), ("devices=1", "devices=3")),
         ("checkpoint", ("a/best.ckpt", "a/last.ckpt"), ("checkpoint=best", "checkpoint=last")),
-        ("callbacks__best__monitor", ("a", "b"), ("protocol.selection.monitor=a", "protocol.selection.monitor=b")),
+        ("callbacks__best__monitor", ("a", "b"), ("selection.monitor=a", "selection.monitor=b")),
         (
             "protocol__decision__video_threshold",
             (0.4, 0.6),
-            tuple(f"protocol.decision.video_threshold={x}" for x in (0.4, 0.6)),
+            tuple(f"decision.video_threshold={x}" for x in (0.4, 0.6)),
         ),
         ("optimizer__learning_rate", (1e-3, 1e-4), ("learning_rate=0.001", "learning_rate=0.0001")),
         ("optimizer__schedule___target_", ("a.Up", "a.Down"), ("schedule=Up", "schedule=Down")),
@@ -455,7 +459,7 @@ def test_under_another_protocol_a_run_is_compared_with_that_one(conf: Path, tmp_
         made_run(tmp_path / "runs" / str(n), protocol=protocol, **at) for n, protocol in enumerate(("common", "strict"))
     ]
     found_plain = {setting.label: setting.plain for run in runs for setting in by_setting([run])}
-    assert found_plain == {"mil protocol.decision.video_threshold=0.6": False, "mil": True}
+    assert found_plain == {"mil decision.video_threshold=0.6": False, "mil": True}
 
 
 def test_a_setting_that_has_to_be_given_does_not_tell_runs_apart(conf: Path, tmp_path: Path) -> None:
