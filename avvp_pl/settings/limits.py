@@ -131,7 +131,7 @@ class Each:
     ``key`` and is none of the ``reserved`` names.
     """
 
-    limit: Number | Names
+    limit: Number | Names | Location
     example: str
     key: str = r".+"
     reserved: frozenset[str] = frozenset()
@@ -272,6 +272,7 @@ LIMITS: dict[str, Limit] = {
     "weight_pseudo_label": WEIGHT,
     "weight_contrastive": WEIGHT,
     "start_epoch": Number(0, whole=True),
+    "labeling.file": PATH,
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
@@ -364,8 +365,6 @@ def limit_of(key: str) -> Limit | None:
 
 def members_of(key: str) -> Each | None:
     """Return the limit of a mapping to which keys may be added, such as ``method.weights``; None for other settings."""
-    if "." not in key:
-        return None
     limit = limit_of(key)
     if isinstance(limit, OrNull):
         limit = limit.limit
