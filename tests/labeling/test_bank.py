@@ -12,6 +12,8 @@ from avvp_pl.pseudo_labels import soft_labels
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes
 from tests.stand_ins import Lookup, some_videos
 
+FEATURES = [[[3.0, 4.0], [1.0, 0.0]]]  # of length 5 and 1
+
 
 def bank(
     shared: bool = True, normalize: bool = True, attending: list[str] | None = None, tau: float = 0.1
@@ -50,21 +52,19 @@ def mean_exp(*similarities: float) -> float:
 
 
 class TestEvidence:
-    FEATURES = [[[3.0, 4.0], [1.0, 0.0]]]  # of length 5 and 1
-
     def test_of_soft_labels_by_hand(self) -> None:
         """(0.6, 0.8) has similarities 0.6, -0.8 and 0.8, divided by tau = 0.1."""
-        found = evidence(filled(bank()), self.FEATURES)
+        found = evidence(filled(bank()), FEATURES)
         expected = [[mean_exp(6, -8) - 8, mean_exp(10, 0) - 0]]
         torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-4, rtol=1e-4)
 
     def test_of_hard_labels_has_no_temperature(self) -> None:
-        found = evidence(filled(bank()), self.FEATURES, hard=True)
+        found = evidence(filled(bank()), FEATURES, hard=True)
         expected = [[mean_exp(0.6, -0.8) - 0.8, mean_exp(1, 0) - 0]]
         torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
     def test_features_may_keep_their_length(self) -> None:
-        found = evidence(filled(bank(normalize=False)), self.FEATURES, hard=True)
+        found = evidence(filled(bank(normalize=False)), FEATURES, hard=True)
         assert found[0][0] == pytest.approx(mean_exp(3, -4) - 4, rel=1e-5)
 
     def test_each_modality_may_have_prototypes_of_its_own(self) -> None:
@@ -76,24 +76,24 @@ class TestEvidence:
         assert heard != 0
 
     def test_its_sigmoid_is_the_soft_label_of_an_event_that_occurs(self) -> None:
-        made, (_, batch, output) = filled(bank()), network(self.FEATURES)
+        made, (_, batch, output) = filled(bank()), network(FEATURES)
         own = Prototypes(made.positive[0], made.positive_mask[0], made.negative[0], made.negative_mask[0])
         labels = soft_labels(made.comparable(output.features), own, torch.ones(1, 1), 0.1)
-        torch.testing.assert_close(made.evidence(*network(self.FEATURES), hard=False).sigmoid(), labels)
+        torch.testing.assert_close(made.evidence(*network(FEATURES), hard=False).sigmoid(), labels)
         assert batch.weak_labels.all()
 
 
 class TestAttending:
     def test_the_network_is_asked_again_where_not_all_modalities_attend(self) -> None:
-        made, (net, batch, output) = filled(bank(attending=["audio"])), network([[[3.0, 4.0], [1.0, 0.0]]])
+        made, (net, batch, output) = filled(bank(attending=["audio"])), network(FEATURES)
         output = ParsingOutput(-output.features, output.segment_probs, output.video_probs, output.modality_probs)
         found = made.evidence(net, batch, output, hard=False)
         assert [attending for _, attending in net.asked] == [None, ("audio",)]
         assert net.attending is None  # again
-        assert torch.equal(found, filled(bank()).evidence(*network([[[3.0, 4.0], [1.0, 0.0]]]), hard=False))
+        assert torch.equal(found, filled(bank()).evidence(*network(FEATURES), hard=False))
 
     def test_the_given_output_is_taken_where_all_do(self) -> None:
-        net, batch, output = network([[[3.0, 4.0], [1.0, 0.0]]])
+        net, batch, output = network(FEATURES)
         filled(bank()).evidence(net, batch, output, hard=False)
         assert len(net.asked) == 1
 
@@ -102,7 +102,7 @@ class TestAttending:
             def forward(self, batch: Batch) -> ParsingOutput:
                 raise ZeroDivisionError
 
-        _, batch, output = network([[[3.0, 4.0], [1.0, 0.0]]])
+        _, batch, output = network(FEATURES)
         failing = Failing()
         with pytest.raises(ZeroDivisionError):
             filled(bank(attending=[])).evidence(failing, batch, output, hard=False)
@@ -124,6 +124,5 @@ class TestState:
     def test_prototypes_travel_in_the_checkpoint(self) -> None:
         made, other = filled(bank(shared=False)), bank(shared=False)
         other.load_state_dict(made.state_dict())
-        features = [[[3.0, 4.0], [1.0, 0.0]]]
-        assert evidence(other, features) == evidence(made, features)
+        assert evidence(other, FEATURES) == evidence(made, FEATURES)
         assert set(made.state_dict()) == {"positive", "positive_mask", "negative", "negative_mask"}

@@ -78,12 +78,10 @@ def labels_of(part: Prototype) -> Tensor:
 class TestByHand:
     """Two videos of two segments and of one, one event that only the first has, one modality, features on a circle."""
 
-    DEGREES = [0.0, 90.0, 60.0]
-
     def made(self, **changed: Any) -> tuple[Prototype, Report]:
         """The event at 0 degrees (p = 0.8), not at 90 (0.1); at 60 a confident mistake (0.6) of a video without it."""
         videos = some_videos([2, 1], [[1.0], [0.0]])
-        angles = torch.tensor(self.DEGREES).deg2rad()
+        angles = torch.tensor([0.0, 90.0, 60.0]).deg2rad()
         features = 2 * torch.stack([angles.cos(), angles.sin()], dim=1)[:, None]  # of length 2
         network = Lookup(features, torch.tensor([0.8, 0.1, 0.6])[:, None, None])
         return refreshed(network, videos, modalities=["audio"], events=["bell"], **changed)
