@@ -1,4 +1,4 @@
-"""The parts that a run is composed of, and what each of them is given. Torch only: no Lightning, no Hydra, no collectives.
+"""The parts that a run is composed of, and what each of them is given: torch without Lightning, Hydra or collectives.
 
 A run has one network and one part of each kind:
 
@@ -153,7 +153,9 @@ class Targets(Part, ABC):
 
     if TYPE_CHECKING:  # nn.Module's own call is untyped
 
-        def __call__(self, step: Step) -> Float[Tensor, "B M C"]: ...
+        def __call__(self, step: Step) -> Float[Tensor, "B M C"]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Method(Part, ABC):
@@ -165,7 +167,9 @@ class Method(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, step: Step) -> dict[str, Term]: ...
+        def __call__(self, step: Step) -> dict[str, Term]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Labeling(Part, ABC):
@@ -191,9 +195,9 @@ class Labeling(Part, ABC):
     def forward(self, step: Step) -> dict[str, Term]:
         """Return what the pseudo labels teach; called only while they are :attr:`ready`."""
 
-    @abstractmethod
-    def labels(self, batch: Batch) -> Float[Tensor, "B T M C"]:
-        """Return the pseudo labels of any videos whose weak labels are known."""
+    def labels(self, batch: Batch) -> Float[Tensor, "B T M C"] | None:
+        """Return the pseudo labels of any videos whose weak labels are known; None if it has none for them."""
+        return None
 
     def build(self, videos: VideoSet, team: Team) -> Report | None:
         """Build what an inference compares with, such as prototypes, from training videos and without training."""
@@ -201,7 +205,9 @@ class Labeling(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, step: Step) -> dict[str, Term]: ...
+        def __call__(self, step: Step) -> dict[str, Term]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Evidence(NamedTuple):
@@ -236,7 +242,9 @@ class Inference(Part, ABC):
 
         def __call__(
             self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling
-        ) -> Evidence: ...
+        ) -> Evidence:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Decision(Part, ABC):
@@ -248,4 +256,6 @@ class Decision(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]: ...
+        def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
+            """Run :meth:`forward`."""
+            ...

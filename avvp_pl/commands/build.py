@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
+from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
+from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks import in_order
 from avvp_pl.training.module import ParsingModule
+from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import ParsingNetwork
 
 THREADS = torch.get_num_threads()  # what torch likes: the job before may have set another number
@@ -57,11 +60,9 @@ def _speaks(record: logging.LogRecord) -> bool:
 def build_videos(
     cfg: DictConfig, splits: Collection[str] = ("train", "val", "test"), truth_required: bool = True
 ) -> ParsingSet:
-    """The wanted splits of the data set ``cfg.data``."""
-    videos: ParsingSet = instantiate(
-        cfg.data.source, splits=list(splits), truth_required=truth_required, _convert_="all"
-    )
-    return videos
+    """Return the wanted splits of the data set ``cfg.data``."""
+    given = {"splits": list(splits), "truth_required": truth_required}
+    return build("data.source", cfg.data.source, ParsingSet, given)
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
@@ -72,16 +73,14 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
-    """The network ``cfg.network``, sized for these videos."""
+    """Return the network ``cfg.network``, sized for these videos."""
     torch.manual_seed(cfg.seed)  # the same start whatever the data drew before
-    network: ParsingNetwork = instantiate(
-        cfg.network,
-        modalities={name: list(streams) for name, streams in videos.modalities.items()},
-        stream_dims=videos.stream_dims,
-        num_events=len(videos.events),
-        _convert_="all",
-    )
-    return network
+    given = {
+        "modalities": {name: list(streams) for name, streams in videos.modalities.items()},
+        "stream_dims": videos.stream_dims,
+        "num_events": len(videos.events),
+    }
+    return build("network", cfg.network, ParsingNetwork, given)
 
 
 def build_model(
@@ -89,57 +88,32 @@ def build_model(
 ) -> ParsingModule:
     """Return the module that ``cfg`` composes around ``network``, or around a new one as ``cfg.network`` says.
 
-    Each part is given those of ``network``, ``modalities`` and ``events`` that its constructor names. Without ``trained``
-    the module has no optimizer: it can be tested only.
+    Each part is given those of ``network``, ``modalities`` and ``events`` that its constructor names, and parts inside
+    it those of ``modalities`` and ``events``. Without ``trained`` the module has no optimizer: it can be tested only.
     """
     if network is None:
         network = build_network(cfg, videos)
-    modalities, events = list(videos.modalities), list(videos.events)
-    given = {"network": network, "modalities": modalities, "events": events}
-    inferences = {str(name): _part(node, given) for name, node in cfg.inference.items() if node is not None}
+    words = {"modalities": list(videos.modalities), "events": list(videos.events)}
+    given = {"network": network, **words}
+    inferences = {
+        str(name): build(f"inference.{name}", node, Inference, given, words)
+        for name, node in cfg.inference.items()
+        if node is not None
+    }
     if not inferences:
         raise InputError("inference: give one at least, such as inference=classifier")
     return ParsingModule(
         network=network,
-        method=_part(cfg.method, given),
-        labeling=_part(cfg.labeling, given),
+        method=build("method", cfg.method, Method, given, words),
+        labeling=build("labeling", cfg.labeling, Labeling, given, words),
         inferences=inferences,
-        decision=_part(cfg.protocol.decision, given),
-        optimization=instantiate(cfg.optimizer) if trained else None,
-        task=instantiate(cfg.protocol.task),
-        modalities=modalities,
-        events=events,
+        decision=build("protocol.decision", cfg.protocol.decision, Decision, given, words),
+        optimization=build("optimizer", cfg.optimizer, Optimization) if trained else None,
+        task=build("protocol.task", cfg.protocol.task, ParsingTask),
+        modalities=words["modalities"],
+        events=words["events"],
         protocol=str(cfg.protocol.name),
     )
-
-
-def _part(node: DictConfig, given: Mapping[str, Any]) -> Any:
-    """Build a part with those of ``given`` that its constructor names; parts inside it get words only."""
-    words = {name: value for name, value in given.items() if isinstance(value, list)}
-    plain = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(plain, dict)
-    inner = {str(name): _with_words(value, words) for name, value in plain.items()}
-    return instantiate(inner, **_accepted(plain, given), _convert_="all")
-
-
-def _with_words(value: Any, words: Mapping[str, Any]) -> Any:
-    if isinstance(value, list):
-        return [_with_words(inner, words) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {str(name): _with_words(inner, words) for name, inner in value.items()} | _accepted(value, words)
-
-
-def _accepted(node: Mapping[Any, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of ``given`` the class of a node names as an argument and the node does not give itself."""
-    target = node.get("_target_")
-    if not isinstance(target, str):
-        return {}
-    try:
-        parameters = inspect.signature(get_class(target)).parameters
-    except (ImportError, ValueError, TypeError):  # instantiate says what is wrong with it
-        return {}
-    return {name: value for name, value in given.items() if name in parameters and name not in node}
 
 
 def speed_up(cfg: DictConfig, model: ParsingModule) -> None:

@@ -208,4 +208,4 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
         figure = draw_timelines(
             split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds
         )
-        atomic_write_bytes(folder / "pictures" / f"{split.keys[row]}.png", png(figure, dpi=120))
+        atomic_write_bytes(folder / "pictures" / f"{split.file_stems[row]}.png", png(figure, dpi=120))
