@@ -198,7 +198,7 @@ class TestParts:
         assert not any(inner.training for inner in module.labeling.teacher.modules())
 
     @pytest.mark.parametrize("experiment", ["npl_soft", "ppl_soft"])
-    @pytest.mark.parametrize(("batches", "warmup"), [(1, False), (1, True)])
+    @pytest.mark.parametrize(("batches", "warmup"), [(1, False), (2, False), (3, False), (2, True)])
     def test_the_momentum_network_moves_once_after_every_step_of_the_optimizer(
         self, build: Build, experiment: str, batches: int, warmup: bool
     ) -> None:
@@ -225,7 +225,7 @@ class TestParts:
             torch.testing.assert_close(average, reference)
             assert not average.requires_grad
 
-    @pytest.mark.parametrize("batches", [1])
+    @pytest.mark.parametrize("batches", [1, 2])
     def test_parts_are_told_the_number_of_each_step_of_the_optimizer(self, build: Build, batches: int) -> None:
         module, data = build("mil")
         told: list[int] = []
