@@ -1,7 +1,7 @@
 """When things happen: each callback says when, the parts and functions it calls say what and how.
 
-Lightning calls callbacks in their order. Ours say where they stand by a class attribute ``place``: FIRST before, and LAST
-after, those of the user (:func:`in_order`); callbacks that save checkpoints always come after all others.
+Lightning calls callbacks in their order. Ours say where they stand by a class attribute ``place``: FIRST before, and
+LAST after, those of the user (:func:`in_order`); callbacks that save checkpoints always come after all others.
 """
 
 from __future__ import annotations
