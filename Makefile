@@ -26,10 +26,11 @@ $(MUTMUT): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[mutants]"
 	@touch $@
 
-mutants: $(MUTMUT) ## break the core in two thousand ways and count what the tests notice (half an hour)
+mutants: $(MUTMUT) ## break the code in two thousand ways and count what the tests notice (two hours)
 	rm -rf mutants
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.random_mutants
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .

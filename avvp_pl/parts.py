@@ -1,4 +1,4 @@
-"""The parts that a run is composed of, and what each of them is given. Torch only: no Lightning, no Hydra, no collectives.
+"""The parts that a run is composed of, and what each of them is given: torch without Lightning, Hydra or collectives.
 
 A run has one network and one part of each kind:
 
@@ -8,8 +8,9 @@ A run has one network and one part of each kind:
 ``Inference``  from a network's output to the probabilities that are tested
 ``Decision``   from these probabilities to timelines
 
-Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`), the
-step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in one file.
+Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
+the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
+one file.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Team(NamedTuple):
     """The processes of a run as a part sees them: by default one process that is alone.
 
     ``add_up`` sums a tensor over all processes in place, ``gather`` joins rows of which each process may have its own
-    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have to
-    call them together.
+    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have
+    to call them together.
     """
 
     rank: int = 0
@@ -59,8 +60,8 @@ class Team(NamedTuple):
 class Step(NamedTuple):
     """Everything that one training step knows.
 
-    ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that it
-    is the same after a resume.
+    ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that
+    it is the same after a resume.
     """
 
     network: ParsingNetwork
@@ -152,7 +153,9 @@ class Targets(Part, ABC):
 
     if TYPE_CHECKING:  # nn.Module's own call is untyped
 
-        def __call__(self, step: Step) -> Float[Tensor, "B M C"]: ...
+        def __call__(self, step: Step) -> Float[Tensor, "B M C"]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Method(Part, ABC):
@@ -164,7 +167,9 @@ class Method(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, step: Step) -> dict[str, Term]: ...
+        def __call__(self, step: Step) -> dict[str, Term]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Labeling(Part, ABC):
@@ -190,9 +195,9 @@ class Labeling(Part, ABC):
     def forward(self, step: Step) -> dict[str, Term]:
         """Return what the pseudo labels teach; called only while they are :attr:`ready`."""
 
-    @abstractmethod
-    def labels(self, batch: Batch) -> Float[Tensor, "B T M C"]:
-        """Return the pseudo labels of any videos whose weak labels are known."""
+    def labels(self, batch: Batch) -> Float[Tensor, "B T M C"] | None:
+        """Return the pseudo labels of any videos whose weak labels are known; None if it has none for them."""
+        return None
 
     def build(self, videos: VideoSet, team: Team) -> Report | None:
         """Build what an inference compares with, such as prototypes, from training videos and without training."""
@@ -200,7 +205,9 @@ class Labeling(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, step: Step) -> dict[str, Term]: ...
+        def __call__(self, step: Step) -> dict[str, Term]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Evidence(NamedTuple):
@@ -235,7 +242,9 @@ class Inference(Part, ABC):
 
         def __call__(
             self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling
-        ) -> Evidence: ...
+        ) -> Evidence:
+            """Run :meth:`forward`."""
+            ...
 
 
 class Decision(Part, ABC):
@@ -247,4 +256,6 @@ class Decision(Part, ABC):
 
     if TYPE_CHECKING:
 
-        def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]: ...
+        def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
+            """Run :meth:`forward`."""
+            ...

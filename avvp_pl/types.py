@@ -94,7 +94,7 @@ class ParsingNetwork(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Segments:
-    """The key segments of every event (Eqs. 5-7): masks over the segments of a batch."""
+    """The key segments of every event (Eqs. 5-6): masks over the segments of a batch."""
 
     positive: Bool[Tensor, "B T M C"]
     negative: Bool[Tensor, "B T M C"]

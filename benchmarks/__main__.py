@@ -14,6 +14,7 @@ from avvp_pl.files import atomic_write
 from benchmarks.measure import QUICK, Row, Scale, machine, table
 
 BENCHMARKS = ("training", "labeling", "inference", "scoring", "startup", "paper_size", "growth", "floor", "soak")
+BY_NAME = ("million",)  # too long to be measured every time
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -21,10 +22,11 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed and memory.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; none: all of them")
+    known = ", ".join((*BENCHMARKS, *BY_NAME))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}; none: all but {', '.join(BY_NAME)}")
     parser.add_argument("--quick", action="store_true", help="small, to see that everything runs")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
+    if unknown := set(arguments.names) - {*BENCHMARKS, *BY_NAME}:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     rows: list[Row] = []
     for name in arguments.names or BENCHMARKS:

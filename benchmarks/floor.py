@@ -15,10 +15,9 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from avvp_pl.commands.build import build_method, build_videos, prepare_process
-from avvp_pl.methods.mil import MIL
-from avvp_pl.methods.npl import NPL
-from avvp_pl.models import momentum_update
+from avvp_pl.commands.build import build_model, build_videos, prepare_process
+from avvp_pl.models.momentum import Teacher
+from avvp_pl.parts import Team
 from benchmarks.measure import THREADS, Row, Scale, seconds, threads
 from benchmarks.workload import BATCH_SIZE, configured, folder
 
@@ -26,6 +25,7 @@ FLOAT = 4  # bytes
 ADAM_PASSES, MOMENTUM_PASSES = 7, 3  # parameters, gradients and both moments read, all but gradients written; 2 and 1
 COPIED = 64 * 2**20  # floats: far beyond every cache
 REPEATS = 20
+LABELED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 
 class Product(NamedTuple):
@@ -96,33 +96,32 @@ class TrainingStep:
             cfg = configured(experiment, run, 4 * BATCH_SIZE)
             prepare_process(cfg)
             made = build_videos(cfg)
-            method = build_method(cfg, made)
+            model = build_model(cfg, made)
         assert made.train is not None
-        assert isinstance(method, MIL)
-        self.videos, self.method = made.train, method.train()
+        self.videos, self.model = made.train, model.train()
         self.rows = torch.arange(BATCH_SIZE)
-        self.optimizer = method.configure_optimizers()
-        method.meet(self.videos)
-        if isinstance(method, NPL):
-            method.refresh(self.videos)
+        self.optimizer = model.configure_optimizers()
+        model.start(self.videos)
+        self.has_average = any(isinstance(module, Teacher) for module in model.modules())
+        model.labeling.refresh(self.videos, LABELED_EPOCH, Team())
 
     def learn(self) -> None:
         """Forward and backward."""
         self.optimizer.zero_grad()
-        torch.autograd.backward(self.method.training_step(self.videos[self.rows], 0))
+        torch.autograd.backward(self.model.training_step(self.videos[self.rows], 0))
 
     def run(self) -> None:
         """All of a step."""
         self.learn()
         self.optimizer.step()
-        if isinstance(self.method, NPL):
-            momentum_update(self.method.momentum_net, self.method.network, 0.999)
+        for part in self.model.parts.values():
+            part.after_step(self.model.network, step=0)
 
     def bytes(self) -> int:
         """What must be read and written: features gathered, gradients written, optimizer, average."""
-        parameters = sum(parameter.numel() for parameter in self.method.network.parameters())
-        gathered = 2 * sum(stream[self.rows].numel() for stream in self.videos.features_in.values())
-        passes = 1 + ADAM_PASSES + (MOMENTUM_PASSES if isinstance(self.method, NPL) else 0)
+        parameters = sum(parameter.numel() for parameter in self.model.network.parameters())
+        gathered = 2 * sum(stream.numel() for stream in self.videos[self.rows].features_in.values())
+        passes = 1 + ADAM_PASSES + (MOMENTUM_PASSES if self.has_average else 0)
         return FLOAT * (gathered + passes * parameters)
 
 

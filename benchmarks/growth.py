@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
+from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.types import Batch
@@ -30,20 +31,29 @@ MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 @dataclass(frozen=True)
 class RepeatedVideos(VideoSet):
-    """Videos over and over: row i has the features of row i modulo the number of videos there are features of."""
+    """The same videos over and over: row i has the features of row i modulo the number of videos that are stored."""
+
+    def __post_init__(self) -> None:
+        """Check nothing: the streams have fewer segments than the videos."""
+
+    @cached_property
+    def stored(self) -> VideoSet:
+        """The videos that are stored, all of the same length."""
+        count = len(next(iter(self.streams.values()))) // self.longest
+        return VideoSet(self.names[:count], self.lengths[:count], self.streams, self.weak_labels[:count])
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        rows = rows.to(self.mask.device)
-        stored = len(next(iter(self.features_in.values())))
-        batch = super().__getitem__(rows % stored)
-        return replace(batch, index=rows)
+        rows = rows.to(self.device)
+        stored = rows % len(self.stored)
+        batch = self.stored[stored]
+        return replace(batch, index=rows, segment=batch.segment + (rows - stored)[:, None] * self.longest)
 
     @classmethod
     def of(cls, videos: VideoSet, times: int) -> RepeatedVideos:
-        """These videos, so many times."""
-        mask, weak_labels = videos.mask.repeat(times, 1), videos.weak_labels.repeat(times, 1)
+        """Return these videos, so many times."""
+        lengths, weak_labels = videos.lengths.repeat(times), videos.weak_labels.repeat(times, 1)
         names = tuple(f"{name}_{time}" for time in range(times) for name in videos.names)
-        return cls(names, videos.features_in, mask, weak_labels)
+        return cls(names, lengths, videos.streams, weak_labels)
 
 
 class Grown(NamedTuple):
@@ -101,7 +111,7 @@ def main(videos: int, stored: int) -> None:
         repeated = replace(made, train=RepeatedVideos.of(made.train, videos // stored))
         watch = Watch()
         # its first epoch, without labels, need only fill the momentum network
-        build_trainer(cfg, watch).fit(build_method(cfg, repeated), build_data(cfg, repeated))
+        build_trainer(cfg, watch).fit(build_model(cfg, repeated), build_data(cfg, repeated))
     print(json.dumps([watch.labeling, watch.training]))
 
 

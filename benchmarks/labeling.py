@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from avvp_pl.commands.build import build_method, build_videos, prepare_process
-from avvp_pl.methods.ppl import PPL
+from avvp_pl.commands.build import build_model, build_videos, prepare_process
+from avvp_pl.parts import Team
 from benchmarks.measure import THREADS, Row, Scale, alternate, threads
 from benchmarks.plain import PlainHAN, label, write_npy
 from benchmarks.workload import configured, folder, plain_loader
@@ -21,11 +21,11 @@ def measure(scale: Scale) -> Iterator[Row]:
         prepare_process(cfg)
         videos = build_videos(cfg)
         assert videos.train is not None
-        method, train = build_method(cfg, videos), videos.train
-        assert isinstance(method, PPL)
-        method.meet(train)
+        labeling, train = build_model(cfg, videos).labeling, videos.train
+        labeling.start(train)
         network, loader = PlainHAN(), plain_loader(write_npy(train, files / "feats"))
         keys = ("gamma", "beta", "k", "tau")
-        settings = {key: cfg.method[key] for key in keys} | {"max_segments": cfg.method.max_segments_per_event}
-        pair = alternate(lambda: method.refresh(train), lambda: label(network, loader, **settings), scale.repeats)
+        settings = {key: cfg.labeling[key] for key in keys} | {"max_segments": cfg.labeling.max_segments_per_event}
+        ours, plain = (lambda: labeling.build(train, Team())), (lambda: label(network, loader, **settings))
+        pair = alternate(ours, plain, scale.repeats)
         yield pair.row(f"labeling {len(train)} videos", unit="s")

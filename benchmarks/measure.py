@@ -33,9 +33,10 @@ class Scale:
     llp_epochs: int = 3  # the first is without labels; memory no longer grows after the second
     grown: int = 10
     refreshes: int = 200
+    million: int = 1_000_000
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12)
+QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000)
 
 
 class Row(NamedTuple):

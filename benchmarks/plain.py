@@ -56,7 +56,7 @@ def write_npy(videos: VideoSet, folder: Path) -> PlainVideos:
     """The same videos as files below ``folder``, ResNet features in their published form of 8 rows a second."""
     for stream, rows in ROWS_A_SEGMENT.items():
         (folder / stream).mkdir(parents=True)
-        for name, features in zip(videos.names, videos.features_in[stream], strict=True):
+        for name, features in zip(videos.names, videos.padded(videos.streams[stream]), strict=True):
             np.save(folder / stream / f"{name}.npy", np.repeat(features.numpy(), rows, axis=0))
     labels = [row.nonzero().flatten().tolist() for row in videos.weak_labels]
     return PlainVideos(folder, videos.names, labels, videos.weak_labels.shape[1])

@@ -112,6 +112,9 @@ RENAMED_SETTINGS = (
     (r"method\.guided_smoothing\.(\w+)", r"method.targets.smoothing.\1"),
 )
 
+# What has changed on purpose since (see CHANGELOG.md), by the experiment: settings that undo it in the present code.
+UNDONE = {"han": ("optimizer/schedule=constant",)}
+
 # The keys of a state dict that the redesign renames: the whole old key, and new ones, of which the first that exists
 # counts. A key that exists under its old name is its own partner.
 RENAMED_KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -200,7 +203,10 @@ class Side:
         """The settings of a run, under the names that this checkout has for them."""
         settings = [*PROCESS, *case.settings] if case.trained else [*TRAINING, *PROCESS, *case.settings]
         renamed = [new_name(setting) if self.renamed else setting for setting in settings]
-        return renamed if case.trained else [*renamed, *self.more_settings]
+        if case.trained:
+            return renamed
+        undone = UNDONE.get(case.experiment, ()) if self.renamed else ()
+        return [*renamed, *undone, *self.more_settings]
 
     def arguments(self, case: Case) -> list[str]:
         """The command of a run; it waits for the checkpoint if the run needs one."""

@@ -39,12 +39,13 @@ def timelines(videos: int) -> dict[str, tuple[Tensor, Tensor]]:
     made = generate({"test": videos}, streams, modalities, seed=0, splits=["test"]).test
     assert made is not None
     assert made.truth is not None
-    late = made.truth.roll(1, dims=1)
-    fate = torch.rand(videos, 1, *made.truth.shape[2:], generator=draw)
-    invented = (torch.rand(fate.shape, generator=draw) < 0.01) & (torch.rand(made.truth.shape, generator=draw) < 0.5)
-    prediction = torch.where(fate < 0.5, made.truth, (fate < 0.8) & late) | invented
-    dense_prediction, dense_truth = torch.rand(2, *made.truth.shape, generator=draw) < 0.1
-    return {"realistic": (prediction, made.truth), "dense": (dense_prediction, dense_truth)}
+    truth = made.padded(made.truth)
+    late = truth.roll(1, dims=1)
+    fate = torch.rand(videos, 1, *truth.shape[2:], generator=draw)
+    invented = (torch.rand(fate.shape, generator=draw) < 0.01) & (torch.rand(truth.shape, generator=draw) < 0.5)
+    prediction = torch.where(fate < 0.5, truth, (fate < 0.8) & late) | invented
+    dense_prediction, dense_truth = torch.rand(2, *truth.shape, generator=draw) < 0.1
+    return {"realistic": (prediction, truth), "dense": (dense_prediction, dense_truth)}
 
 
 def matrices(timelines: Tensor) -> list[tuple[Array, Array]]:

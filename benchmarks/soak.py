@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import lightning.pytorch as pl
 
-from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
-from avvp_pl.methods.npl import NPL
+from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
+from avvp_pl.training.module import ParsingModule
 from benchmarks.measure import Row, Scale, run_module, threads
 from benchmarks.workload import configured, folder
 
@@ -44,7 +44,8 @@ class Watch(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Being the last callback, behind the labeling."""
-        if isinstance(pl_module, NPL) and pl_module.pseudo_labels is not None:
+        assert isinstance(pl_module, ParsingModule)
+        if pl_module.labeling.ready:
             self.samples.append(sample())
 
 
@@ -87,12 +88,12 @@ def soak(kmeans: str, refreshes: int, videos: int = VIDEOS, more: Sequence[pl.Ca
     """Train until there were so many refreshes; what each of them left behind."""
     with folder() as run, threads(1):  # of products this small more would be slower
         # epoch 0 has no pseudo labels
-        settings = (f"method.kmeans={kmeans}", f"trainer.max_epochs={refreshes + 1}", *SMALL)
+        settings = (f"labeling.kmeans={kmeans}", f"trainer.max_epochs={refreshes + 1}", *SMALL)
         cfg = configured("ppl_soft", run, videos, *settings)
         prepare_process(cfg)
         made = build_videos(cfg)
         watch = Watch()
-        build_trainer(cfg, *more, watch).fit(build_method(cfg, made), build_data(cfg, made))
+        build_trainer(cfg, *more, watch).fit(build_model(cfg, made), build_data(cfg, made))
     return watch.samples
 
 

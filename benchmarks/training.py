@@ -15,7 +15,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from avvp_pl.commands.build import build_data, build_method, build_trainer, build_videos, prepare_process
+from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
 from benchmarks.measure import THREADS, Pair, Row, Scale, seconds, threads
 from benchmarks.plain import PlainHAN, train_epoch, write_npy
 from benchmarks.workload import configured, folder, plain_loader
@@ -60,7 +60,7 @@ def measure(scale: Scale) -> Iterator[Row]:
                 prepare_process(cfg)
                 videos = build_videos(cfg)
                 between = PlainBetween(files / "feats")
-                build_trainer(cfg, between).fit(build_method(cfg, videos), build_data(cfg, videos))
+                build_trainer(cfg, between).fit(build_model(cfg, videos), build_data(cfg, videos))
                 pair = Pair(between.times.ours[WARM_UP:], between.times.plain[WARM_UP:])
             what = f"training epoch of `{experiment}`, {scale.epoch_videos} videos, {number} thread{'s' * (number > 1)}"
             yield pair.row(what, required if number == THREADS else "", unit="s")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -12,9 +13,15 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.commands.build import build_data, build_model
+from avvp_pl.data.module import ParsingData
 from avvp_pl.data.synthetic import generate
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.settings.conf import config_dir
+from avvp_pl.training.module import ParsingModule
 
 torch.set_num_threads(1)
 
@@ -48,6 +55,33 @@ def tiny() -> ParsingSet:
 def ragged() -> ParsingSet:
     """The videos of ``tiny``, cut to 4 to 10 segments."""
     return make_tiny(shortest=4)
+
+
+@functools.cache  # composing takes longer than most of what is then tested
+def composed(experiment: str, *overrides: str) -> DictConfig:
+    """The configuration of an experiment with a small network, on a CPU."""
+    small = ("network.dim=16", "network.feedforward_dim=16", "trainer.accelerator=cpu", "logger=csv")
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        cfg = compose("train", [f"+experiment={experiment}", *small, *overrides])
+    OmegaConf.set_struct(cfg, False)
+    return cfg
+
+
+class Build(Protocol):
+    def __call__(
+        self, experiment: str, *overrides: str, videos: ParsingSet | None = None
+    ) -> tuple[ParsingModule, ParsingData]: ...
+
+
+@pytest.fixture
+def build(tiny: ParsingSet) -> Build:
+    """Build the module of an experiment with a small network, and its data: those of ``tiny``, or others."""
+
+    def make(experiment: str, *overrides: str, videos: ParsingSet | None = None) -> tuple[ParsingModule, ParsingData]:
+        cfg, given = composed(experiment, *overrides), tiny if videos is None else videos
+        return build_model(cfg, given), build_data(cfg, given)
+
+    return make
 
 
 class Command(Protocol):

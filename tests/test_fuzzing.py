@@ -27,14 +27,15 @@ from avvp_pl.data.annotations import (
     read_timelines,
     read_weak_labels,
 )
-from avvp_pl.data.features import DTYPES, decode
+from avvp_pl.data.features import DTYPES, FeatureFiles, decode, read_shape
 from avvp_pl.data.llp import LLPFolder, feature_key
 from avvp_pl.errors import InputError, printable, quote
 from avvp_pl.figures import draw_timelines
 from avvp_pl.files import append_rows, read_rows
 from avvp_pl.runs.checkpoints import read_checkpoint
 from avvp_pl.runs.sweeps import write_summary
-from avvp_pl.settings.limits import LIMITS, check_settings, check_sweep
+from avvp_pl.settings.check import check_settings, check_sweep
+from avvp_pl.settings.limits import LIMITS
 from tests.damage.place import MODALITIES, TRAIN, VAL, Bomb, Place
 
 EVENTS = ("Speech", "Dog", "Frying_(food)")
@@ -174,15 +175,25 @@ def headed(draw: st.DrawFn) -> bytes:
     content=st.binary(max_size=300) | damaged(FEATURES) | headed() | damaged(pickle.dumps(Bomb())),
     segments=st.sampled_from([1, 10]),
     dtype=st.sampled_from(sorted(DTYPES)),
-    dim=st.sampled_from([None, 2]),
+    rows_per_segment=st.sampled_from([None, 1, 2]),
 )
-@example(content=npy(np.ones((1, 3))).replace(b"(1, 3),   ", b"(True, 3),"), segments=1, dtype="float32", dim=None)
-def test_features(file: Path, content: bytes, segments: int, dtype: str, dim: int | None) -> None:
-    features = reading(file, content, lambda: decode(file, file.read_bytes(), segments, dtype, dim))
+@example(
+    content=npy(np.ones((1, 3))).replace(b"(1, 3),   ", b"(True, 3),"),
+    segments=1,
+    dtype="float32",
+    rows_per_segment=None,
+)
+def test_features(file: Path, content: bytes, segments: int, dtype: str, rows_per_segment: int | None) -> None:
+    files = FeatureFiles(lambda *_: file, segments, {"x": rows_per_segment} if rows_per_segment else {}, dtype)
+
+    def read() -> torch.Tensor:
+        shape = read_shape(file, "v")
+        return decode(file, file.read_bytes(), shape, files.length("x", "v", shape), dtype)
+
+    features = reading(file, content, read)
     if features is not None:
         assert features.dtype == DTYPES[dtype]
-        assert features.shape[0] == segments
-        assert features.shape[1:] == ((dim,) if dim else features.shape[1:])
+        assert 1 <= features.shape[0] <= segments
         assert features.ndim == 2
         assert features.isfinite().all()
     assert not Path("harm").exists()
@@ -198,7 +209,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def features_of(place: Place, store: Path | None) -> dict[str, dict[str, torch.Tensor]]:
     folder = LLPFolder(place.llp, MODALITIES, 10, 1.0, store, "float32")
-    return folder.features({"train": {name: [0] for name in TRAIN}, "val": {VAL: [0]}})
+    return folder.features({"train": {name: [0] for name in TRAIN}, "val": {VAL: [0]}}).read()
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
 import sys
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, quote
+from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
+from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks import in_order
 from avvp_pl.training.callbacks.best_epoch import BestEpoch
 from avvp_pl.training.module import ParsingModule
+from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import ParsingNetwork
 
 THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this process may set another number
@@ -60,10 +63,8 @@ def build_videos(
     cfg: DictConfig, splits: Collection[str] = ("train", "val", "test"), truth_required: bool = True
 ) -> ParsingSet:
     """Return the wanted splits of the data set ``cfg.data``."""
-    videos: ParsingSet = instantiate(
-        cfg.data.source, splits=list(splits), truth_required=truth_required, _convert_="all"
-    )
-    return videos
+    given = {"splits": list(splits), "truth_required": truth_required}
+    return build("data.source", cfg.data.source, ParsingSet, given)
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
@@ -74,16 +75,14 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
-    """Return the network ``cfg.network`` with the sizes that these videos need."""
+    """Return the network ``cfg.network``, with the sizes that these videos need."""
     torch.manual_seed(cfg.seed)  # the same weights whatever the data drew before
-    network: ParsingNetwork = instantiate(
-        cfg.network,
-        modalities={name: list(streams) for name, streams in videos.modalities.items()},
-        stream_dims=videos.stream_dims,
-        num_events=len(videos.events),
-        _convert_="all",
-    )
-    return network
+    given = {
+        "modalities": {name: list(streams) for name, streams in videos.modalities.items()},
+        "stream_dims": videos.stream_dims,
+        "num_events": len(videos.events),
+    }
+    return build("network", cfg.network, ParsingNetwork, given)
 
 
 def build_model(
@@ -91,14 +90,18 @@ def build_model(
 ) -> ParsingModule:
     """Return the module that ``cfg`` describes, around ``network`` or a new network.
 
-    Of ``network``, ``modalities`` and ``events``, each part receives those that its constructor has as arguments. If
-    not ``trained``, the module has no optimizer and can only be tested.
+    Of ``network``, ``modalities`` and ``events``, each part is given those that its constructor has as arguments; parts
+    inside it are given no network. If not ``trained``, the module has no optimizer and can only be tested.
     """
     if network is None:
         network = build_network(cfg, videos)
-    modalities, events = list(videos.modalities), list(videos.events)
-    given = {"network": network, "modalities": modalities, "events": events}
-    inferences = {str(name): _part(node, given) for name, node in cfg.inference.items() if node is not None}
+    words = {"modalities": list(videos.modalities), "events": list(videos.events)}
+    given = {"network": network, **words}
+    inferences = {
+        str(name): build(f"inference.{name}", node, Inference, given, words)
+        for name, node in cfg.inference.items()
+        if node is not None
+    }
     if not inferences:
         raise InputError("inference: give at least one, such as inference=classifier")
     for name in inferences:
@@ -106,46 +109,16 @@ def build_model(
             raise InputError(f"the name of an inference is {quote(name)}; it must consist of letters, digits, _ and -")
     return ParsingModule(
         network=network,
-        method=_part(cfg.method, given),
-        labeling=_part(cfg.labeling, given),
+        method=build("method", cfg.method, Method, given, words),
+        labeling=build("labeling", cfg.labeling, Labeling, given, words),
         inferences=inferences,
-        decision=_part(cfg.protocol.decision, given),
-        optimization=instantiate(cfg.optimizer) if trained else None,
-        task=instantiate(cfg.protocol.task),
-        modalities=modalities,
-        events=events,
+        decision=build("protocol.decision", cfg.protocol.decision, Decision, given, words),
+        optimization=build("optimizer", cfg.optimizer, Optimization) if trained else None,
+        task=build("protocol.task", cfg.protocol.task, ParsingTask),
+        modalities=words["modalities"],
+        events=words["events"],
         protocol=str(cfg.protocol.name),
     )
-
-
-def _part(node: DictConfig, given: Mapping[str, Any]) -> Any:
-    """Build a part with those of ``given`` that its constructor accepts. Parts inside it get no network."""
-    names = {name: value for name, value in given.items() if isinstance(value, list)}
-    plain = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(plain, dict)
-    inner = {str(name): _with_names(value, names) for name, value in plain.items()}
-    return instantiate(inner, **_accepted(plain, given), _convert_="all")
-
-
-def _with_names(value: Any, names: Mapping[str, Any]) -> Any:
-    """Add modalities and events to the arguments of every part inside ``value`` that accepts them."""
-    if isinstance(value, list):
-        return [_with_names(inner, names) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {str(name): _with_names(inner, names) for name, inner in value.items()} | _accepted(value, names)
-
-
-def _accepted(node: Mapping[Any, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of ``given`` that the class of a node has as arguments and that the node itself does not give."""
-    target = node.get("_target_")
-    if not isinstance(target, str):
-        return {}
-    try:
-        parameters = inspect.signature(get_class(target)).parameters
-    except (ImportError, ValueError, TypeError):  # instantiate explains what is wrong with it
-        return {}
-    return {name: value for name, value in given.items() if name in parameters and name not in node}
 
 
 def speed_up(cfg: DictConfig, model: ParsingModule) -> None:

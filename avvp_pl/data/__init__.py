@@ -1,4 +1,4 @@
-"""Videos as features in memory: LLP folders, the synthetic set, and batches of both."""
+"""Videos as features: read from folders in LLP layout or generated, and gathered into batches."""
 
 from avvp_pl.data.videos import ParsingSet, VideoSet
 

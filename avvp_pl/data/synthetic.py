@@ -1,9 +1,9 @@
-"""The embedded data set: made from a seed in seconds, with LLP's label statistics and known segment labels.
+"""The embedded data set: generated from a seed in seconds, with LLP's label statistics and known segment labels.
 
-Which events occur, in which modality, when and for how long follows the counts of the LLP tables (measured on
-the published CSVs). What segments look like is made up, in the spirit of real features: each event has several
-modes a modality, confusable with those of its family; it comes and goes in strength and is at times faint; every
-video has a background of its own; streams see all this through a random projection, in noise.
+Which events occur, in which modality, when and for how long follows the counts of the LLP tables (measured on the
+published CSV files). The features are invented, but behave like real ones: each event has several modes in each
+modality, which can be confused with those of its family; its strength varies, and it is sometimes faint; every video
+has a background of its own; and the streams are random projections of all this, with noise.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 
-# How many LLP training videos have each event, in the order of LLP_EVENTS.
+# The number of LLP training videos with each event, in the order of LLP_EVENTS.
 EVENT_COUNTS = (
     4988, 624, 528, 761, 192, 343, 455, 218, 299, 602, 186, 1172, 437, 1457, 495, 146, 445, 224, 411, 587, 503, 99,
     430, 291, 164,
 )  # fmt: skip
 LABELS_A_VIDEO = (0.403, 0.588, 0.009)  # share of training videos with 1, 2, 3 events
-# Of the (video, event) pairs of the eval tables: percent only heard, percent only seen; the rest is both.
+# The percentages of the (video, event) pairs of the eval tables that are only heard and only seen; the rest is both.
 HEARD_ONLY = (77, 1, 59, 8, 5, 6, 5, 17, 2, 19, 18, 31, 7, 17, 6, 22, 25, 7, 5, 9, 8, 42, 17, 0, 43)
 SEEN_ONLY = (0, 22, 4, 13, 31, 2, 18, 0, 0, 6, 5, 0, 5, 3, 1, 0, 1, 2, 11, 2, 10, 0, 1, 2, 4)
-# How many pairs are active for 1 ... 10 seconds, and in 1, 2, 3, or 4 and more runs.
+# The numbers of pairs that are active for 1 to 10 seconds, and in 1, 2, 3, or at least 4 intervals.
 SECONDS_HEARD = (186, 235, 206, 243, 203, 210, 219, 203, 205, 1324)
 SECONDS_SEEN = (64, 93, 101, 102, 89, 115, 93, 103, 78, 1371)
-RUNS_HEARD = (2539, 553, 123, 19)
-RUNS_SEEN = (1969, 203, 32, 5)
+INTERVALS_HEARD = (2539, 553, 123, 19)
+INTERVALS_SEEN = (1969, 203, 32, 5)
 LLP_SECONDS = 10
-SEEN_WHILE_HEARD = 0.85  # how often what is seen grows out of what is heard instead of having times of its own
+SEEN_WHILE_HEARD = (
+    0.85  # how often the time an event is seen extends the time it is heard, instead of being independent
+)
 
 LATENT_DIM = 64
 MODES = 4
@@ -65,7 +67,7 @@ def generate(
         raise InputError(f"data.modalities: synthetic data has audio and visual, in this order, not {list(modalities)}")
     for name in (name for names in modalities.values() for name in names):
         if name not in streams:
-            raise InputError(f"data.modalities: {name!r} is none of data.streams, {', '.join(streams)}")
+            raise InputError(f"data.modalities: {name!r} is not one of data.streams: {', '.join(streams)}")
     if shortest is not None and not 1 <= shortest <= segments:
         raise InputError(f"data.shortest: {shortest} is not possible; it must be from 1 to data.segments, {segments}")
     world = _World(np.random.default_rng([seed, 0]), streams, modalities, noise)
@@ -87,7 +89,7 @@ def generate(
 
 
 class _World:
-    """What is the same for all videos: how events and backgrounds look, and how streams see them."""
+    """What all videos share: the features of events and backgrounds, and the projection of each stream."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class _World:
         }
 
     def videos(self, rng: np.random.Generator, split: str, count: int, segments: int) -> VideoSet:
-        """Draw labels, then what each segment looks like."""
+        """Draw the labels of videos, then the features of their segments."""
         labels = [_draw_events(rng) for _ in range(count)]
         weak_labels = np.zeros((count, len(LLP_EVENTS)), dtype=np.float32)
         truth = np.zeros((count, segments, 2, len(LLP_EVENTS)), dtype=bool)
@@ -130,7 +132,7 @@ class _World:
                 projection = self.projections[name]
                 stream = rng.standard_normal((count, segments, projection.shape[1]), dtype=np.float32)
                 stream *= self.noise
-                for start in range(0, count, 512):  # in pieces: a paper-size stream is 800 MB once, not twice
+                for start in range(0, count, 512):  # in parts, as a stream of LLP's size takes 800 MB
                     part = slice(start, start + 512)
                     stream[part] += latent[part, :, modality].astype(np.float32) @ projection
                 found[name] = torch.from_numpy(stream).flatten(0, 1)  # [S, D]
@@ -143,7 +145,7 @@ class _World:
         )
 
     def _background(self, rng: np.random.Generator, count: int, segments: int) -> npt.NDArray[np.float64]:
-        """Two backgrounds a video and modality, blending into each other over its time."""
+        """Draw two backgrounds for each video and modality, with a gradual transition from one to the other."""
         picks = rng.integers(BACKGROUNDS, size=(2, count, 2))
         first, second = (self.backgrounds[[0, 1], pick] for pick in picks)  # each [N, M, latent]
         blend = np.linspace(0, 1, segments)[:, None, None]
@@ -169,7 +171,7 @@ def _cut(videos: VideoSet, lengths: npt.NDArray[np.int64]) -> VideoSet:
 
 
 def _draw_events(rng: np.random.Generator) -> list[int]:
-    """The events of one video. LLP's two-event videos nearly all pair an event with Speech."""
+    """Draw the events of one video; nearly all videos of LLP with two events have Speech and another event."""
     count = 1 + int(rng.choice(3, p=LABELS_A_VIDEO))
     weights = np.array(EVENT_COUNTS, dtype=float)
     if count == 1:
@@ -182,24 +184,24 @@ def _draw_events(rng: np.random.Generator) -> list[int]:
 
 
 def _draw_timeline(rng: np.random.Generator, event: int, segments: int) -> npt.NDArray[np.bool_]:
-    """When an event is heard and when it is seen, [T, 2]; at least one of the two, somewhere."""
+    """Draw when an event is heard and when it is seen, [T, 2]; it is active in at least one segment."""
     heard, seen = HEARD_ONLY[event] / 100, SEEN_ONLY[event] / 100
     kind = rng.choice(3, p=(heard, seen, 1 - heard - seen))
     timeline = np.zeros((segments, 2), dtype=bool)
-    quantile = rng.random()  # an event that is heard for long is seen for long
+    quantile = rng.random()  # an event that is heard for a long time is also seen for a long time
     if kind != 1:
-        timeline[:, 0] = _draw_runs(rng, _length(SECONDS_HEARD, quantile, segments), RUNS_HEARD, segments)
+        timeline[:, 0] = _draw_intervals(rng, _length(SECONDS_HEARD, quantile, segments), INTERVALS_HEARD, segments)
     if kind != 0:
         length = _length(SECONDS_SEEN, quantile, segments)
         if kind == 2 and rng.random() < SEEN_WHILE_HEARD:
             timeline[:, 1] = _grow(rng, timeline[:, 0], length)
         else:
-            timeline[:, 1] = _draw_runs(rng, length, RUNS_SEEN, segments)
+            timeline[:, 1] = _draw_intervals(rng, length, INTERVALS_SEEN, segments)
     return timeline
 
 
 def _grow(rng: np.random.Generator, active: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.bool_]:
-    """Widen runs at random edges until ``length`` segments are active."""
+    """Extend intervals at random edges until ``length`` segments are active."""
     grown = active.copy()
     while grown.sum() < length:
         before, after = np.append(False, grown[:-1]), np.append(grown[1:], False)
@@ -208,19 +210,21 @@ def _grow(rng: np.random.Generator, active: npt.NDArray[np.bool_], length: int) 
 
 
 def _length(seconds: Sequence[int], quantile: float, segments: int) -> int:
-    """A quantile of LLP's seconds, scaled to the length of the video: for how many segments an event is active."""
+    """Return for how many segments an event is active: a quantile of LLP's seconds, scaled to the video's length."""
     drawn = 1 + int(np.searchsorted(np.cumsum(seconds) / sum(seconds), quantile))
     return max(1, round(min(drawn, len(seconds)) * segments / LLP_SECONDS))
 
 
-def _draw_runs(rng: np.random.Generator, total: int, run_counts: Sequence[int], segments: int) -> npt.NDArray[np.bool_]:
-    """One modality's activity, [T]: ``total`` segments, in LLP's number of runs as far as they fit."""
+def _draw_intervals(
+    rng: np.random.Generator, total: int, interval_counts: Sequence[int], segments: int
+) -> npt.NDArray[np.bool_]:
+    """Draw the activity of one modality, [T]: ``total`` segments, in as many intervals as LLP has, if they fit."""
     free = segments - total
-    wanted = 1 + int(rng.choice(len(run_counts), p=np.array(run_counts) / sum(run_counts)))
+    wanted = 1 + int(rng.choice(len(interval_counts), p=np.array(interval_counts) / sum(interval_counts)))
     number = min(wanted, total, free + 1)
     cuts = np.sort(rng.choice(total - 1, number - 1, replace=False)) + 1 if number > 1 else np.array([], dtype=int)
     lengths = np.diff(np.concatenate([[0], cuts, [total]]))
-    # gaps: at least one segment between runs, the rest spread at random before, between and after
+    # gaps have at least one segment between intervals; the others are spread at random before, between and after
     spare = np.bincount(rng.integers(number + 1, size=free - (number - 1)), minlength=number + 1)
     gaps = spare + np.array([0] + [1] * (number - 1) + [0])
     timeline = np.zeros(segments, dtype=bool)

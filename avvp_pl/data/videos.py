@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -77,6 +78,11 @@ class VideoSet(Dataset[Batch]):
         """The number of segments of every video where it is the same for all, and at least 1; else None."""
         return self.longest if self.longest and bool((self.lengths == self.longest).all()) else None
 
+    @cached_property
+    def file_stems(self) -> tuple[str, ...]:
+        """Names for files of the videos: the keys, or names without what could lead out of a folder."""
+        return self.keys or tuple(re.sub(r"[^\w.=-]|^\.", "_", name) for name in self.names)
+
     @property
     def device(self) -> torch.device:
         """The device of the labels, and of every batch."""
@@ -100,15 +106,10 @@ class VideoSet(Dataset[Batch]):
 
         With videos of equal length nothing has to be known about ``rows``, so that a GPU is never waited for.
         """
-        if (length := self.equal_length) is not None:
-            count, at = len(self), self._on_all_devices(rows)
-
-            def pick(flat: Tensor) -> Tensor:
-                """Index a view [N, T, ...] by video, which is cheaper than indexing by segment."""
-                return flat.view(count, length, *flat.shape[1:])[at[flat.device]]
-
-            mask = torch.ones(len(rows), length, dtype=torch.bool, device=self.device)
-            return self._gather(at[self.device], pick(self._numbers), mask, pick)
+        if self.equal_length is not None:
+            own, whole = _send(rows, self.device), self._whole
+            mask = torch.ones(len(rows), self.equal_length, dtype=torch.bool, device=self.device)
+            return self._gather(whole.streams, whole.truth, rows, own, whole.numbers[own], mask)
         rows = rows.cpu()
         lengths, starts = self.lengths[rows][:, None], self.starts[rows][:, None]
         steps = torch.arange(max([1, *lengths.flatten().tolist()]))
@@ -117,17 +118,17 @@ class VideoSet(Dataset[Batch]):
 
     def batch(self, rows: Int[Tensor, " B"], segment: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Batch:
         """Gather the segments ``segment`` of the videos ``rows``; what is false in ``mask`` becomes padding."""
-        at, real = self._on_all_devices(segment), _send(mask, self.device)
-
-        def pick(flat: Tensor) -> Tensor:
-            if not len(flat):  # all videos are empty, so there is no segment to repeat as padding
-                return flat.new_zeros(*segment.shape, *flat.shape[1:])
-            return flat[at[flat.device]]
-
-        whole = self._gather(_send(rows, self.device), at[self.device], real, pick)
-        truth = None if whole.truth is None else whole.truth & real[:, :, None, None]
-        features_in = {name: x.masked_fill_(~real[:, :, None], 0) for name, x in whole.features_in.items()}
-        return replace(whole, features_in=features_in, truth=truth)
+        streams, truth, real = self.streams, self.truth, _send(mask, self.device)
+        if not self.num_segments:  # all videos are empty, so there is no segment to repeat as padding
+            streams = {name: stream.new_zeros(1, *stream.shape[1:]) for name, stream in streams.items()}
+            truth = None if truth is None else truth.new_zeros(1, *truth.shape[1:])
+        own = _send(segment, self.device)
+        repeated = self._gather(streams, truth, segment, _send(rows, self.device), own, real)
+        return replace(
+            repeated,
+            features_in={name: x.masked_fill_(~real[:, :, None], 0) for name, x in repeated.features_in.items()},
+            truth=None if repeated.truth is None else repeated.truth & real[:, :, None, None],
+        )
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all videos in order."""
@@ -173,29 +174,46 @@ class VideoSet(Dataset[Batch]):
 
     def _gather(
         self,
+        streams: Mapping[str, Tensor],
+        truth: Tensor | None,
+        picked: Int[Tensor, "B ..."],
         rows: Int[Tensor, " B"],
         segment: Int[Tensor, "B T"],
         mask: Bool[Tensor, "B T"],
-        pick: Callable[[Tensor], Tensor],
     ) -> Batch:
-        """Build a batch on :attr:`device`; ``pick`` selects its segments from the values of all segments."""
+        """Index ``streams`` and ``truth`` with ``picked`` (rows of videos, or segments) and send all to the device."""
+        index = segment if picked.ndim == 2 else rows  # the same as ``picked``, but on the device
+
+        def pick(values: Tensor) -> Tensor:
+            where = index if values.device == index.device else _send(picked, values.device)
+            return _send(values[where], self.device)
+
         return Batch(
-            features_in={name: _send(pick(stream), self.device).float() for name, stream in self.streams.items()},
+            features_in={name: pick(stream).float() for name, stream in streams.items()},
             mask=mask,
             weak_labels=self.weak_labels[rows],
             index=rows,
             segment=segment,
-            truth=None if self.truth is None else pick(self.truth),
+            truth=None if truth is None else pick(truth),
         )
 
-    def _on_all_devices(self, numbers: Tensor) -> dict[torch.device, Tensor]:
-        """Return ``numbers`` on the device of the labels and on that of every stream."""
-        return {x.device: _send(numbers, x.device) for x in (self.weak_labels, *self.streams.values())}
-
     @cached_property
-    def _numbers(self) -> Int[Tensor, " S"]:
-        """The numbers of all segments, on the device of the labels."""
-        return torch.arange(self.num_segments, device=self.device)
+    def _whole(self) -> _Whole:
+        """Views of all videos; only for videos of equal length."""
+        numbers = torch.arange(self.num_segments, device=self.device)
+        return _Whole(
+            streams={name: self.padded(stream) for name, stream in self.streams.items()},
+            truth=None if self.truth is None else self.padded(self.truth),
+            numbers=self.padded(numbers),
+        )
+
+
+class _Whole(NamedTuple):
+    """All videos of a set of equal length, [N, T, ...], and the numbers of their segments."""
+
+    streams: dict[str, Tensor]
+    truth: Tensor | None
+    numbers: Tensor
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -18,8 +18,9 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 class PrototypeInference(Inference):
     """Similarity to the prototypes of the labeling, by Eq. (10) (``soft``) or Eq. (9) (``hard``).
 
-    Features are those of the tested network; prototypes are those of the network that labeled at the start of the epoch.
-    Before the first labeling there are none, and the classifier decides. Probabilities are the sigmoid of the evidence.
+    Features are those of the tested network; prototypes are those of the network that labeled at the start of the
+    epoch. Before the first labeling there are none, and the classifier decides. Probabilities are the sigmoid of the
+    evidence.
     """
 
     def __init__(self, labels: Literal["soft", "hard"]) -> None:

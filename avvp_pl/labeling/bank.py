@@ -18,8 +18,8 @@ SIGNS = ("positive", "negative")
 class PrototypeBank(nn.Module):
     """Positive and negative prototypes of every event, and how features are compared with them.
 
-    There is one group of prototypes for all modalities (``shared``), or one for each. ``tau`` is the temperature of
-    Eq. (10). Features are normalized to length 1 where ``normalize_features``, and taken from a network in which only the
+    There is one group of prototypes for all modalities (``shared``), or one for each. ``tau`` is the temperature of Eq.
+    (10). Features are normalized to length 1 where ``normalize_features``, and taken from a network in which only the
     modalities ``attending`` attend to the others (None: all), as when the prototypes were built.
     """
 

@@ -34,8 +34,8 @@ class Prototype(StoredLabels):
     """Labels by similarity to prototypes, with weight_pseudo_label * L_PL + weight_contrastive * L_CL (Eq. 13).
 
     At the start of every epoch from ``start_epoch`` (counted from 0) on: key segments of each event (Eqs. 5-7), their
-    k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes`` are
-    shared by the modalities, or each modality has its own. For ``source``, ``momentum``, ``momentum_warmup`` and
+    k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes``
+    are shared by the modalities, or each modality has its own. For ``source``, ``momentum``, ``momentum_warmup`` and
     ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
     """
 

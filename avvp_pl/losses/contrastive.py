@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 2**22  # similarities held at once: 16 MB, and the whole matrix at the batch sizes of the field
+BLOCK = 2**22  # similarities in memory at once: 16 MB; at the usual batch sizes this is the whole matrix
 
 
 def contrastive_loss(
@@ -24,13 +24,13 @@ def contrastive_loss(
 ) -> Float[Tensor, ""]:
     """Eq. (12): over all segments i of a batch, the mean of -log(sum_{j similar} e_ij / sum_j e_ij).
 
-    e_ij = exp(f_i . f_j / tau_contrastive). Two segments are similar if some event has a pseudo label of at
-    least ``label_threshold`` in both. The anchor itself is left out of both sums unless ``include_self``. An anchor with no similar
-    segment adds nothing, to the sum or to the count; where no anchor has one the loss is 0 (with a
-    gradient, of zeros). Both sums are one log-sum-exp each, so un-normalized features are safe.
+    e_ij = exp(f_i . f_j / tau_contrastive). Two segments are similar if some event has a pseudo label of at least
+    ``label_threshold`` in both. The anchor itself is left out of both sums unless ``include_self``. An anchor without
+    any similar segment is left out of the mean. If no anchor has a similar segment, the loss is 0 and its gradient is
+    zero. Each sum is computed by log-sum-exp, so features that are not normalized do not overflow.
 
-    The gradient is taken on the way, a block of anchors at a time, so memory is O(n) for n segments. It can
-    not itself be differentiated.
+    The gradient is computed in the forward pass, one block of anchors at a time, so memory is O(n) for n segments.
+    There is no second derivative.
     """
     anchors = features.flatten(0, 2)  # [n, D]
     if normalize_features:
@@ -42,7 +42,7 @@ def contrastive_loss(
 
 
 class _Contrast(torch.autograd.Function):
-    """Eq. (12) of given anchors. Shapes depend on nothing but those of the input, so no GPU has to be waited for."""
+    """Eq. (12). The shapes depend only on the shapes of the input, so the host never waits for a GPU."""
 
     @staticmethod
     def forward(
@@ -54,7 +54,7 @@ class _Contrast(torch.autograd.Function):
         include_self: bool,
     ) -> Float[Tensor, ""]:
         segments = len(anchors)
-        lowest = torch.finfo(anchors.dtype).min  # finite, so that a row with nothing in it has a log-sum-exp
+        lowest = torch.finfo(anchors.dtype).min  # finite, so that the log-sum-exp of an empty row is finite, too
         total, count = anchors.new_zeros(()), anchors.new_zeros(())
         gradient = torch.zeros_like(anchors)
         step = max(1, BLOCK // max(1, segments))
@@ -73,7 +73,7 @@ class _Contrast(torch.autograd.Function):
                 has_similar = similar.any(dim=1, keepdim=True) & real[block, None]
                 total += torch.where(has_similar, everything - pulled, 0).sum()
                 count += has_similar.sum()
-                # of (everything - pulled): the share of each segment in one sum, less that in the other
+                # gradient of (everything - pulled): the fraction of each segment in one sum minus that in the other
                 pull = torch.where(similar, (similarity - pulled).exp_(), 0)
                 push = similarity.sub_(everything).exp_().sub_(pull).mul_(has_similar)
                 gradient[block] += push @ anchors

@@ -10,10 +10,10 @@ from torch import Tensor
 def binary_cross_entropy(
     probs: Tensor, targets: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """Torch's own, also where autocast is on, and NaN where a probability is.
+    """Compute torch's binary cross-entropy, also inside autocast; the result is NaN if a probability is NaN.
 
-    Autocast refuses probabilities, since in half precision 1 - 1e-7 is 1. At a NaN torch raises on a CPU, and on a GPU
-    it fails an assertion that no process recovers from; a NaN can be looked for when there is time.
+    Autocast refuses this loss, because 1 - 1e-7 is 1 in half precision. For a NaN, torch raises on a CPU, and on a GPU
+    it fails an assertion from which the process cannot recover; a NaN in the result can be checked for later.
     """
     with torch.autocast(probs.device.type, enabled=False):
         known = probs.nan_to_num(0.5)

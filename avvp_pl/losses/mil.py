@@ -1,4 +1,4 @@
-"""L_MIL, learning from the events of whole videos (Eq. 4), and HAN's guided losses."""
+"""L_MIL, which learns from video-level labels (Eq. 4), and HAN's guided losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
 
-PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3); the field clamps before the logarithm
+PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3), so they are clamped before the logarithm
 
 
 def mil_loss(
@@ -17,7 +17,7 @@ def mil_loss(
     weak_labels: Float[Tensor, "B C"],
     event_weights: Float[Tensor, " C"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Eq. (4): binary cross-entropy of video_probs against weak_labels, each event weighted, mean over [B, C].
+    """Eq. (4): binary cross-entropy of video_probs against weak_labels, weighted by event, mean over [B, C].
 
     >>> import torch
     >>> mil_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))  # log 2
@@ -32,8 +32,8 @@ def guided_loss(
 ) -> Float[Tensor, ""]:
     """Sum over modalities m of weights[m] * BCE(modality_probs[m], targets[m]).
 
-    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video. Methods that know better which
-    modality shows an event give other targets.
+    HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video. Methods that know better
+    which modality shows an event give other targets.
     """
     clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     loss = modality_probs.new_zeros(())
@@ -44,9 +44,9 @@ def guided_loss(
 
 
 def inverse_frequency_weights(weak_labels: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:
-    """Weights inversely proportional to how many training videos have each event, mean 1.
+    """Compute weights inversely proportional to the number of training videos with each event; their mean is 1.
 
-    An event of no video gets the weight of an event of one.
+    An event that no video has gets the same weight as an event that one video has.
 
     >>> import torch
     >>> inverse_frequency_weights(torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))

@@ -1,4 +1,4 @@
-"""L_PL, learning from pseudo labels of segments (Eq. 11)."""
+"""L_PL, which learns from the pseudo labels of segments (Eq. 11)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pseudo_label_loss(
 ) -> Float[Tensor, ""]:
     """Eq. (11): binary cross-entropy of segment_probs against pseudo_labels, mean over the real segments.
 
-    A batch that is all padding costs 0.
+    The loss of a batch that is all padding is 0.
     """
     entropy = binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
     valid = mask[:, :, None, None]

@@ -1,9 +1,9 @@
 """Segment- and event-level F1 of parsed videos (Tian, Li, Xu, *Unified Multisensory Perception*, ECCV 2020).
 
-A *track* is one modality, or ``audio_visual``, where prediction and truth are both ANDed over modalities.
-For every video, track and event, true positives (TP), false positives (FP) and false negatives (FN) are
-counted over segments (segment level) or over maximal runs of segments, a predicted and a true run matching
-where their intersection over union is at least 0.5 (event level).
+A *track* is one modality, or ``audio_visual``: both prediction and truth are combined by AND over the modalities.
+For every video, track and event, true positives (TP), false positives (FP) and false negatives (FN) are counted over
+segments (segment level) or over intervals, the maximal sequences of segments with the event (event level). A predicted
+and a true interval match if their intersection over union is at least 0.5.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LEVELS = ("segment", "event")
 class ParsingScores(NamedTuple):
     """Scores of a set of videos, in percent, unrounded.
 
-    ``segment`` and ``event`` map each track, ``type_av`` (mean over the tracks) and ``event_av`` (counts pooled
-    over modalities before F) to the mean over videos. ``per_event`` maps level, track and event number to
-    the F1 over all videos together, None for an event neither predicted nor true. Coverage is
-    ``with_predictions`` of ``listed`` videos; a video without predictions counts as empty.
+    ``segment`` and ``event`` map each track, ``type_av`` (the mean over the tracks) and ``event_av`` (counts are pooled
+    over modalities before F is computed) to the mean over videos. ``per_event`` maps level, track and event number to
+    the F1 over all videos together, None for an event that is neither predicted nor true. ``with_predictions`` of the
+    ``listed`` videos have predictions; a video without predictions counts as empty.
     """
 
     segment: dict[str, float]
@@ -49,10 +49,10 @@ class ParsingScores(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """What scores are made of: all that is kept of any number of videos, each of it a sum over them.
+    """The sums over videos from which the scores are computed.
 
-    ``f1`` has a row of float64 a level, the last column for event_av (thousands of videos in float32 already cost the
-    fourth decimal); ``counts`` are TP, FP and FN.
+    ``f1`` has one row for each level, and event_av in its last column; it is float64, because with float32 the fourth
+    decimal is wrong after thousands of videos. ``counts`` are TP, FP and FN.
     """
 
     f1: Float[Tensor, "levels K1"]
@@ -62,9 +62,9 @@ class _Sums(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """TP, FP and FN of every video by itself.
+    """TP, FP and FN of every video.
 
-    A video has few of the events: only the A pairs of a video and an event with any prediction or truth are there.
+    A video has few of all events, so only the A pairs of a video and an event with any prediction or truth are stored.
     ``shape`` is that of all pairs, (N, C).
     """
 
@@ -81,7 +81,7 @@ def score_timelines(
     mask: Bool[Tensor, "N T"] | None = None,
     modalities: Sequence[str] = ("audio", "visual"),
 ) -> ParsingScores:
-    """Score predicted against true timelines; segments outside ``mask`` never count.
+    """Score predicted against true timelines; segments outside ``mask`` are ignored.
 
     F = 2TP / (2TP + FP + FN) for each event with any prediction or truth, averaged over those events (1 where
     there are none), then over videos, times 100.
@@ -103,7 +103,7 @@ def video_f1(
     mask: Bool[Tensor, "N T"] | None = None,
     modalities: Sequence[str] = ("audio", "visual"),
 ) -> Float[Tensor, "N levels K1"]:
-    """F1 of each video by itself, a fraction in float64: what :func:`score_timelines` averages.
+    """Compute the F1 of each video as a fraction in float64; :func:`score_timelines` averages it.
 
     Levels are as in ``LEVELS``; columns are the tracks, then ``event_av``. ``type_av`` is the mean of the tracks.
 
@@ -119,8 +119,8 @@ def video_f1(
 class AVVPMetric(Metric):
     """:func:`score_timelines` over batches and processes; ``compute`` gives :class:`ParsingScores`.
 
-    Every state is a sum over videos, so the answer depends neither on the batches nor on how videos are
-    shared out over processes.
+    Every state is a sum over videos, so the result depends neither on the batches nor on how the videos are distributed
+    over processes.
     """
 
     full_state_update = False
@@ -147,7 +147,7 @@ class AVVPMetric(Metric):
         truth: Bool[Tensor, "N T M C"],
         mask: Bool[Tensor, "N T"] | None = None,
     ) -> None:
-        """Add videos; ValueError, and nothing added, where the shapes do not fit."""
+        """Add videos; raises ValueError and adds nothing if the shapes do not fit."""
         sums = _sums(prediction, truth, mask, len(self.modalities), self.num_events)
         self.f1 += sums.f1
         self.counts += sums.counts
@@ -155,12 +155,12 @@ class AVVPMetric(Metric):
         self.with_predictions += sums.with_predictions
 
     def compute(self) -> ParsingScores:
-        """Mean over the videos seen so far; 0 where none was."""
+        """Return the mean over the videos seen so far; 0 if there were none."""
         return _scores(_Sums(self.f1, self.counts, self.listed, self.with_predictions), self.modalities)
 
 
 def track_names(modalities: Sequence[str]) -> tuple[str, ...]:
-    """The tracks of these modalities: each of them and, where there are several, their conjunction."""
+    """Return the tracks of these modalities: each of them and, if there are several, their conjunction."""
     return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
 
 
@@ -171,7 +171,7 @@ def _sums(
     modalities: int,
     num_events: int,
 ) -> _Sums:
-    """What is known of these videos; ValueError where the shapes do not fit."""
+    """Compute the sums over these videos; raises ValueError if the shapes do not fit."""
     counted = _count(prediction, truth, mask, modalities, num_events)
     counts = counted.counts
     return _Sums(
@@ -189,7 +189,7 @@ def _count(
     modalities: int,
     num_events: int,
 ) -> _Counted:
-    """TP, FP and FN of each video by itself; ValueError where the shapes do not fit."""
+    """Count TP, FP and FN of each video; raises ValueError if the shapes do not fit."""
     axes = (modalities, num_events)
     fits = prediction.ndim == 4 and prediction.shape[2:] == axes and prediction.shape == truth.shape
     if not fits or (mask is not None and mask.shape != prediction.shape[:2]):
@@ -207,14 +207,14 @@ def _count(
         videos=videos,
         events=events,
         shape=active.shape,
-        with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), several times faster
+        with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), but several times faster
     )
 
 
 def _video_f1(counted: _Counted, modalities: int) -> Float[Tensor, "levels K1 N"]:
-    """F1 of each video, a fraction: the mean over its events that have any prediction or truth, 1 where none has."""
+    """Compute the F1 of each video: the mean over its events with any prediction or truth, 1 if there are none."""
     f1, defined = _f1(_with_event_av(counted.counts, modalities))  # [levels, K + 1, A]
-    # f1 is not summed by index_add, whose order on a GPU, and so the last bit, is left to chance
+    # index_add would sum f1 in an arbitrary order on a GPU, so that the last bit would be random
     by_event = f1.new_zeros(*f1.shape[:2], *counted.shape)  # [levels, K + 1, N, C]
     by_event[:, :, counted.videos, counted.events] = f1
     number = counted.counts.new_zeros(*f1.shape[:2], counted.shape[0]).index_add_(2, counted.videos, defined.long())
@@ -237,66 +237,66 @@ def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
 def _lines(
     timeline: Bool[Tensor, "N T M C"], videos: Int[Tensor, " A"], events: Int[Tensor, " A"]
 ) -> Bool[Tensor, "K A T"]:
-    """Lines of these videos' events in each modality, followed by their conjunction where there are several."""
+    """Return one line for each modality of these videos' events and, if there are several, for their conjunction."""
     lines = [modality.transpose(1, 2)[videos, events] for modality in timeline.unbind(2)]
     return torch.stack([*lines, functools.reduce(torch.logical_and, lines)] if len(lines) > 1 else lines)
 
 
 def _segment_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
-    """TP, FP and FN of each line, in segments."""
+    """Count TP, FP and FN of each line in segments."""
     tp = (predicted & true).sum(2)
     return torch.stack([tp, predicted.sum(2) - tp, true.sum(2) - tp])
 
 
 def _event_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
-    """The same, in maximal runs: matched by intersection over union >= 0.5, without a loop over lines or runs.
+    """Count TP, FP and FN of each line in intervals that match at an intersection over union >= 0.5, without loops.
 
-    Two runs meet in one interval at most, and every maximal run of the conjunction is one such meeting. With
-    its length I and the lengths P and G of the two runs around it, I / (P + G - I) >= 0.5 is 3I >= P + G. No
-    run can match two others: it would have to cover half of both and the gap between them.
+    Two intervals overlap in at most one interval, and every interval of the conjunction is such an overlap. With its
+    length I and the lengths P and G of the two intervals around it, I / (P + G - I) >= 0.5 is 3I >= P + G. No interval
+    can match two others: it would have to cover half of both and the gap between them.
     """
-    of_prediction, of_truth, meetings = (_runs(lines) for lines in (predicted, true, predicted & true))
-    around = sum(_lengths_around(meetings, runs) for runs in (of_prediction, of_truth))
-    matches = meetings[3 * (meetings[:, 1] - meetings[:, 0]) >= around]
-    tp, positives, actual = (_per_line(runs, predicted) for runs in (matches, of_prediction, of_truth))
+    of_prediction, of_truth, overlaps = (_intervals(lines) for lines in (predicted, true, predicted & true))
+    around = sum(_lengths_around(overlaps, intervals) for intervals in (of_prediction, of_truth))
+    matches = overlaps[3 * (overlaps[:, 1] - overlaps[:, 0]) >= around]
+    tp, positives, actual = (_per_line(intervals, predicted) for intervals in (matches, of_prediction, of_truth))
     return torch.stack([tp, positives - tp, actual - tp])
 
 
-def _runs(lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "R 2"]:
-    """Start and end (exclusive) of every maximal run, in positions of all lines in a row, each ended by a gap."""
+def _intervals(lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "R 2"]:
+    """Return start and end (exclusive) of every interval; all lines are joined, with a gap after each."""
     joined = F.pad(F.pad(lines, (0, 1)).flatten(), (1, 0))
     return (joined[1:] ^ joined[:-1]).nonzero().reshape(-1, 2)
 
 
 def _lengths_around(inner: Int[Tensor, "I 2"], outer: Int[Tensor, "R 2"]) -> Int[Tensor, " I"]:
-    """The length of the outer run that holds each inner one."""
+    """Return the length of the outer interval that contains each inner one."""
     starts, ends = outer.T.contiguous()
     holding = torch.searchsorted(starts, inner[:, 0].contiguous(), right=True) - 1
     length: Tensor = (ends - starts)[holding]
     return length
 
 
-def _per_line(runs: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "K A"]:
-    """How many of the runs each line has."""
+def _per_line(intervals: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "K A"]:
+    """Count the intervals of each line."""
     tracks, count, segments = lines.shape
-    found: Tensor = (runs[:, 0] // (segments + 1)).bincount(minlength=tracks * count)
+    found: Tensor = (intervals[:, 0] // (segments + 1)).bincount(minlength=tracks * count)
     return found.reshape(tracks, count)
 
 
 def _with_event_av(counts: Int[Tensor, "levels 3 K A"], modalities: int) -> Int[Tensor, "levels 3 K1 A"]:
-    """One more row: the counts of all modalities together."""
+    """Add one row: the counts of all modalities together."""
     return torch.cat([counts, counts[:, :, :modalities].sum(2, keepdim=True)], dim=2)
 
 
 def _f1(counts: Int[Tensor, "levels 3 K A"]) -> tuple[Float[Tensor, "levels K A"], Bool[Tensor, "levels K A"]]:
-    """2TP / (2TP + FP + FN), and where that is defined; 0 elsewhere."""
+    """Return 2TP / (2TP + FP + FN), 0 where it is undefined, and where it is defined."""
     tp, fp, fn = counts.double().unbind(1)
     size = 2 * tp + fp + fn
     return 2 * tp / size.clamp(min=1), size > 0
 
 
 def _event_f1(counts: Int[Tensor, "levels 3 K C"]) -> list[list[list[float | None]]]:
-    """F1 of each level, track and event in percent, None where it is not defined."""
+    """Return the F1 of each level, track and event in percent, None where it is undefined."""
     f1, defined = _f1(counts)
     return [
         [

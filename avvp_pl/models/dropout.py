@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on a CPU."""
+"""Dropout with random numbers that are cheap on a CPU."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zero each number with probability ``p`` while training and scale the others by 1 / (1 - p).
 
-    Like ``nn.Dropout``, which on a CPU draws a double for every number and so takes a tenth of HAN's training step;
-    here four share one 64-bit draw, and ``p`` is met to 1/65536.
+    The same as ``nn.Dropout``, which on a CPU draws a double for every number and takes a tenth of HAN's training step.
+    Here four numbers share one 64-bit draw, and ``p`` is exact to 1/65536.
     """
 
     def __init__(self, p: float) -> None:
@@ -18,16 +18,16 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop some of ``x``."""
+        """Zero some of ``x``."""
         return x * self.factors(x) if self.training and self.p else x
 
     def residual(self, x: Tensor, branch: Tensor) -> Tensor:
-        """``x + self(branch)``, in one pass."""
+        """Compute ``x + self(branch)`` in one pass."""
         return torch.addcmul(x, branch, self.factors(branch)) if self.training and self.p else x + branch
 
     def factors(self, x: Tensor) -> Tensor:
-        """0 with probability p, else 1 / (1 - p), for every number of ``x``."""
-        if x.device.type != "cpu":  # one kernel there
+        """Return a factor for every number of ``x``: 0 with probability p, else 1 / (1 - p)."""
+        if x.device.type != "cpu":  # a single kernel on a GPU
             return torch.empty_like(x).bernoulli_(1 - self.p).div_(1 - self.p)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         dropped = min(65535, round(65536 * self.p))

@@ -16,12 +16,12 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 class HAN(ParsingNetwork):
     """Project the streams of each modality, let segments attend to each other, score and pool them.
 
-    ``modalities`` maps each modality to its streams, in the order of the modality axis; ``stream_dims`` maps
-    each stream to its dimension. Weights of the layers and heads are shared by all modalities.
-    With ``cross_attention=False`` no modality sees another before pooling. A modality of several streams joins them
-    by a second Linear; ``fuse_single_stream`` names modalities that have it for their only stream, too.
-    A share ``cross_attention_dropout`` of the training batches goes without cross-attention, so that the network can
-    also do without: see ``attending``.
+    ``modalities`` maps each modality to its streams, in the order of the modality axis; ``stream_dims`` maps each
+    stream to its dimension. All modalities share the weights of the layers and heads. With ``cross_attention=False`` no
+    modality sees another one before pooling. Several streams of a modality are joined by a second Linear;
+    ``fuse_single_stream`` names the modalities that have this second Linear even for a single stream. In the fraction
+    ``cross_attention_dropout`` of training batches cross-attention is skipped, so that the network also works without
+    it (see ``attending``).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HAN(ParsingNetwork):
         self.modality_head = nn.Linear(dim, num_events)
 
     def forward(self, batch: Batch) -> ParsingOutput:
-        """Parse a batch; see :class:`~avvp_pl.types.ParsingOutput` for the shapes."""
+        """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
         x = torch.stack(
             [
                 self.fusions[name]([batch.features_in[stream] for stream in streams])
@@ -70,16 +70,16 @@ class HAN(ParsingNetwork):
         for layer in self.layers:
             x = layer(x, batch.mask, crossing)
         heads = (self.event_head, self.temporal_head, self.modality_head)
-        # from here on in full precision: autocast stops at the logits
+        # from the logits on everything is computed in full precision, also inside autocast
         logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
         event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
-        segment_probs = event_logits.sigmoid()
+        segment_probs = event_logits.sigmoid()  # Eq. (2)
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
         features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs)
 
     def _crossing(self, x: Tensor) -> Float[Tensor, " M"] | None:
-        """Which modalities attend to the others this time, 1 or 0; None: all."""
+        """Return 1 for each modality that attends to the others in this batch, else 0; None if all do."""
         drawn = self.training and self.cross_attention_dropout > 0
         if drawn and torch.rand(()) < self.cross_attention_dropout:
             return x.new_zeros(len(self.modalities))
@@ -89,12 +89,12 @@ class HAN(ParsingNetwork):
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """At least float32."""
+    """Convert to float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class StreamFusion(nn.Module):
-    """One modality's streams to one vector a segment: a Linear each and, to ``fuse`` them, a Linear of them joined."""
+    """Map the streams of a modality to one vector for each segment: a Linear for each, then (``fuse``) one for all."""
 
     def __init__(self, stream_dims: Sequence[int], dim: int, fuse: bool) -> None:
         super().__init__()
@@ -109,10 +109,11 @@ class StreamFusion(nn.Module):
 
 
 class HybridAttentionLayer(nn.Module):
-    """Eqs. (1)-(2): x + self-attention(x) + cross-attention(x, the other modalities), then feed-forward.
+    """The encoder of Eq. (1): x + self-attention(x) + cross-attention(x, the other modalities), then feed-forward.
 
-    Post-norm. All modalities read the same input. The query of the cross-attention is a segment of one
-    modality, its keys are all segments of the others. ``crossing`` keeps it to some of the modalities.
+    Normalization comes after each of the two (post-norm), and all modalities read the same input. In the
+    cross-attention the query is a segment of one modality, and the keys are all segments of the other modalities.
+    ``crossing`` is 0 for modalities that skip it.
     """
 
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, cross: bool) -> None:
@@ -133,7 +134,7 @@ class HybridAttentionLayer(nn.Module):
         attended = self.dropout.residual(x, self.self_attention(x, mask))
         if self.cross_attention is not None:
             heard = self.cross_attention(x, mask)
-            if crossing is not None:  # by a product: with several processes every weight must have a gradient
+            if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]
             attended = self.dropout.residual(attended, heard)
         x = self.norm_attention(attended)
@@ -142,10 +143,10 @@ class HybridAttentionLayer(nn.Module):
 
 
 class SegmentAttention(nn.Module):
-    """Multi-head attention of segments to those of their own modality, or (``to_others``) of all the others.
+    """Multi-head attention of segments to those of their own modality, or (``to_others``) to those of all others.
 
-    Initialized like torch's ``MultiheadAttention``, which would have to be given, and would project, every
-    modality's keys once more for each of the others.
+    The initialization is that of torch's ``MultiheadAttention``, which is not used because it would project the keys of
+    each modality again for every other modality.
     """
 
     def __init__(self, dim: int, num_heads: int, dropout: float, to_others: bool) -> None:
@@ -159,13 +160,13 @@ class SegmentAttention(nn.Module):
         nn.init.zeros_(self.out_projection.bias)
 
     def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
-        """Attend to the segments that ``mask`` says are real."""
-        # a video that is all padding attends to everything: a softmax over nothing would be NaN
+        """Attend to the segments that exist according to ``mask``."""
+        # a video that is all padding attends to all of it, because a softmax over nothing is NaN
         visible = mask | ~mask.any(dim=1, keepdim=True)
         query, key, value = self.in_projection(x).chunk(3, dim=-1)
         modalities = x.shape[1]
         if self.to_others:
-            # turned by s, the modality axis has modality m + s in the place of m
+            # rolled by s, the modality axis has modality m + s at position m
             turns = range(1, modalities)
             key, value = (
                 torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
@@ -174,7 +175,7 @@ class SegmentAttention(nn.Module):
         query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M*heads, segments, D/heads]
         unseen = torch.zeros_like(visible, dtype=x.dtype).masked_fill(~visible, torch.finfo(x.dtype).min)
         unseen = unseen.repeat_interleave(modalities * self.num_heads, dim=0)[:, None]
-        # by hand: torch's own attention scales queries and keys in passes of their own, and drops by its slow dropout
+        # torch's own attention needs extra passes to scale queries and keys, and uses its slow dropout
         logits = torch.baddbmm(unseen, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
         attended = self.dropout(logits.softmax(-1)) @ value
         joined: Tensor = self.out_projection(self._join(attended, x.shape))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class PooledProbs(NamedTuple):
-    """Event probabilities of whole videos, from all modalities and from each alone."""
+    """Event probabilities of whole videos, from all modalities together and from each one alone."""
 
     video_probs: Float[Tensor, "B C"]
     modality_probs: Float[Tensor, "B M C"]
@@ -24,9 +24,9 @@ def attentive_mil_pooling(
 ) -> PooledProbs:
     """Eq. (3): video_probs = sum over t, m of softmax_t(temporal) * softmax_m(modality) * segment_probs.
 
-    Padding gets no temporal attention; a video that is all padding pools to 0. The products of the two
-    attentions sum to something in (0, M), not to 1, so ``video_probs`` can exceed 1: clamp before a logarithm.
-    ``modality_probs`` leave the modality attention out and stay in [0, 1].
+    Padding gets no temporal attention, and the result for a video that is all padding is 0. The products of the two
+    attentions sum to a value in (0, M), not to 1, so ``video_probs`` can exceed 1: clamp it before a logarithm.
+    ``modality_probs`` are computed without the modality attention and stay in [0, 1].
 
     >>> half, even = torch.full((1, 4, 2, 1), 0.5), torch.zeros(1, 4, 2, 1)
     >>> attentive_mil_pooling(half, even, even, torch.ones(1, 4, dtype=torch.bool)).video_probs

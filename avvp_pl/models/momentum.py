@@ -15,14 +15,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def momentum_copy(net: Module) -> Module:
-    """A frozen copy of ``net`` in evaluation mode, from which the moving average starts."""
+    """Return a frozen copy of ``net`` in evaluation mode, from which the moving average starts."""
     return copy.deepcopy(net).requires_grad_(False).eval()
 
 
 def momentum_at(step: int, momentum: float, warmup: bool) -> float:
-    """The momentum of update number ``step`` (from 0): min(momentum, (1 + step) / (10 + step)) while warming up.
+    """Return the momentum of update number ``step`` (from 0); with ``warmup`` min(momentum, (1 + step) / (10 + step)).
 
-    With a constant 0.999 the average is still half its random start after 700 steps.
+    With a constant 0.999 half of the average is still its random start after 700 steps.
 
     >>> [round(momentum_at(step, 0.999, warmup=True), 3) for step in (0, 10, 100_000)]
     [0.1, 0.55, 0.999]
@@ -32,10 +32,9 @@ def momentum_at(step: int, momentum: float, warmup: bool) -> float:
 
 @torch.no_grad()
 def momentum_update(momentum_net: nn.Module, net: nn.Module, momentum: float) -> None:
-    """momentum_net <- momentum * momentum_net + (1 - momentum) * net, in place.
+    """Update in place: momentum_net <- momentum * momentum_net + (1 - momentum) * net. Buffers are copied.
 
-    The paper prints the two factors the other way round with eta = 0.999, which would average nothing.
-    Buffers are copied.
+    The paper prints the two factors the other way round with eta = 0.999; taken literally, that is no average.
     """
     torch._foreach_lerp_(list(momentum_net.parameters()), list(net.parameters()), 1 - momentum)
     for average, current in zip(momentum_net.buffers(), net.buffers(), strict=True):
@@ -45,9 +44,9 @@ def momentum_update(momentum_net: nn.Module, net: nn.Module, momentum: float) ->
 class Teacher(nn.Module):
     """The network that labels: the momentum network, or that network as it was at the best validation epoch so far.
 
-    ``source`` says which of the two. ``momentum`` and ``warmup`` are those of :func:`momentum_at`. While it labels, only
-    the modalities ``attending`` attend to the others (None: all): one that does not cannot take for its own what another
-    modality shows. Its weights are never trained and its dropout is always off.
+    ``source`` says which of the two. ``momentum`` and ``warmup`` are those of :func:`momentum_at`. While it labels,
+    only the modalities ``attending`` attend to the others (None: all): one that does not cannot take for its own what
+    another modality shows. Its weights are never trained and its dropout is always off.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the labeling network makes of all training videos: one forward pass, in bounded memory."""
+"""Outputs of the labeling network for all training videos: one forward pass, in bounded memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def blocks_of(videos: VideoSet, segments: int = SEGMENTS_AT_ONCE) -> list[Int[Te
 
 @dataclass(frozen=True)
 class EncodedBlock:
-    """Some videos, their labels, and the network's output for them."""
+    """Some videos with their labels and the network's output."""
 
     index: Int[Tensor, " B"]
     segment: Int[Tensor, "B T"]
@@ -47,16 +47,16 @@ class EncodedBlock:
 
     @property
     def bytes(self) -> int:
-        """What it takes to keep."""
+        """The memory of the outputs in bytes."""
         return self.features.nbytes + self.segment_probs.nbytes
 
 
 class EncodedVideos:
-    """Blocks of videos encoded by ``net``, to go through as often as needed.
+    """Blocks of videos that ``net`` encodes; they can be iterated over several times.
 
-    Each is encoded the first time and kept, up to ``memory`` bytes in all; those beyond are encoded again every time.
-    So memory stays the same however many videos there are. ``normalize_features`` to length 1. Raises ValueError on a
-    network whose output is not finite.
+    A block is encoded when it is first needed and then kept, up to ``memory`` bytes for all blocks; the blocks beyond
+    that are encoded again in every iteration, so memory does not grow with the number of videos. With
+    ``normalize_features`` features have length 1. Raises ValueError if the output of the network is not finite.
     """
 
     def __init__(

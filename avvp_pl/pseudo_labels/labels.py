@@ -12,13 +12,14 @@ from avvp_pl.types import Prototypes
 def prototype_evidence(
     features: Float[Tensor, "B T M D"], prototypes: Prototypes, tau: float
 ) -> Float[Tensor, "B T M C"]:
-    """Log-ratio of a segment's mean similarity to an event's positive and to its negative prototypes.
+    """Compute log mean_k exp(f . C_P / tau) - log mean_k exp(f . C_N / tau) of a segment for every event.
 
-    log mean_k exp(f . C_P / tau) - log mean_k exp(f . C_N / tau), in log space, since exp(f . f / 0.1) of
-    un-normalized features overflows even float64. +inf for an event without negative prototypes, -inf for one
-    without positive ones.
+    This is the log-ratio of a segment's mean similarities to the positive and to the negative prototypes. It is
+    computed in log space, because exp(f . f / 0.1) of features that are not normalized overflows even float64. It is
+    +inf for an event without negative prototypes, and -inf for an event without positive prototypes.
     """
-    with torch.autocast(features.device.type, enabled=False):  # divided by tau, half precision would decide otherwise
+    # half precision is not enough for similarities divided by tau
+    with torch.autocast(features.device.type, enabled=False):
         return _evidence(
             _similarity(features, prototypes.positive, tau),
             prototypes.positive_mask,
@@ -32,7 +33,7 @@ def hard_labels(
 ) -> Float[Tensor, "B T M C"]:
     """Eq. (9): y = w * [mean_k exp(f . C_P) > mean_k exp(f . C_N)].
 
-    y = w for an event without negative prototypes, 0 for one without positive ones.
+    An event without negative prototypes gets y = w; an event without positive prototypes gets y = 0.
     """
     return weak_labels[:, None, None, :] * (_evidence_of_weak(features, prototypes, weak_labels, tau=1.0) > 0)
 
@@ -42,7 +43,7 @@ def soft_labels(
 ) -> Float[Tensor, "B T M C"]:
     """Eq. (10): y = w * S_P / (S_P + S_N), with S = mean_k exp(f . C / tau).
 
-    y = w for an event without negative prototypes, 0 for one without positive ones.
+    An event without negative prototypes gets y = w; an event without positive prototypes gets y = 0.
     """
     return weak_labels[:, None, None, :] * _evidence_of_weak(features, prototypes, weak_labels, tau).sigmoid()
 
@@ -64,7 +65,7 @@ def naive_hard_labels(
 def _evidence_of_weak(
     features: Float[Tensor, "B T M D"], prototypes: Prototypes, weak_labels: Float[Tensor, "B C"], tau: float
 ) -> Float[Tensor, "B T M C"]:
-    """:func:`prototype_evidence` where w = 1, 0 elsewhere: a video has one or two of all the events."""
+    """Compute :func:`prototype_evidence` where w = 1, and 0 elsewhere: a video has one or two of all events."""
     video, event = (weak_labels > 0).nonzero(as_tuple=True)  # [n] each
     own = features[video].flatten(1, 2)  # [n, T * M, D]
     of_pair = _evidence(
@@ -91,13 +92,13 @@ def _evidence(
     to_negative: Float[Tensor, "*n K"],
     negative_mask: Bool[Tensor, "*#n K"],
 ) -> Float[Tensor, "*n"]:
-    """Log-ratio of mean similarities to the used prototypes of either sign."""
+    """Return the log-ratio of the mean similarities to the used positive and negative prototypes."""
     ratio = _log_mean_exp(to_positive, positive_mask) - _log_mean_exp(to_negative, negative_mask)
     ratio = ratio.masked_fill(~negative_mask.any(-1), torch.inf)
     return ratio.masked_fill(~positive_mask.any(-1), -torch.inf)
 
 
 def _log_mean_exp(similarity: Float[Tensor, "*n K"], mask: Bool[Tensor, "*#n K"]) -> Float[Tensor, "*n"]:
-    """Log mean_k exp(similarity) over the used prototypes; a finite number, of no meaning, where none is."""
+    """Return log mean_k exp(similarity) over the used prototypes; an arbitrary finite number if none is used."""
     total: Tensor = similarity.masked_fill(~mask, torch.finfo(similarity.dtype).min).logsumexp(-1)
     return total - mask.sum(-1).clamp(min=1).log()

@@ -1,4 +1,4 @@
-"""Prototypes: the cluster centers of each event's key segments (Eq. 8). The only user of faiss."""
+"""Prototypes: the cluster centers of each event's key segments (Eq. 8). No other module uses faiss."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch import Tensor
 from avvp_pl.pseudo_labels.sampling import KeySegments
 
 ITERATIONS = 20
-PADDED_NUMBERS = 2**26  # how many the torch backend handles at once: 256 MB
+PADDED_NUMBERS = 2**26  # numbers that the torch backend processes at once: 256 MB
 
 Backend = Literal["faiss", "torch"]
 
 
 class Centers(NamedTuple):
-    """Cluster centers of P problems; those whose mask is false are unused, and 0."""
+    """Cluster centers of P problems; centers whose mask is false are unused, and 0."""
 
     centers: Float[Tensor, "P K D"]
     mask: Bool[Tensor, "P K"]
 
 
 def kmeans_device(backend: Backend, device: torch.device) -> str:
-    """Where :func:`build_prototypes` clusters features that are on ``device``, in words."""
+    """Say where :func:`build_prototypes` clusters features that are on ``device``."""
     if backend == "torch":
         return f"{device.type.upper()} (torch)"
     return "GPU (faiss-gpu)" if _gpu_found() else "CPU (faiss)"
@@ -37,14 +37,15 @@ def kmeans_device(backend: Backend, device: torch.device) -> str:
 def build_prototypes(
     found: KeySegments, problems: int, k: int, seed: Sequence[int], backend: Backend = "faiss"
 ) -> Centers:
-    """Eq. (8): k-means over the features of each problem's key segments, which are sorted by problem.
+    """Eq. (8): k-means over the features of each problem's key segments, which must be sorted by problem.
 
-    A problem with at most k segments has these as its prototypes and the rest masked. Both backends start from k
-    segments drawn by ``seed`` and do 20 iterations of Lloyd's algorithm; ``faiss`` takes one problem after the
-    other, on the CPU or with faiss-gpu on the GPU; ``torch`` takes all at once, where the features are. Raises
-    ValueError on a feature that is not finite.
+    A problem with at most k segments has these as its prototypes, and the others are masked. Both backends start from k
+    segments drawn with ``seed`` and run 20 iterations of Lloyd's algorithm. ``faiss`` solves one problem after another,
+    on the CPU or with faiss-gpu on the GPU; ``torch`` solves all at once on the device of the features. Raises
+    ValueError if a feature is not finite.
     """
-    if not found.features.sum(dim=1).isfinite().all():  # row by row: isfinite of everything would copy everything
+    # sums of rows, because isfinite of all features would need as much memory again
+    if not found.features.sum(dim=1).isfinite().all():
         raise ValueError("some segment features are NaN or infinite: the network has diverged")
     counts = found.problem.bincount(minlength=problems).tolist()
     parts = torch.split(found.features, counts)
@@ -71,8 +72,8 @@ def _cluster_with_faiss(
                 niter=ITERATIONS,
                 seed=int(_generator(seed, problem).integers(2**31)),
                 gpu=_gpu_found(),
-                min_points_per_centroid=1,  # only silences a warning
-                max_points_per_centroid=len(parts[problem]),  # the default of 256 samples without a word
+                min_points_per_centroid=1,  # this only silences a warning
+                max_points_per_centroid=len(parts[problem]),  # faiss would silently sample 256 for each center
             )
             kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
             centers[problem] = torch.from_numpy(kmeans.centroids).to(centers)
@@ -80,9 +81,9 @@ def _cluster_with_faiss(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A problem is milliseconds on one thread; on two, with anything else running, it is a hundred times that.
+    """Let faiss use one thread: with two threads and a busy machine it is a hundred times slower.
 
-    Torch may share faiss's threads, and gets them back.
+    Torch may share faiss's threads, so their number is restored afterwards.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -95,7 +96,7 @@ def _one_thread() -> Iterator[None]:
 def _cluster_with_torch(
     centers: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
-    """Problems of like size together, padded to the largest of them."""
+    """Solve problems of similar size together, padded to the largest of them."""
     k, dim = centers.shape[1:]
     waiting = sorted(large, key=lambda problem: len(parts[problem]))
     while waiting:
@@ -114,10 +115,10 @@ def _cluster_with_torch(
 def lloyd(
     points: Float[Tensor, "P n D"], sizes: Int[Tensor, " P"], centers: Float[Tensor, "P K D"], iterations: int
 ) -> Float[Tensor, "P K D"]:
-    """Lloyd's algorithm on P problems at once, of which problem i has the first ``sizes[i]`` points.
+    """Run Lloyd's algorithm on P problems at once; problem i consists of its first ``sizes[i]`` points.
 
-    A center that is left without points moves to the point farthest from its own center, the next such one to the
-    next farthest.
+    A center without points moves to the point that is farthest from its own center; the next such center moves to the
+    second farthest point, and so on.
     """
     problems, k = centers.shape[:2]
     real = torch.arange(points.shape[1], device=points.device) < sizes[:, None]  # [P, n]

@@ -1,4 +1,4 @@
-"""A uniform sample of key segments, the same whatever order they come in and whoever finds them."""
+"""A uniform sample of key segments that depends neither on their order nor on the process that finds them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-PENDING = 2**15  # key segments that may wait to be sampled: 64 MB of features
+PENDING = 2**15  # key segments that are collected before the sample is reduced: 64 MB of features
 
 
 @dataclass(frozen=True)
 class KeySegments:
-    """The key segments of P clustering problems: of an event, a sign and a group of modalities each.
+    """The key segments of P clustering problems, one for each group of modalities, sign and event (Eq. 7).
 
     Row i is segment number ``segment[i]`` of the data set, for problem ``problem[i]``.
     """
@@ -31,11 +31,11 @@ class KeySegments:
 
 
 class KeySegmentSample:
-    """At most ``limit`` key segments of each problem (None: all), from blocks of segments added one by one.
+    """At most ``limit`` key segments of each problem (None: all of them), collected block by block.
 
-    Each segment has a pseudo-random key of its own (:func:`sampling_keys`), and those of the smallest keys are the
-    sample. So it depends on ``seed`` and on which segments there are, not on blocks or processes, and holds
-    O(problems * limit) features however many were added. These are ``like`` any features given.
+    Each segment has its own pseudo-random key (:func:`sampling_keys`), and the sample consists of the segments with the
+    smallest keys. So it depends on ``seed`` and on the set of segments, but not on blocks or processes, and its memory
+    is O(problems * limit) for any number of segments. ``like`` gives dtype and device of the features.
     """
 
     def __init__(self, problems: int, limit: int | None, seed: int, like: Float[Tensor, "_ D"]) -> None:
@@ -43,10 +43,10 @@ class KeySegmentSample:
         nothing = torch.zeros(0, dtype=torch.long, device=like.device)
         self.parts = [KeySegments(nothing, nothing, like[:0])]
         self.pending = 0
-        self.largest: Tensor | None = None  # [P]: keys above are not among the smallest `limit`
+        self.largest: Tensor | None = None  # [P]: larger keys are not among the smallest `limit`
 
     def add(self, chosen: Bool[Tensor, "n P"], segment: Int[Tensor, " n"], features: Float[Tensor, "n D"]) -> None:
-        """Add segments to the problems that they are ``chosen`` for."""
+        """Add segments to the problems for which they are ``chosen``."""
         row, problem = chosen.nonzero(as_tuple=True)
         if self.largest is not None:
             may_be = sampling_keys(problem, segment[row], self.seed) <= self.largest[problem]
@@ -57,9 +57,9 @@ class KeySegmentSample:
             self._reduce()
 
     def result(self, gather: Callable[[Tensor], Tensor] | None = None) -> KeySegments:
-        """The sample, sorted by problem, then by segment; afterwards this is empty.
+        """Return the sample, sorted by problem, then by segment; this object is empty afterwards.
 
-        ``gather`` joins the rows of several processes, which then all have the sample of all their segments.
+        ``gather`` joins the rows of several processes; each process then has the same sample of all segments.
         """
         self._reduce()
         found = self._sorted()
@@ -70,7 +70,7 @@ class KeySegmentSample:
         return self._sorted()
 
     def _reduce(self) -> None:
-        """Leave nothing in the parts that is not in the sample; parts are copied one by one, for the memory."""
+        """Drop everything that is not in the sample; parts are copied one by one to save memory."""
         self.pending = 0
         if self.limit is None:
             return
@@ -101,14 +101,14 @@ class KeySegmentSample:
         return KeySegments(problem[order], segment[order], features)
 
     def _numbers(self) -> tuple[Tensor, Tensor]:
-        """Problems and segments of all parts."""
+        """Return the problems and segments of all parts."""
         return torch.cat([part.problem for part in self.parts]), torch.cat([part.segment for part in self.parts])
 
 
 def sampling_keys(problem: Int[Tensor, " n"], segment: Int[Tensor, " n"], seed: int) -> Int[Tensor, " n"]:
-    """Pseudo-random 63-bit numbers: SplitMix64's finalizer over (seed, problem, segment).
+    """Return pseudo-random 63-bit numbers: SplitMix64's finalizer of (seed, problem, segment).
 
-    Arithmetic is modulo 2^64, so it is the same on every device.
+    The arithmetic is modulo 2^64, so the numbers are the same on every device.
     """
     x = _mixed(_mixed(torch.full_like(problem, seed) + _GOLDEN) + (problem + 1) * _GOLDEN) + (segment + 1) * _GOLDEN
     return _mixed(x) & torch.iinfo(torch.int64).max
@@ -124,5 +124,5 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """To the right, as if unsigned."""
+    """Shift to the right as an unsigned number."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)

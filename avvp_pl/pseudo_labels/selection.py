@@ -1,4 +1,4 @@
-"""The key segments of every event (Eqs. 5-7)."""
+"""The key segments of every event in a video (Eqs. 5-6)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def select_segments(
     min_modality: float = 0.5,
     mistake_threshold: float = 0.5,
 ) -> Segments:
-    """Eqs. (5)-(7): the segments that show an event, and those that do not.
+    """Eqs. (5)-(6): the segments that contain an event with high confidence, and those that do not.
 
-    With p* the largest probability of the event in the video (Eq. 5), a segment is
-    positive where w = 1 and p >= gamma p* (Eq. 6), and
-    negative where w = 1 and p <= beta p*, or w = 0 and p = p* >= ``mistake_threshold``, a confident mistake (Eq. 7).
+    Let p* be the largest probability of the event over the segments and modalities of the video. A segment is
+    positive if w = 1 and p >= gamma p* (Eq. 5), and
+    negative if w = 1 and p <= beta p*, or if w = 0 and p = p* >= ``mistake_threshold``, a confident mistake (Eq. 6).
     Padding is neither.
 
-    ``per_modality`` takes p* within each modality, so that no modality is left without key segments; for a
-    video with the event, one takes part only if its own p* is at least ``min_modality`` of the joint one.
-    (Not in the paper: where one modality is easier, the joint p* picks every segment from it.)
+    With ``per_modality`` p* is the maximum within each modality, so that no modality is left without key segments. In a
+    video with the event, a modality takes part only if its own p* is at least ``min_modality`` times the joint p*. This
+    is not in the paper: where one modality is easier, the joint p* selects all key segments from it.
 
     >>> import torch
     >>> p = torch.tensor([0.9, 0.5, 0.1]).reshape(1, 3, 1, 1)
@@ -40,7 +40,7 @@ def select_segments(
     joint_peak = probs.amax(dim=(1, 2), keepdim=True)  # [B, 1, 1, C]
     peak = probs.amax(dim=1, keepdim=True) if per_modality else joint_peak
     occurs = weak_labels[:, None, None, :] > 0.5
-    takes_part = valid & (peak >= min_modality * joint_peak)  # every modality, where the peak is the joint one
+    takes_part = valid & (peak >= min_modality * joint_peak)  # true for every modality if the peak is the joint one
     positive = occurs & takes_part & (probs >= gamma * peak)
     below = occurs & takes_part & (probs <= beta * peak)
     mistaken = ~occurs & valid & (probs == peak) & (peak >= mistake_threshold)

@@ -27,6 +27,7 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import atomic_write_bytes
 from avvp_pl.parts import Part
+from avvp_pl.settings.identity import FREE, OF_THE_RUN, OF_TRAINING
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.types import ParsingNetwork
 
@@ -62,18 +63,8 @@ NEEDED = (
     "inference",
     "protocol.name",
 )
-# Groups that belong to the run that wrote the checkpoint, and not to the model in it
-OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
 # A group that is kept as information about the training, and that a test never builds
 NEVER_BUILT = ("optimizer.",)
-# A run may be resumed with these changed: they do not decide what it computes, or only for how long
-FREE = re.compile(
-    r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
-    r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
-    r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
-)
-# Settings of the trainer that say what was trained, and not how
-OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 

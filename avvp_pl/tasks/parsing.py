@@ -199,7 +199,7 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
 
     KEY is the name of the video's feature files, so no video's name can lead out of the folder.
     """
-    truth, keys = None if split.truth is None else parsed.videos(split.truth.cpu()), split.keys or split.names
+    truth = None if split.truth is None else parsed.videos(split.truth.cpu())
     for row, timeline in enumerate(parsed.videos(parsed.timelines)[:count]):
         sources = {"prediction": timeline.numpy()}
         if truth is not None:
@@ -207,4 +207,4 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
         figure = draw_timelines(
             split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds
         )
-        atomic_write_bytes(folder / PICTURES / f"{keys[row]}.png", png(figure, dpi=120))
+        atomic_write_bytes(folder / PICTURES / f"{split.file_stems[row]}.png", png(figure, dpi=120))

@@ -245,8 +245,8 @@ class ParsingModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the losses of the first part of the epoch, the progress of the parts, and which videos both are of.
 
-        No process is waited for here: a save by one process alone must not hang. So the losses of the other processes are
-        those that :meth:`gather_losses` has collected for this step, if it has.
+        No process is waited for here: a save by one process alone must not hang. So the losses of the other processes
+        are those that :meth:`gather_losses` has collected for this step, if it has.
         """
         fresh = self.all_losses is not None and self.all_losses[0] == self._moment()
         sums = self.all_losses[1] if fresh and self.all_losses is not None else self._loss_sums()[None]

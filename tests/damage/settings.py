@@ -48,7 +48,7 @@ CASES: dict[str, list[Case]] = {
         setting("data.modalities.audio=[../../x]", STREAMS),
         setting(
             "data.modalities.audio=[clap]",
-            "data.modalities: 'clap' is none of data.streams, vggish, res152, r2plus1d_18",
+            "data.modalities: 'clap' is not one of data.streams: vggish, res152, r2plus1d_18",
             "data=synthetic",
         ),
         setting("network.dim=100000000000", "network: RuntimeError: ... allocate"),

@@ -274,16 +274,16 @@ def test_the_constants_are_those_of_the_tables() -> None:
             if active:
                 seconds.setdefault((row["filename"], row["event_labels"]), set()).update(active)
         painted.append(seconds)
-    for seconds, lengths, run_counts in zip(
+    for seconds, lengths, interval_counts in zip(
         painted,
         (synthetic.SECONDS_HEARD, synthetic.SECONDS_SEEN),
-        (synthetic.RUNS_HEARD, synthetic.RUNS_SEEN),
+        (synthetic.INTERVALS_HEARD, synthetic.INTERVALS_SEEN),
         strict=True,
     ):
         found = Counter(len(active) for active in seconds.values())
         assert tuple(found[n] for n in range(1, 11)) == lengths
         found = Counter(min(4, sum(t - 1 not in active for t in active)) for active in seconds.values())
-        assert tuple(found[n] for n in range(1, 5)) == run_counts
+        assert tuple(found[n] for n in range(1, 5)) == interval_counts
     heard, seen = (set(seconds) for seconds in painted)
     for number, event in enumerate(LLP_EVENTS):
         of_event = [

@@ -398,3 +398,10 @@ def test_splits_and_dims_of_a_set(videos: VideoSet) -> None:
     assert list(parsing.splits) == ["val", "test"]
     assert parsing.stream_dims == {"sound": 3, "frames": 5}
     assert parsing.streams == [["audio", ["sound", 3]], ["visual", ["frames", 5]]]
+
+
+def test_files_of_videos_cannot_lead_out_of_their_folder() -> None:
+    names = ("../up", "a/b\\c", ".hidden", "ID_0.5_10.5", "ü =1")
+    videos = VideoSet(names, torch.ones(5, dtype=torch.long), {}, torch.zeros(5, 1))
+    assert videos.file_stems == ("_._up", "a_b_c", "_hidden", "ID_0.5_10.5", "ü_=1")
+    assert replace(videos, keys=("k", "l", "m", "n", "o")).file_stems == ("k", "l", "m", "n", "o")

@@ -22,6 +22,11 @@ def random_case(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return probs, labels.double()
 
 
+def random_targets(*shape: int, seed: int = 0) -> Tensor:
+    """Labels of modalities, as certain as they may be."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+
+
 def gradient(loss: Tensor, of: Tensor) -> Tensor:
     (found,) = torch.autograd.grad(loss, of)
     return found
@@ -74,22 +79,16 @@ def test_the_gradient_pulls_towards_the_label() -> None:
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (1.0, 0.0)])
-@pytest.mark.parametrize("smoothing", [(1.0, 0.9), (0.8, 1.0)])
-def test_guided_loss_is_the_weighted_sum_over_modalities(
-    weights: tuple[float, float], smoothing: tuple[float, float]
-) -> None:
-    probs, labels = random_case(4, 2, 3)
-    expected = 0.0
-    for m in range(2):
-        targets = smoothing[m] * labels + (1 - smoothing[m]) / 2
-        expected += weights[m] * slow_mil_loss(probs[:, m], targets, [1.0] * 3)
-    assert guided_loss(probs, labels, weights, smoothing).item() == pytest.approx(expected, rel=1e-12)
+def test_guided_loss_is_the_weighted_sum_over_modalities(weights: tuple[float, float]) -> None:
+    """Also for targets between 0 and 1, of which each modality has its own."""
+    probs, targets = random_case(4, 2, 3)[0], random_targets(4, 2, 3)
+    expected = sum(weights[m] * slow_mil_loss(probs[:, m], targets[:, m], [1.0] * 3) for m in range(2))
+    assert guided_loss(probs, targets, weights).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_smoothing_of_nine_tenths_is_that_of_han() -> None:
-    """DESIGN section 4: BCE(p_v, 0.9w + 0.05), least at p_v = 0.95 and 0.05."""
+def test_guided_loss_is_least_at_its_targets() -> None:
     probs = torch.tensor([[[0.95, 0.05]]], dtype=torch.float64, requires_grad=True)
-    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]], dtype=torch.float64), [1.0], [0.9])
+    loss = guided_loss(probs, probs.detach().clone(), [1.0])
     torch.testing.assert_close(gradient(loss, probs), torch.zeros_like(probs), atol=1e-12, rtol=0)
 
 
@@ -105,50 +104,48 @@ def test_the_order_of_videos_modalities_and_events_does_not_matter(
     assert mil_loss(permuted[:, 0], permuted_labels, event_weights[events]).item() == pytest.approx(
         mil_loss(probs[:, modalities[0]], labels, event_weights).item(), rel=1e-12
     )
-    weights, smoothing = [0.5, 1.0, 2.0], [1.0, 0.9, 0.8]
-    of_permuted = guided_loss(
-        permuted, permuted_labels, [weights[m] for m in modalities], [smoothing[m] for m in modalities]
-    )
-    assert of_permuted.item() == pytest.approx(guided_loss(probs, labels, weights, smoothing).item(), rel=1e-12)
+    weights, targets = [0.5, 1.0, 2.0], random_targets(4, 3, 5, seed=seed)
+    of_permuted = guided_loss(permuted, targets[videos][:, modalities][..., events], [weights[m] for m in modalities])
+    assert of_permuted.item() == pytest.approx(guided_loss(probs, targets, weights).item(), rel=1e-12)
     torch.testing.assert_close(
         inverse_frequency_weights(permuted_labels), inverse_frequency_weights(labels)[events], rtol=1e-12, atol=0
     )
 
 
 def test_guided_loss_ignores_a_modality_of_weight_zero() -> None:
-    probs, labels = random_case(4, 2, 3)
+    probs, targets = random_case(4, 2, 3)[0], random_targets(4, 2, 3)
     other = probs.clone()
     other[:, 1] = 1 - other[:, 1]
     probs.requires_grad_()
-    loss = guided_loss(probs, labels, [0.7, 0.0], [1.0, 0.9])
-    assert loss.item() == guided_loss(other, labels, [0.7, 0.0], [1.0, 0.9]).item()
+    loss = guided_loss(probs, targets, [0.7, 0.0])
+    assert loss.item() == guided_loss(other, targets, [0.7, 0.0]).item()
     slope = gradient(loss, probs)
     assert (slope[:, 0] != 0).all()
     assert (slope[:, 1] == 0).all()
 
 
 def test_guided_loss_without_any_weight_is_zero() -> None:
-    probs, labels = random_case(4, 2, 3)
-    assert guided_loss(probs, labels, [0.0, 0.0], [1.0, 0.9]).item() == 0
+    probs, targets = random_case(4, 2, 3)[0], random_targets(4, 2, 3)
+    assert guided_loss(probs, targets, [0.0, 0.0]).item() == 0
 
 
 def test_guided_loss_wants_a_weight_for_every_modality() -> None:
-    probs, labels = random_case(4, 2, 3)
+    probs, targets = random_case(4, 2, 3)[0], random_targets(4, 2, 3)
     with pytest.raises(ValueError):
-        guided_loss(probs, labels, [1.0], [1.0])
+        guided_loss(probs, targets, [1.0])
 
 
 def test_guided_loss_of_certain_mistakes_stays_finite() -> None:
     """All four are certain and wrong, at -log 1e-7 each: their mean, once a modality."""
     probs = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]], dtype=torch.float64, requires_grad=True)
-    loss = guided_loss(probs, torch.tensor([[1.0, 0.0]], dtype=torch.float64), [1.0, 1.0], [1.0, 1.0])
+    loss = guided_loss(probs, torch.tensor([[[1.0, 0.0], [1.0, 0.0]]], dtype=torch.float64), [1.0, 1.0])
     assert loss.item() == pytest.approx(-2 * math.log(1e-7), rel=1e-6)
     assert gradient(loss, probs).isfinite().all()
 
 
 def test_guided_loss_takes_a_pooling_that_is_rounded_beyond_one() -> None:
     probs = torch.full((1, 1, 1), 1 + 1e-6)
-    assert guided_loss(probs, torch.ones(1, 1), [1.0], [1.0]).item() == pytest.approx(0, abs=1e-6)
+    assert guided_loss(probs, torch.ones(1, 1, 1), [1.0]).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_inverse_frequency_weights_by_hand() -> None:

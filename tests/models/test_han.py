@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,16 +62,18 @@ def make_batch(lengths: Sequence[int] = (4, 4, 4), longest: int | None = None, s
     for name, dim in STREAM_DIMS.items():
         full = torch.randn(len(lengths), max(lengths), dim, generator=generator)
         streams[name] = F.pad(full, (0, 0, 0, segments - max(lengths))) * mask[:, :, None]
-    return Batch(streams, mask, torch.zeros(len(lengths), EVENTS), torch.arange(len(lengths)))
+    ends = torch.tensor(lengths).cumsum(0)[:, None]
+    segment = torch.minimum(ends - torch.tensor(lengths)[:, None] + torch.arange(segments), (ends - 1).clamp(min=0))
+    return Batch(streams, mask, torch.zeros(len(lengths), EVENTS), torch.arange(len(lengths)), segment)
 
 
 def with_streams(batch: Batch, streams: Mapping[str, Tensor]) -> Batch:
-    return Batch({**batch.features_in, **streams}, batch.mask, batch.weak_labels, batch.index)
+    return replace(batch, features_in={**batch.features_in, **streams})
 
 
 def rows(batch: Batch, videos: list[int]) -> Batch:
     streams = {name: stream[videos] for name, stream in batch.features_in.items()}
-    return Batch(streams, batch.mask[videos], batch.weak_labels[videos], batch.index[videos])
+    return Batch(streams, batch.mask[videos], batch.weak_labels[videos], batch.index[videos], batch.segment[videos])
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:

@@ -1,10 +1,13 @@
-"""The moving average: one update by hand, its limit, buffers, and the momentum of each step."""
+"""The moving average: one update by hand, its limit, buffers, the momentum of a step, and the network that labels."""
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from avvp_pl.models import momentum_at, momentum_copy, momentum_update
+from avvp_pl.models import HAN, momentum_at, momentum_copy, momentum_update
+from avvp_pl.models.momentum import Teacher
 
 
 def linear(weight: float, bias: float) -> nn.Linear:
@@ -106,3 +109,78 @@ def test_the_momentum_warms_up() -> None:
 
 def test_without_a_warm_up_the_momentum_is_constant() -> None:
     assert {momentum_at(step, 0.999, warmup=False) for step in (0, 1, 100, 10**6)} == {0.999}
+
+
+class TestTeacher:
+    @staticmethod
+    def made(source: Any = "momentum", attending: Any = None, warmup: bool = False) -> tuple[Teacher, HAN]:
+        torch.manual_seed(0)
+        network = HAN(
+            {"audio": ["sound"], "visual": ["frames"]}, {"sound": 2, "frames": 3}, 2, dim=4, feedforward_dim=4
+        )
+        return Teacher(network, source, momentum=0.75, warmup=warmup, attending=attending), network
+
+    @staticmethod
+    def moved(network: HAN, by: float) -> None:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(by)
+
+    def test_it_starts_as_the_network_and_is_frozen(self) -> None:
+        teacher, network = self.made("best")
+        assert teacher.best is not None
+        for frozen in (teacher.average, teacher.best):
+            assert not [parameter for parameter in frozen.parameters() if parameter.requires_grad]
+            for name, value in network.state_dict().items():
+                assert torch.equal(frozen.state_dict()[name], value)
+                assert frozen.state_dict()[name].data_ptr() != value.data_ptr()
+
+    @pytest.mark.parametrize(("warmup", "share"), [(False, 0.25), (True, 0.9)])
+    def test_it_follows_the_network(self, warmup: bool, share: float) -> None:
+        """The momentum of step 0 is 0.75, and 1 / 10 while warming up; that of step 17 is 18 / 27 there."""
+        teacher, network = self.made(warmup=warmup)
+        before = [parameter.clone() for parameter in network.parameters()]
+        self.moved(network, 8.0)
+        teacher.follow(network, step=0)
+        for now, was in zip(teacher.average.parameters(), before, strict=True):
+            torch.testing.assert_close(now - was, torch.full_like(was, 8 * share))
+        teacher.follow(network, step=17)
+        share += (1 - share) * (9 / 27 if warmup else 0.25)
+        for now, was in zip(teacher.average.parameters(), before, strict=True):
+            torch.testing.assert_close(now - was, torch.full_like(was, 8 * share))
+
+    def test_the_best_network_is_the_average_of_when_it_was_best(self) -> None:
+        teacher, network = self.made("best")
+        assert teacher.network is teacher.best
+        start = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+        self.moved(network, 1.0)
+        teacher.follow(network, 0)
+        assert all(torch.equal(value, start[name]) for name, value in teacher.network.state_dict().items())
+        teacher.keep_best()
+        best = {name: value.clone() for name, value in teacher.average.state_dict().items()}
+        teacher.follow(network, 1)
+        assert all(torch.equal(value, best[name]) for name, value in teacher.network.state_dict().items())
+        assert not all(torch.equal(value, best[name]) for name, value in teacher.average.state_dict().items())
+
+    def test_without_a_best_network_the_average_labels(self) -> None:
+        teacher, network = self.made()
+        teacher.keep_best()
+        self.moved(network, 1.0)
+        teacher.follow(network, 0)
+        assert teacher.best is None
+        assert teacher.network is teacher.average
+
+    def test_it_is_always_in_evaluation_mode(self) -> None:
+        teacher, _ = self.made("best")
+        whole = nn.ModuleDict({"teacher": teacher, "trained": nn.Dropout(0.5)})
+        for mode in (True, False, True):
+            whole.train(mode)
+            assert whole["trained"].training == mode
+            assert not [module for module in teacher.modules() if module.training]
+
+    @pytest.mark.parametrize(("attending", "expected"), [(None, None), (["audio"], ("audio",)), ([], ())])
+    def test_only_some_modalities_may_attend_while_it_labels(self, attending: Any, expected: Any) -> None:
+        teacher, network = self.made("best", attending)
+        assert teacher.best is not None
+        assert teacher.average.attending == teacher.best.attending == expected
+        assert network.attending is None

@@ -21,10 +21,10 @@ from avvp_pl.training.module import ParsingModule
 class Panels(pl.Callback):
     """Draw ``num_videos`` validation videos every ``every_n_epochs`` and in the last epoch.
 
-    A picture shows the truth, the prediction and, once there are any, the pseudo labels that the video would get. The
-    videos are spread evenly over the split, so they are the same in every run. They are logged by number, such as
-    ``timelines/1``, because a dashboard must name what it shows before the data is known; the picture shows the name of
-    the video. Without a logger that accepts pictures, nothing is drawn.
+    A picture shows the truth, the prediction and, if the labeling can label any video, the pseudo labels that the video
+    would get. The videos are spread evenly over the split, so they are the same in every run. They are logged by number,
+    such as ``timelines/1``, because a dashboard must name what it shows before the data is known; the picture shows the
+    name of the video. Without a logger that accepts pictures, nothing is drawn.
     """
 
     def __init__(self, num_videos: int, every_n_epochs: int) -> None:
@@ -64,8 +64,9 @@ class Panels(pl.Callback):
         sources = {"prediction": module.parse(batch)[module.inference].timelines}
         if batch.truth is not None:
             sources = {"truth": batch.truth, **sources}
-        if module.labeling.ready:
-            sources["pseudo labels"] = module.labeling.labels(batch)
+        pseudo_labels = module.labeling.labels(batch) if module.labeling.ready else None
+        if pseudo_labels is not None:
+            sources["pseudo labels"] = pseudo_labels
         module.train(training)
         lengths = batch.mask.sum(1).tolist()
         arrays = {name: source.cpu().numpy() for name, source in sources.items()}

@@ -1,0 +1,174 @@
+"""Products: what one stage of a method computes and another one learns from, such as labels, in one .npz file.
+
+The arrays of a file are ``kind``, ``names`` [N] of videos, ``lengths`` [N] in segments, ``modalities`` [M],
+``events`` [C], one array that is called like its kind, and possibly ``checkpoint_sha256``, which tells from which
+checkpoint the file was made. S is the number of segments of all videos, one video after another in the order of
+``names``.
+
+=================  =========  ==========================================================
+kind               values     what they are
+=================  =========  ==========================================================
+``labels``         [S, M, C]  pseudo labels of segments
+``probabilities``  [S, M, C]  a network's probabilities of segments
+``rates``          [M, C]     a rate of each event in each modality, such as that of noise
+=================  =========  ==========================================================
+
+All values are in [0, 1]. A file is read without unpickling anything, and written as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from avvp_pl.errors import InputError, brief, quote
+from avvp_pl.files import atomic_write_bytes
+
+Kind = Literal["labels", "probabilities", "rates"]
+HEADER = ("kind", "names", "lengths", "modalities", "events")
+CHECKPOINT = "checkpoint_sha256"
+
+
+@dataclass(frozen=True)
+class Product:
+    """The content of a file: ``values`` are those of its ``kind``, and ``checkpoint`` is a SHA-256 in hexadecimal."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    lengths: npt.NDArray[np.int64]
+    modalities: tuple[str, ...]
+    events: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    checkpoint: str | None = None
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """The number of each video's first segment."""
+        return np.cumsum(self.lengths) - self.lengths
+
+
+def write_product(path: Path, product: Product) -> None:
+    """Write a product; the same content gives the same bytes.
+
+    Raises :class:`InputError` for content that could not be read again.
+    """
+    product = _checked(path, _arrays(product))
+    content = io.BytesIO()
+    np.savez_compressed(content, **_arrays(product))  # type: ignore[arg-type]
+    atomic_write_bytes(path, content.getbuffer())
+
+
+def read_product(path: Path, kind: Kind) -> Product:
+    """Read a product of this kind; :class:`InputError` names the file and what is wrong with it."""
+    product = _checked(path, _read(path, (*HEADER, *get_args(Kind), CHECKPOINT)))
+    if product.kind != kind:
+        raise InputError(f"{path}: holds {product.kind}, but {kind} are needed; give another file")
+    return product
+
+
+def _arrays(product: Product) -> dict[str, npt.NDArray[Any]]:
+    texts = {"kind": product.kind, "names": product.names, "modalities": product.modalities, "events": product.events}
+    arrays: dict[str, npt.NDArray[Any]] = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
+    arrays |= {"lengths": np.asarray(product.lengths), product.kind: np.asarray(product.values)}
+    return arrays if product.checkpoint is None else arrays | {CHECKPOINT: np.array(product.checkpoint, dtype=np.str_)}
+
+
+def _read(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Return those of the wanted arrays that a file has. The checksum of everything that is read is compared."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise InputError(f"{path}: not a whole .npz file; write it again with numpy.savez (see docs/extending.md)")
+    arrays = {}
+    name = ""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            for name in wanted:
+                if name in members:
+                    array = io.BytesIO(archive.read(members[name]))
+                    arrays[name] = np.asarray(np.lib.format.read_array(array, allow_pickle=False))
+    except Exception as error:  # zipfile and numpy raise a dozen kinds on a damaged file
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{path}: {name} is an array of Python objects, which are not read; write strings or numbers"
+            ) from None
+        raise InputError(f"{path}: {name or 'the file'} is damaged ({brief(error)}); write the file again") from None
+    return arrays
+
+
+def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
+    """Build a product of arrays of any content."""
+    for name in HEADER:
+        if name not in arrays:
+            raise InputError(f"{path}: has no array {name!r}; needed are {', '.join(HEADER)}, and the values")
+    kind = str(arrays["kind"])
+    if arrays["kind"].dtype.kind != "U" or kind not in get_args(Kind):
+        raise InputError(f"{path}: kind is {quote(kind)}; it must be one of {', '.join(get_args(Kind))}")
+    if kind not in arrays:
+        raise InputError(f"{path}: has no array {kind!r}, though its kind is {kind}")
+    names, modalities, events = (_texts(path, name, arrays[name]) for name in ("names", "modalities", "events"))
+    lengths = _lengths(path, arrays["lengths"], len(names))
+    axes = (len(modalities), len(events)) if kind == "rates" else (int(lengths.sum()), len(modalities), len(events))
+    values = arrays[kind]
+    if values.shape != axes or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{path}: {kind} has shape {brief(list(values.shape))} and type {brief(values.dtype)}; needed are numbers "
+            f"of shape {list(axes)}, by its names, lengths, modalities and events"
+        )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        values = values.astype(np.float32)
+    checkpoint = str(arrays[CHECKPOINT]) if CHECKPOINT in arrays else None
+    if checkpoint is not None and not re.fullmatch("[0-9a-f]{64}", checkpoint):
+        raise InputError(f"{path}: {CHECKPOINT} is {quote(checkpoint)}; it must be 64 hexadecimal digits, or left out")
+    product = Product(kind, names, lengths, modalities, events, values, checkpoint)  # type: ignore[arg-type]
+    _check_values(path, product)
+    return product
+
+
+def _texts(path: Path, name: str, array: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Return an array of different strings as a tuple."""
+    if array.ndim != 1 or array.dtype.kind != "U" or not array.size:
+        raise InputError(f"{path}: {name} must be a list of strings, but has shape {list(array.shape)}, {array.dtype}")
+    texts: list[str] = array.tolist()
+    seen: set[str] = set()
+    for text in texts:
+        if not text or text in seen:
+            raise InputError(f"{path}: {name} has {quote(text)} {'twice' if text else 'in it'}; every name must differ")
+        seen.add(text)
+    return tuple(texts)
+
+
+def _lengths(path: Path, array: npt.NDArray[Any], videos: int) -> npt.NDArray[np.int64]:
+    if array.shape != (videos,) or array.dtype.kind not in "iu":
+        raise InputError(f"{path}: lengths must be {videos} whole numbers, one for each of its names")
+    if not ((array >= 0) & (array < 2**31)).all():
+        raise InputError(f"{path}: lengths has numbers that are no number of segments")
+    return array.astype(np.int64)
+
+
+def _check_values(path: Path, product: Product) -> None:
+    """Raise for the first value that is not in [0, 1]."""
+    wrong = ~((product.values >= 0) & (product.values <= 1))  # NaN is wrong, too
+    if not wrong.any():
+        return
+    *segment, modality, event = (int(axis) for axis in np.argwhere(wrong)[0])
+    value = product.values[(*segment, modality, event)]
+    where = f"{product.events[event]} ({product.modalities[modality]})"
+    if segment:
+        video = int(np.searchsorted(product.starts, segment[0], side="right")) - 1
+        where += f" in segment {segment[0] - product.starts[video]} of {product.names[video]}"
+    more = f" ({wrong.sum()} values in all)" if wrong.sum() > 1 else ""
+    raise InputError(f"{path}: {product.kind} has {value:g} for {where}{more}; every value must be a number in [0, 1]")

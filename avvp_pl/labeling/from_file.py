@@ -1,0 +1,139 @@
+"""Pseudo labels from a file: made by another program, by hand, or by an earlier stage of a method."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from avvp_pl.data.products import Product, read_product
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.labeling.stored import StoredLabels
+from avvp_pl.parts import Report, Step, Team, Term
+
+log = logging.getLogger(__name__)
+
+
+class FromFile(StoredLabels):
+    """The labels of ``file`` (:mod:`avvp_pl.data.products`), from ``start_epoch`` (counted from 0) on.
+
+    Videos, modalities and events are matched by name, so their order in the file is free. The file is read once, at the
+    start of training; a checkpoint can be tested without it.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        events: Sequence[str],
+        file: str,
+        label_threshold: float,
+        weight_pseudo_label: float,
+        start_epoch: int,
+    ) -> None:
+        super().__init__(weight_pseudo_label, label_threshold)
+        self.modalities, self.events = tuple(modalities), tuple(events)
+        self.file, self.start_epoch = Path(file), start_epoch
+        self.stored: Tensor | None = None
+        self.changed = False
+
+    def start(self, videos: VideoSet) -> None:
+        """Read the labels of these videos."""
+        product = read_product(self.file, "labels")
+        self.stored = torch.from_numpy(labels_of(product, videos, self.modalities, self.events, self.file))
+
+    def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:
+        """Take the labels of the file."""
+        if epoch < self.start_epoch:
+            return None
+        assert self.stored is not None
+        if self.changed:
+            log.warning("%s has other labels than the run was trained on before epoch %d", self.file, epoch)
+            self.changed = False
+        self.pseudo_labels = self.stored.to(videos.device)
+        return Report(videos.device)
+
+    def forward(self, step: Step) -> dict[str, Term]:
+        """Return L_PL."""
+        if self.changed:
+            raise InputError(
+                f"{self.file} has other labels than the first part of epoch {step.epoch} was trained on, so the run "
+                "cannot be resumed in the middle of this epoch; restore the file, or start another run (hydra.run.dir)"
+            )
+        return super().forward(step)
+
+    def resume(self, progress: Mapping[str, Tensor]) -> None:
+        """Continue with the labels of the interrupted epoch, and notice if the file has others now."""
+        super().resume(progress)
+        if self.pseudo_labels is not None and self.stored is not None:
+            self.changed = not torch.equal(self.pseudo_labels.cpu(), self.stored)
+
+
+def labels_of(
+    product: Product, videos: VideoSet, modalities: Sequence[str], events: Sequence[str], path: Path
+) -> Float[npt.NDArray[np.float32], "S M C"]:
+    """Return the labels of these videos, in their order.
+
+    Raises :class:`InputError` if a video, modality or event is missing, if a video has another length, or if a label is
+    above the weak label.
+    """
+    rows = _numbers(path, "video", videos.names, product.names)
+    columns = (
+        _numbers(path, "modality", modalities, product.modalities),
+        _numbers(path, "event", events, product.events),
+    )
+    lengths = videos.lengths.numpy()
+    if len(wrong := np.flatnonzero(product.lengths[rows] != lengths)):
+        row = int(wrong[0])
+        raise InputError(
+            f"{path}: {quote(videos.names[row])} has {product.lengths[rows][row]} segments, but {lengths[row]} in the "
+            "training data; write labels for the segments of the data"
+        )
+    # the number of every segment of these videos in the file
+    segments = np.arange(lengths.sum()) + np.repeat(product.starts[rows] - (np.cumsum(lengths) - lengths), lengths)
+    labels: npt.NDArray[np.float32] = product.values[np.ix_(segments, *columns)]
+    _check_weak_labels(path, labels, videos, events)
+    ignored = {
+        "videos": len(product.names) - len(videos.names),
+        "modalities": len(product.modalities) - len(modalities),
+        "events": len(product.events) - len(events),
+    }
+    if any(ignored.values()):
+        counts = ", ".join(f"{count} {name}" for name, count in ignored.items() if count)
+        log.info("%s: ignored are %s that are not in the training data", path, counts)
+    return labels
+
+
+def _numbers(path: Path, what: str, wanted: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return where the wanted names stand in the file."""
+    places = {name: number for number, name in enumerate(names)}
+    missing = [name for name in wanted if name not in places]
+    if missing:
+        more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+        raise InputError(
+            f"{path}: has no labels of the {what} {quote(missing[0])}{more}; the training data has it, so add it."
+            f"{nearest(missing[0], names)}"
+        )
+    return np.array([places[name] for name in wanted], dtype=np.int64)
+
+
+def _check_weak_labels(
+    path: Path, labels: Float[npt.NDArray[np.float32], "S M C"], videos: VideoSet, events: Sequence[str]
+) -> None:
+    """Raise for the first video with a label of an event that it does not have."""
+    lengths, weak_labels = videos.lengths.numpy(), videos.weak_labels.cpu().numpy()
+    above = (labels > 0).any(axis=1) & (np.repeat(weak_labels, lengths, axis=0) == 0)  # [S, C]
+    if not above.any():
+        return
+    segment, event = (int(axis) for axis in np.argwhere(above)[0])
+    row = int(np.searchsorted(np.cumsum(lengths), segment, side="right"))
+    raise InputError(
+        f"{path}: has a label above 0 for {events[event]} in {quote(videos.names[row])}, whose weak label does not "
+        "have this event; set such labels to 0, or correct the weak label"
+    )

@@ -1,0 +1,55 @@
+"""The decision by two thresholds, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from avvp_pl.inference.gates import Gates
+from avvp_pl.parts import Evidence
+from tests.stand_ins import some_videos
+
+
+def decide(gates: Gates, segment_probs: list[list[float]], video_probs: list[float], length: int) -> list[list[bool]]:
+    """Of one video of one modality, [T, C]; the first ``length`` segments are real."""
+    videos = some_videos([length, len(segment_probs)], [[1.0] * len(video_probs)] * 2)
+    batch = videos[torch.tensor([0, 1])]
+    evidence = Evidence(
+        torch.tensor(segment_probs)[None, :, None].expand(2, -1, 1, -1), torch.tensor(video_probs).expand(2, 1, -1)
+    )
+    found: Tensor = gates(evidence, batch)
+    assert found.dtype == torch.bool
+    return found[0, :, 0].tolist()  # type: ignore[no-any-return]
+
+
+def test_both_gates_are_met_at_their_thresholds() -> None:
+    """Of the second event the video has too little, whatever its segments say."""
+    found = decide(Gates(0.5, 0.5), [[0.9, 0.9], [0.5, 0.5], [0.4999, 0.4]], [0.5, 0.4999], length=3)
+    assert found == [[True, False], [True, False], [False, False]]
+
+
+def test_nothing_occurs_at_padding() -> None:
+    assert decide(Gates(0.5, 0.5), [[0.9], [0.9], [0.9]], [0.9], length=2) == [[True], [True], [False]]
+
+
+@pytest.mark.parametrize(
+    ("segment_threshold", "video_threshold", "expected"),
+    [
+        (0.5, 0.5, [[True, False], [False, False]]),
+        (0.25, 0.5, [[True, False], [True, False]]),
+        (0.5, 0.25, [[True, True], [False, False]]),
+        (0.75, 0.25, [[False, True], [False, False]]),
+        (0.0, 0.0, [[True, True], [True, True]]),
+        (0.0, 1.0, [[False, False], [False, False]]),
+    ],
+)
+def test_thresholds_are_settings(segment_threshold: float, video_threshold: float, expected: list[list[bool]]) -> None:
+    gates = Gates(segment_threshold, video_threshold)
+    assert decide(gates, [[0.7, 0.8], [0.3, 0.1]], [0.6, 0.3], length=2) == expected
+
+
+def test_each_modality_has_a_gate_of_its_own() -> None:
+    videos = some_videos([1], [[1.0]])
+    evidence = Evidence(torch.full((1, 1, 2, 1), 0.9), torch.tensor([[[0.9], [0.1]]]))
+    assert Gates(0.5, 0.5)(evidence, videos[torch.tensor([0])]).flatten().tolist() == [True, False]

@@ -1,0 +1,154 @@
+"""Labels of all training segments: those of a batch, their loss, their resume, and how they are put together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.labeling.stored import LabelsInProgress, StoredLabels, total_bound
+from avvp_pl.parts import Team
+from avvp_pl.pseudo_labels import EncodedBlock
+from avvp_pl.pseudo_labels.em import bound
+from avvp_pl.types import Batch
+from tests.stand_ins import Lookup, lookup, segments_of, some_videos, step_of, together
+
+RAGGED = [3, 1, 4, 2, 4]
+WEAK = [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+
+
+class Given(StoredLabels):
+    """A labeling whose labels a test makes."""
+
+    def labels(self, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+
+@pytest.fixture(params=[RAGGED, [3] * 5], ids=["ragged", "equal"])
+def videos(request: pytest.FixtureRequest) -> VideoSet:
+    return some_videos(request.param, WEAK)
+
+
+@pytest.fixture
+def part(videos: VideoSet) -> Given:
+    """With a label of its own for every segment, modality and event."""
+    made = Given(weight_pseudo_label=0.5, label_threshold=0.6)
+    labels = torch.rand(videos.num_segments, 2, 2, generator=torch.Generator().manual_seed(1))
+    made.pseudo_labels = labels
+    return made
+
+
+class TestStoredLabels:
+    @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [3, 1], [4, 4], [1]])
+    def test_labels_of_a_batch_are_those_of_its_segments(self, videos: VideoSet, part: Given, rows: list[int]) -> None:
+        batch = videos[torch.tensor(rows)]
+        found = part.of_batch(step_of(lookup(videos), batch))
+        assert found.shape == (len(rows), max(int(videos.lengths[row]) for row in rows), 2, 2)
+        assert part.pseudo_labels is not None
+        for place, row in enumerate(rows):
+            for t, number in enumerate(segments_of(videos, row)):
+                assert torch.equal(found[place, t], part.pseudo_labels[number])
+
+    def test_the_loss_is_the_mean_over_real_segments(self, videos: VideoSet, part: Given) -> None:
+        rows, network = [2, 1, 0], lookup(videos)
+        terms = part(step_of(network, videos[torch.tensor(rows)]))
+        assert part.pseudo_labels is not None
+        losses = []
+        for number in (number for row in rows for number in segments_of(videos, row)):
+            probs, labels = network.probs[number].flatten().tolist(), part.pseudo_labels[number].flatten().tolist()
+            losses += [-y * math.log(p) - (1 - y) * math.log(1 - p) for p, y in zip(probs, labels, strict=True)]
+        assert list(terms) == ["pseudo_label"]
+        assert terms["pseudo_label"].value.item() == pytest.approx(math.fsum(losses) / len(losses), rel=1e-5)
+        assert terms["pseudo_label"].weight == 0.5
+
+    def test_there_are_labels_once_a_source_has_made_some(self, part: Given) -> None:
+        fresh = Given(0.1, 0.5)
+        assert (fresh.ready, part.ready) == (False, True)
+        assert (fresh.label_threshold, part.label_threshold) == (0.5, 0.6)
+
+    def test_a_resumed_run_has_the_labels_of_its_epoch(self, part: Given) -> None:
+        other = Given(0.1, 0.5)
+        other.resume(part.progress())
+        assert other.pseudo_labels is not None
+        assert part.pseudo_labels is not None
+        assert torch.equal(other.pseudo_labels, part.pseudo_labels)
+        other.resume(Given(0.1, 0.5).progress())  # an epoch before the first labeling
+        assert not other.ready
+
+    def test_labels_are_no_part_of_the_model(self, part: Given) -> None:
+        assert part.state_dict() == {}
+
+
+def encoded(videos: VideoSet, network: Lookup, rows: list[int]) -> EncodedBlock:
+    batch = videos[torch.tensor(rows)]
+    output = network(batch)
+    return EncodedBlock(
+        batch.index, batch.segment, batch.mask, batch.weak_labels, output.features, output.segment_probs.detach()
+    )
+
+
+def halved(block: EncodedBlock) -> Tensor:
+    """Some labels; those of padding are no labels at all."""
+    labels = block.weak_labels[:, None, None] * block.segment_probs / 2
+    return labels.masked_fill(~block.mask[:, :, None, None], 77.0)
+
+
+def slow_bound(videos: VideoSet, network: Lookup, labels: Tensor) -> float:
+    """The mean of Eq. (14) over videos and events, one video without any padding at a time."""
+    found = []
+    for row in range(len(videos)):
+        numbers = list(segments_of(videos, row))
+        probs, own = (x[numbers].flatten(0, 1)[None] for x in (network.probs, labels))
+        real = torch.ones(1, probs.shape[1], dtype=torch.bool)
+        found += bound(probs, own, videos.weak_labels[row : row + 1], real).flatten().tolist()
+    return math.fsum(found) / len(found)
+
+
+class TestLabelsInProgress:
+    @pytest.mark.parametrize("blocks", [[[0, 1, 2, 3, 4]], [[3, 2], [4], [0, 1]]])
+    def test_labels_of_blocks_are_put_together_by_a_loop(self, videos: VideoSet, blocks: list[list[int]]) -> None:
+        network, made = lookup(videos), LabelsInProgress(videos, 2, torch.device("cpu"))
+        for rows in blocks:
+            block = encoded(videos, network, rows)
+            made.add(block, halved(block))
+        labels, of_bound = made.result(Team())
+        expected = torch.empty(videos.num_segments, 2, 2)
+        for row in range(len(videos)):
+            for number in segments_of(videos, row):
+                expected[number] = videos.weak_labels[row] * network.probs[number] / 2
+        assert torch.equal(labels, expected)
+        assert of_bound == pytest.approx(slow_bound(videos, network, expected), rel=1e-5)
+
+    def test_processes_put_theirs_together(self, videos: VideoSet) -> None:
+        network, blocks = lookup(videos), [[0, 3], [1], [2, 4]]
+
+        def work(team: Team) -> tuple[Tensor, float]:
+            made = LabelsInProgress(videos, 2, torch.device("cpu"))
+            for rows in team.share(blocks):
+                block = encoded(videos, network, rows)
+                made.add(block, halved(block))
+            return made.result(team)
+
+        ((alone, bound_alone),) = together(1, work)
+        for labels, of_bound in together(2, work):
+            assert torch.equal(labels, alone)
+            assert of_bound == pytest.approx(bound_alone, rel=1e-12)
+
+
+def test_the_bound_of_the_models_own_probabilities_is_the_likelihood_of_the_weak_labels() -> None:
+    """For w = 1: log(1 - 0.5 * 0.75); for w = 0: log(0.5 * 0.75). A second segment is padding."""
+    probs = torch.tensor([0.5, 0.25, 0.9, 0.8]).reshape(1, 2, 2, 1).expand(2, 2, 2, 1)
+    mask, weak = torch.tensor([[True, False]] * 2), torch.tensor([[1.0], [0.0]])
+    block = EncodedBlock(
+        torch.arange(2),
+        torch.tensor([[0, 0], [1, 1]]),
+        mask,
+        weak,
+        features=torch.zeros(2, 2, 2, 3),
+        segment_probs=probs,
+    )
+    expected = math.log(1 - 0.375) + math.log(0.375)
+    assert total_bound(block, weak[:, None, None] * probs).item() == pytest.approx(expected, rel=1e-5)
