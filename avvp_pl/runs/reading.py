@@ -185,8 +185,9 @@ def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
 
 
 def _selected(protocol: str) -> str:
-    """Return what selects a protocol on the command line: a shipped one is a choice of its group."""
-    return f"protocol={protocol}" if protocol in _choices("protocol") else f"'protocol={{name: {protocol}}}'"
+    """Return what selects a protocol on the command line, which must have its file."""
+    own = "" if protocol in _choices("protocol") else " (with the --config-dir of its file)"
+    return f"protocol={protocol}{own}"
 
 
 def read_run(folder: Path, inference: str | None = None) -> Run:

@@ -72,6 +72,16 @@ def edit(folder: Path, **changes: object) -> None:
     write_config(folder, config)
 
 
+def remove(folder: Path, *keys: str) -> None:
+    """Remove settings from ``config.yaml``."""
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    for key in keys:
+        group, _, name = key.rpartition(".")
+        del (OmegaConf.select(config, group) if group else config)[name]
+    write_config(folder, config)
+
+
 def write_scores(
     folder: Path, score: float | Mapping[str, float] = 50.0, listed: int = 3, protocol: str = "common"
 ) -> None:

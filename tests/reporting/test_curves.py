@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from omegaconf import OmegaConf
 
 from avvp_pl.figures import INK
 from avvp_pl.reporting.curves import (
@@ -23,8 +24,9 @@ from avvp_pl.reporting.curves import (
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.epochs import bound, by_epoch, learning, pseudo_label_quality
-from avvp_pl.reporting.swept import SWEEPS
-from avvp_pl.runs.reading import Run, Setting, by_setting
+from avvp_pl.reporting.swept import SWEEPS, Sweep
+from avvp_pl.runs.reading import Run, Setting, by_setting, shipped, spelled
+from avvp_pl.settings.conf import config_dir
 from tests.reporting.drawn import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
@@ -130,6 +132,15 @@ def test_the_same_run_by_another_name_is_no_second_seed() -> None:
 def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
     runs = [*swept("labeling.k", {1: [50.0], 10: [40.0]}), a_run(settings={"labeling.k": value})]
     assert [list(curve.points) for curve in curves_of(settings_of(*runs), "labeling.k")] == [[1.0, 10.0]]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.figure)
+def test_what_is_varied_is_a_setting_with_a_sweep_of_its_own(sweep: Sweep) -> None:
+    content = OmegaConf.load(config_dir() / "sweep" / f"{sweep.figure}.yaml")
+    swept_by = OmegaConf.select(content, "hydra.sweeper.params")
+    assert sweep.key in swept_by
+    assert spelled(sweep.paper) in str(swept_by[sweep.key]).split(",")
+    assert (shipped(swept_by["+experiment"]) or {})[sweep.key] == sweep.paper
 
 
 # ---- sweeps as drawn
@@ -334,6 +345,21 @@ def test_learning_draws_mean_and_band() -> None:
         assert {(x, round(mean - deviation, 6)), (x, round(mean + deviation, 6))} <= corners
     assert drawing is not None
     assert [row["mean"] for row in drawing.numbers] == [12.0, 20.0, 33.0]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "says"),
+    [
+        ("val/segment/type_av", "at segment level, by which the epoch to test is selected: mean"),
+        ("val/event/audio", "at segment level: mean"),
+        (None, "at segment level: mean"),
+    ],
+)
+def test_the_caption_says_whether_the_score_selects_the_epoch(monitor: str | None, says: str) -> None:
+    epochs = [{"epoch": 0.0, "val/segment/type_av": 1.0}]
+    drawing = learning(settings_of(a_run(settings={"protocol.selection.monitor": monitor}, epochs=epochs)))
+    assert drawing is not None
+    assert says in drawing.caption
 
 
 def test_one_seed_has_no_band() -> None:

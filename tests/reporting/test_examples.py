@@ -82,6 +82,27 @@ def test_lanes_are_the_timelines() -> None:
     assert "Each method is one run, of seed 3." in drawing.caption
 
 
+def test_videos_of_different_lengths_are_drawn_with_their_own() -> None:
+    """5 segments beside 40; what is found behind the end of the short one is padding."""
+    videos = the_videos(["short", "long"], segments=40)
+    videos.mask[0, 5:] = False
+    found = torch.ones_like(videos.truth)
+    for drawing, length in zip(figure3(videos, {"m": found}, {"m": 0}, ["short", "long"]), (5, 40), strict=True):
+        for panel in drawing.figure.axes:
+            assert panel.get_xlim() == (0, length)
+            assert {(bar.get_x(), bar.get_width()) for bar in boxes(panel)} == {(0, length)}
+    assert choose_videos(videos, {"a": found, "b": ~found}, count=2) == []  # nothing occurs
+    videos.truth[:, 0] = True
+    assert choose_videos(videos, {"a": found, "b": ~found}, count=1) == ["long"]  # they differ in more of its segments
+
+
+def test_a_video_without_segments_can_be_drawn() -> None:
+    videos = the_videos(["none", "long"], segments=4)
+    videos.mask[0] = False
+    (drawing,) = figure3(videos, {"m": videos.truth}, {"m": 0}, ["none"])
+    assert not any(panel.patches for panel in drawing.figure.axes)
+
+
 def test_captions_name_the_seed_of_each_run() -> None:
     videos = the_videos(["a", "b"])
     found = {name: torch.zeros_like(videos.truth) for name in ("mil", "ppl", "truth")}

@@ -82,7 +82,9 @@ def test_the_test_split_is_read_by_the_data_of_a_configuration(tiny: ParsingSet,
         read = read_test_videos(OmegaConf.create({"source": {**SOURCE, "shortest": shortest}}))
         assert (read.names, read.events, read.modalities) == (data.test.names, data.events, ("audio", "visual"))
         assert (read.segment_seconds, list(read.lengths)) == (1.0, data.test.lengths.tolist())
-        for video, truth in zip(of_each(read, read.truth), data.test.truth.split(list(read.lengths)), strict=True):
+        for video, truth in zip(
+            of_each(read, read.truth), torch.split(data.test.truth, list(read.lengths)), strict=True
+        ):
             assert torch.equal(video, truth)
 
 

@@ -101,8 +101,8 @@ def test_panels_show_what_a_run_logs_and_nothing_else(command: Command, tmp_path
     (folder,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*")
     run = json.loads(inspected(folder))
     of_wandb = {name for name in run["summary"] if name.startswith("_")} | {"trainer/global_step"}
-    (path,) = (tmp_path / "outputs" / "ppl_soft").glob("*/scores.json")
-    runs = [read_run(path.parent)]
+    (scores,) = (tmp_path / "outputs" / "ppl_soft").glob("*/scores.json")
+    runs = [read_run(scores.parent)]
     for content in [*written(tmp_path).values(), *written(tmp_path, runs=runs).values()]:
         logged, settings = shown(content)
         assert logged == set(run["summary"]) - of_wandb

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError
 from avvp_pl.runs import reading
 from avvp_pl.runs.reading import Run, apart, by_setting, read_run, read_runs, shipped
 from avvp_pl.settings.conf import config_dir
-from tests.reporting.made import edit, made_run, run_folder, write_scores
+from tests.reporting.made import edit, made_run, remove, run_folder, write_scores
 
 TRAINED_AS = {"han_ppl_test": "han"}
 
@@ -91,10 +90,7 @@ def test_labels_say_what_is_not_as_shipped_whatever_else_is_reported(tmp_path: P
 
 def test_what_an_older_run_does_not_know_is_as_shipped(tmp_path: Path) -> None:
     old = run_folder(tmp_path / "0", name="ppl_soft")
-    config = OmegaConf.load(old / "config.yaml")
-    del config.labeling["attending"]
-    del config["inference"]
-    (old / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    remove(old, "labeling.attending", "inference")
     new = run_folder(tmp_path / "1", name="ppl_soft", seed=1)
     other = run_folder(tmp_path / "2", name="ppl_soft", seed=2, labeling__attending=["audio"])
     runs = [read_run(run) for run in (old, new, other)]
@@ -149,9 +145,7 @@ def test_an_evaluation_is_compared_with_the_experiment_that_its_checkpoint_was_t
 
 def test_an_experiment_of_evaluate_that_was_trained_is_not_as_shipped(tmp_path: Path) -> None:
     trained = run_folder(tmp_path / "0", name="han_ppl_test", inference="prototype")
-    config = OmegaConf.load(trained / "config.yaml")
-    del config["trained_labeling"]
-    (trained / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    remove(trained, "trained_labeling")
     (setting,) = by_setting([read_run(trained)], TRAINED_AS)
     assert (setting.label, setting.plain) == ("han_ppl_test inference=prototype", False)
 
@@ -390,8 +384,8 @@ def test_runs_of_several_protocols_are_never_mixed(tmp_path: Path) -> None:
         read_runs([tmp_path])
     assert str(error.value) == (
         "the runs were scored under several protocols (common: 1 run, mine: 2 runs), whose scores cannot be compared "
-        "in one table; give protocol=common or 'protocol={name: mine}', or evaluate the checkpoints of the others "
-        "under the same protocol"
+        "in one table; give protocol=common or protocol=mine (with the --config-dir of its file), or evaluate the "
+        "checkpoints of the others under the same protocol"
     )
     assert [run.seed for run in read_runs([tmp_path], "mine")] == [1, 2]
     assert [run.seed for run in read_runs([tmp_path], "common")] == [0]
