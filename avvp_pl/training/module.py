@@ -310,8 +310,8 @@ def _check_epoch(checkpoint: Mapping[str, Any]) -> None:
     if progress["is_last_batch"] and progress["current"]["completed"] < progress["current"]["processed"]:
         raise InputError(
             f"the checkpoint of step {checkpoint['global_step']} was written between the last step of epoch "
-            f"{checkpoint['epoch']} and its validation, so training cannot go on from it exactly; give another one, and an "
-            "every_n_train_steps that no epoch ends with"
+            f"{checkpoint['epoch']} and its validation, so training cannot go on from it exactly; give another one, "
+            "and an every_n_train_steps that no epoch ends with"
         )
 
 
