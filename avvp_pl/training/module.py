@@ -8,9 +8,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
@@ -264,7 +266,12 @@ class ParsingModule(pl.LightningModule):
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with them; where there are other processes now, the first one takes the losses of all."""
+        """Continue with them; where there are other processes now, the first one takes the losses of all.
+
+        Raises :class:`InputError` where training would go on from a checkpoint whose epoch lacks its validation.
+        """
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            _check_epoch(checkpoint)
         names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
         same = len(sums) == world_size()
         mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
@@ -295,6 +302,17 @@ class ParsingModule(pl.LightningModule):
         every = (getattr(callback, "_every_n_train_steps", 0) for callback in self.trainer.checkpoint_callbacks)
         if any(number and steps % number == 0 for number in every):
             self.gather_losses()
+
+
+def _check_epoch(checkpoint: Mapping[str, Any]) -> None:
+    """Raise where a checkpoint of every so many steps fell on an epoch's last step: Lightning would skip its end."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if progress["is_last_batch"] and progress["current"]["completed"] < progress["current"]["processed"]:
+        raise InputError(
+            f"the checkpoint of step {checkpoint['global_step']} was written between the last step of epoch "
+            f"{checkpoint['epoch']} and its validation, so training cannot go on from it exactly; give another one, "
+            "and an every_n_train_steps that no epoch ends with"
+        )
 
 
 def digest(videos: VideoSet) -> str:

@@ -124,7 +124,8 @@ class TestTraining:
 
     def test_gradients_are_scaled_to_the_norm(self, build: Build) -> None:
         free = self.clipped(build)
-        assert (size := self.norm(free)) > 0.1
+        size = self.norm(free)
+        assert size > 0.1
         for given in (0.1, 0.01):
             found = self.clipped(build, f"optimizer.clip_norm={given}")
             assert self.norm(found) == pytest.approx(given, rel=1e-3)
