@@ -115,10 +115,10 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("train labeling=null", "labeling=null: it must be one of naive, none, prototype"),
-        ("train labeling=true", "labeling=true: it must be one of naive, none, prototype"),
-        ("train labeling=[naive,prototype]", "labeling=[naive,prototype]: it must be one of naive, none,"),
-        ("train labeling={}", "labeling={}: it must be one of naive, none, prototype"),
+        ("train labeling=null", "labeling=null: it must be one of from_file, naive, none, prototype"),
+        ("train labeling=true", "labeling=true: it must be one of from_file, naive, none, prototype"),
+        ("train labeling=[naive,prototype]", "labeling=[naive,prototype]: it must be one of from_file, naive,"),
+        ("train labeling={}", "labeling={}: it must be one of from_file, naive, none, prototype"),
         ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
         ("evaluate checkpoint=x data=null", "data=null: it must be one of llp, "),
         ("train inference=[]", "inference=[]: it must be one of classifier, prototype, prototype_hard, or a"),
@@ -130,7 +130,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ),
         (
             "train labeling=protoype",
-            "there is no labeling 'protoype'. Did you mean 'prototype'? The choices are: naive,",
+            "there is no labeling 'protoype'. Did you mean 'prototype'? The choices are: from_file, naive,",
         ),
         ("train inference=[prototipe]", "there is no inference 'prototipe'. Did you mean 'prototype'?"),
         (
@@ -328,8 +328,8 @@ def test_files_of_the_user_are_what_is_run(say: Say, own: Callable[..., list[str
             "there is no setting 'labeling.sharpnes'. Did you mean 'labeling.sharpness",
         ),
         ("labeling.sharpness=3", "there is no setting 'labeling.sharpness' here; it is a setting of"),
-        ("labeling=mind", "there is no labeling 'mind'. Did you mean 'mine'? The choices are: far, mine,"),
-        ("labeling=null", "labeling=null: it must be one of far, mine, naive, none, prototype"),
+        ("labeling=mind", "there is no labeling 'mind'. Did you mean 'mine'? The choices are: far, from_file, mine,"),
+        ("labeling=null", "labeling=null: it must be one of far, from_file, mine, naive, none, prototype"),
         ("inference=mixt", "there is no inference 'mixt'. Did you mean 'mixed'?"),
         ("optimizer/schedule=waves", "there is no optimizer/schedule 'waves'. Did you mean 'wave'?"),
         (
