@@ -1,10 +1,10 @@
-"""A process that has imported everything and forks a real ``avvp_pl.train`` for each line it is told.
+"""A process that has imported everything and forks a real ``avvp_pl.train`` for every line on its standard input.
 
-So a test can start, kill and start again dozens of runs, each in a process group of its own, in a second each. A line
-is JSON: ``arguments``, ``log`` (where its output goes), ``environment`` (more variables), ``largest_file`` (in bytes,
-for a disk that is full), and to be sent a signal from inside ``point`` (``module:name``), ``call``, ``signal`` and
-``rank``: it comes before that call, counted from 1, in the process of that rank; SIGKILL to all. Answered are the
-process's number, then its exit status.
+So a test can start, kill and resume dozens of runs, each in a process group of its own, in a second each. A line is JSON
+with ``arguments``, ``log`` (the file for its output), ``environment`` (additional variables), ``largest_file`` (in bytes,
+to imitate a full disk), and ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: the signal comes just before
+that call of the function ``point``, counted from 1, in the process of that rank; SIGKILL goes to all processes. The
+answers are the process id, then the exit status.
 """
 
 from __future__ import annotations

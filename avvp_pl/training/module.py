@@ -141,15 +141,23 @@ class ParsingModule(pl.LightningModule):
         batches = self.trainer.num_training_batches
         return batch_idx / batches if 0 < batches < float("inf") else 0.0
 
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Let the parts follow the network after every step of the optimizer, which may be one of several batches.
+
+        Lightning counts the step only after this hook, and checkpoints of steps are written after that, before
+        :meth:`on_train_batch_end`: what they need has to be there by then.
+        """
+        super().optimizer_step(*arguments, **options)
+        for part in self.parts.values():
+            part.after_step(self.network, self.global_step)
+        self._gather_losses_if_saved(self.global_step + 1)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Let the parts follow the network; log the losses of an epoch after its last batch."""
+        """Log the losses of an epoch after its last batch."""
         if self.trainer.is_last_batch:
             means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
             self.losses = {}
-        for part in self.parts.values():
-            part.after_step(self.network, self.global_step - 1)  # the optimizer has just made this step
-        self._gather_losses_if_saved()
 
     def keep_best(self) -> None:
         """Tell the parts that the epoch which has just been validated is the best so far."""
@@ -275,17 +283,17 @@ class ParsingModule(pl.LightningModule):
         self.all_losses = self._moment(), torch.stack(gather_objects(self._loss_sums()))
 
     def _moment(self) -> tuple[int, ...]:
-        """Return what tells this moment of the training from all others."""
-        return self.global_step, *(videos for _, videos in self.losses.values())
+        """Return what tells this moment of the training from all others: how much of which epoch has been learned."""
+        return self.current_epoch, *(videos for _, videos in self.losses.values())
 
     def _loss_sums(self) -> Tensor:
         sums = [torch.tensor([float(total), n], dtype=torch.float64) for total, n in self.losses.values()]
         return torch.stack(sums) if sums else torch.zeros(0, 2, dtype=torch.float64)
 
-    def _gather_losses_if_saved(self) -> None:
-        """Collect the losses where a checkpoint callback is about to save in the middle of an epoch."""
+    def _gather_losses_if_saved(self, steps: int) -> None:
+        """Collect the losses where a checkpoint callback is about to save after so many steps."""
         every = (getattr(callback, "_every_n_train_steps", 0) for callback in self.trainer.checkpoint_callbacks)
-        if any(steps and self.global_step % steps == 0 for steps in every):
+        if any(number and steps % number == 0 for number in every):
             self.gather_losses()
 
 

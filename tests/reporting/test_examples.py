@@ -46,7 +46,8 @@ def test_the_choice_is_that_of_the_slow_reference(methods: int, seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     videos = the_videos([f"v{n}" for n in range(8)], events=[f"E{c}" for c in range(5)])
     videos.truth.copy_(torch.rand(videos.truth.shape, generator=generator) < 0.06)
-    videos.mask.copy_(torch.rand(videos.mask.shape, generator=generator) < 0.7)
+    lengths = torch.randint(1, videos.mask.shape[1] + 1, (8, 1), generator=generator)
+    videos.mask.copy_(torch.arange(videos.mask.shape[1]) < lengths)
     found = {f"m{i}": torch.rand(videos.truth.shape, generator=generator) < 0.1 for i in range(methods)}
     answers = [*found.values()] + ([videos.truth] if methods == 1 else [])
     slow = choose_slowly(videos.truth, videos.mask, answers, count=5)
@@ -77,7 +78,7 @@ def test_lanes_are_the_timelines() -> None:
     assert [tick.get_text() for tick in audio.get_yticklabels()] == ["Dog"]
     assert drawing.key == "fig3_1"
     assert drawing.caption.endswith("For a test.")
-    assert "truth, ppl" in drawing.caption
+    assert "In each row, from top to bottom: truth, ppl." in drawing.caption
     assert "Each method is one run, of seed 3." in drawing.caption
 
 
@@ -90,7 +91,7 @@ def test_captions_name_the_seed_of_each_run() -> None:
 
 def test_unknown_videos_are_named() -> None:
     videos = the_videos(["holiday"])
-    with pytest.raises(InputError, match=r"'holidy' is no video of the test split\. Did you mean 'holiday'\?"):
+    with pytest.raises(InputError, match=r"'holidy' is not a video of the test split\. Did you mean 'holiday'\?"):
         figure3(videos, {}, {}, ["holidy"])
 
 
