@@ -280,7 +280,6 @@ LIMITS: dict[str, Limit] = {
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
-    "labeling.file": PATH,
     "labeling.attending": OrNull(Names("[audio]")),
     "labeling.gamma": Number(0, 1, low_open=True),
     "labeling.beta": Number(0, 1, low_open=True, high_open=True),
