@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from avvp_pl.settings.conf import config_dir
+from avvp_pl.training.module import ParsingModule
+from avvp_pl.types import Batch
 from tests.conftest import Command
 
 KEY = "0123456789abcdef0123456789abcdef01234567"  # shaped like a key of W&B
@@ -41,6 +44,20 @@ def run_once(name: str, *arguments: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"avvp_pl.{name}", *arguments])
         importlib.import_module(f"avvp_pl.{name}").main()
+
+
+def stop_in_epoch(command: Command, step: int, *arguments: str) -> None:
+    """Train with these arguments until SIGTERM arrives in training step number ``step``, and so saves the run."""
+    original = ParsingModule.training_step
+
+    def stopping(module: ParsingModule, batch: Batch, batch_idx: int) -> Tensor:
+        if module.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(module, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParsingModule, "training_step", stopping)
+        assert command("train", *arguments) == 143
 
 
 def shell(name: str, *arguments: str, folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:

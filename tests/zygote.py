@@ -1,10 +1,10 @@
 """A process that has imported everything and forks a real ``avvp_pl.train`` for every line on its standard input.
 
-So a test can start, kill and resume dozens of runs, each in a process group of its own, in a second each. A line is JSON
-with ``arguments``, ``log`` (the file for its output), ``environment`` (additional variables), ``largest_file`` (in bytes,
-to imitate a full disk), and ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: the signal comes just before
-that call of the function ``point``, counted from 1, in the process of that rank; SIGKILL goes to all processes. The
-answers are the process id, then the exit status.
+So a test can start, kill and resume dozens of runs, each in a process group of its own, in a second each. A line is
+JSON with ``arguments``, ``log`` (the file for its output), ``environment`` (additional variables), ``largest_file`` (in
+bytes, to imitate a full disk), and ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: the signal comes
+just before that call of the function ``point``, counted from 1, in the process of that rank; SIGKILL goes to all
+processes. The answers are the process id, then the exit status.
 """
 
 from __future__ import annotations

@@ -154,8 +154,8 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         raise InputError(
-            "trainer=ddp cannot start processes inside a sweep; run each job in one process (trainer=default), fork the "
-            "processes on CPUs (+trainer.strategy.start_method=fork), or let SLURM start them (docs/cluster.md)"
+            "trainer=ddp cannot start processes inside a sweep; run each job in one process (trainer=default), fork "
+            "the processes on CPUs (+trainer.strategy.start_method=fork), or let SLURM start them (docs/cluster.md)"
         )
 
 

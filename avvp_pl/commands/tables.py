@@ -32,8 +32,8 @@ def given_tables(cfg: DictConfig) -> Tables:
         raise InputError(f"{short[0]} and {long[0]}: give either truth= and predicted=, or {SHORT}")
     if not long and not short:
         raise InputError(
-            "there is nothing to compare: give truth={audio: CSV, visual: CSV} and predicted={audio: CSV, visual: CSV}, a "
-            f"table for each modality, or {SHORT}"
+            "there is nothing to compare: give truth={audio: CSV, visual: CSV} and predicted={audio: CSV, visual: CSV} "
+            f"with a table for each modality, or {SHORT}"
         )
     if short:
         needed = [name for names in OF_TWO for name in names.values()]

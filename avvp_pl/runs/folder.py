@@ -156,8 +156,8 @@ class RunFolder:
         path = None if self.resume in {None, "auto"} else Path(str(self.resume))
         if last.exists() and not self._is_own(path):
             raise InputError(
-                f"{self.path} already holds a run: resume=auto resumes it; to start another, give another hydra.run.dir or "
-                "remove the folder"
+                f"{self.path} already holds a run: resume=auto resumes it; to start another one, give another "
+                "hydra.run.dir or remove the folder"
             )
         if scores.exists() and path is None:
             raise InputError(

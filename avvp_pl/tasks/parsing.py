@@ -147,7 +147,8 @@ def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos
 def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
     """Write names, lengths and, as float16, probabilities before any threshold.
 
-    Those of segments are ``segment`` [S, M, C] and those of videos are ``video`` [N, M, C]. The same content gives the same bytes, because numpy writes no time into the archive.
+    Those of segments are ``segment`` [S, M, C] and those of videos are ``video`` [N, M, C]. The same content gives the
+    same bytes, because numpy writes no time into the archive.
     """
     content = io.BytesIO()
     np.savez_compressed(

@@ -1,4 +1,4 @@
-"""Every experiment in ``conf/experiment``, as soon as its file is there: it learns, resumes exactly, and runs in parallel.
+"""Every experiment in ``conf/experiment``, as soon as its file exists: it learns, resumes exactly and runs in parallel.
 
 Experiments that `evaluate` runs are named in ``tests/small.py``, each with the experiment whose checkpoint it tests.
 """

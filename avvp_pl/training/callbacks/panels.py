@@ -22,9 +22,9 @@ class Panels(pl.Callback):
     """Draw ``num_videos`` validation videos every ``every_n_epochs`` and in the last epoch.
 
     A picture shows the truth, the prediction and, if the labeling can label any video, the pseudo labels that the video
-    would get. The videos are spread evenly over the split, so they are the same in every run. They are logged by number,
-    such as ``timelines/1``, because a dashboard must name what it shows before the data is known; the picture shows the
-    name of the video. Without a logger that accepts pictures, nothing is drawn.
+    would get. The videos are spread evenly over the split, so they are the same in every run. They are logged by
+    number, such as ``timelines/1``, because a dashboard must name what it shows before the data is known; the picture
+    shows the name of the video. Without a logger that accepts pictures, nothing is drawn.
     """
 
     def __init__(self, num_videos: int, every_n_epochs: int) -> None:
