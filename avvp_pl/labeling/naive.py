@@ -60,7 +60,8 @@ class Naive(StoredLabels):
             report.lap("encode")
             made.add(block, self._label(block.segment_probs, block.weak_labels))
             report.lap("label")
-        self.pseudo_labels, report.values["train/em/bound"] = made.result(team)
+        self.pseudo_labels, bounds = made.result(team)
+        report.values |= bounds
         report.lap("label")
         return report
 

@@ -152,7 +152,8 @@ class Prototype(StoredLabels):
             report.lap("encode")
             made.add(block, self._label(block.features, block.weak_labels))
             report.lap("label")
-        self.pseudo_labels, report.values["train/em/bound"] = made.result(team)
+        self.pseudo_labels, bounds = made.result(team)
+        report.values |= bounds
         report.lap("label")
         self._describe(report, len(videos), device)
         return report
