@@ -1,23 +1,23 @@
-"""Errors that are a message a user can act on: of bad input (exit code 2), and of a training that failed (1)."""
+"""Errors whose message tells the user what to do: bad input (exit code 2), and a training that failed (exit code 1)."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-SHOWN = 60  # characters of a value in a message: a damaged file may have a cell of megabytes
+SHOWN = 60  # characters of a value that a message shows: a cell of a damaged file may have megabytes
 
 
 class InputError(ValueError):
-    """Something given by the user is wrong; the message names the file, row or key, and the mend."""
+    """Input is wrong. The message names the file, row or key, and says how to fix it."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says where, why, and from which checkpoint it can."""
+    """Training cannot continue. The message says where, why, and from which checkpoint it can be resumed."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the closest of ``names``, or nothing if none is close.
+    """Return `` Did you mean 'x'?`` for the closest of ``names``, or nothing if none is close.
 
     >>> nearest("Speach", ["Speech", "Dog"])
     " Did you mean 'Speech'?"
@@ -27,7 +27,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def quote(value: str) -> str:
-    """A value of a file as a message shows it: in quotes, on one line, cut if it is long.
+    """Return a value from a file as a message shows it: in quotes, on one line, and shortened if it is long.
 
     >>> quote("1,5"), quote("a" * 100_000) == "'" + "a" * 60 + "'..."
     ("'1,5'", True)
@@ -36,15 +36,15 @@ def quote(value: str) -> str:
 
 
 def brief(said: object) -> str:
-    """What a library says of a value of a file, which it may quote: on one line, and cut if it is long."""
+    """Return a library's message on one line, shortened if it is long: it may quote a value from a file."""
     text = " ".join(str(said).split())
     return text[: 2 * SHOWN] + "..." * (len(text) > 2 * SHOWN)
 
 
 def printable(text: str) -> str:
-    r"""Text for a terminal or a picture: what is no sign (of color, of direction, of nothing) is spelled out.
+    r"""Return text that is safe to show in a terminal or a picture: control characters are written as escapes.
 
     >>> printable("Föhn\x1b[31m\u202e\n")
     'Föhn\\x1b[31m\\u202e\n'
     """
-    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

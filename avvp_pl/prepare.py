@@ -20,7 +20,8 @@ def prepare(cfg: DictConfig) -> None:
     if data.packed is None:
         raise InputError("data.packed=null: give a folder to pack into")
     packed = Path(data.packed)
-    folder = LLPFolder(Path(data.root), data.modalities, data.segments, data.segment_seconds, packed, data.dtype)
+    rows = data.get("rows_per_segment")
+    folder = LLPFolder(Path(data.root), data.modalities, data.segments, data.segment_seconds, packed, data.dtype, rows)
     index = folder.pack()
     dims = {stream: index.streams[stream].dim for stream in folder.streams}
     megabytes = sum(map(index.num_bytes, folder.streams)) / 1e6

@@ -339,7 +339,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
         (["+method.gama=1", "+experiment=ppl_soft"], "no group or setting 'method.gama'"),
         (["data=lp"], "Did you mean 'llp'?"),
         (["data=llp"], "data.root must be given"),
-        (["data=llp", "data.root=nowhere"], "nowhere: no LLP folder"),
+        (["data=llp", "data.root=nowhere"], "nowhere: this is not an LLP folder"),
         (["+experiment=ppl_soft", "method.gamma=0"], "method.gamma=0: it must be a number in (0, 1]"),
         (["+experiment=ppl_soft", "method.gamma=1.01"], "it must be a number in (0, 1]"),
         (["+experiment=ppl_soft", "method.beta=1"], "it must be a number in (0, 1)"),

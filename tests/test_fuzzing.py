@@ -34,7 +34,8 @@ from avvp_pl.figures import draw_timelines
 from avvp_pl.files import append_rows, read_rows
 from avvp_pl.runs.checkpoints import read_checkpoint
 from avvp_pl.runs.sweeps import write_summary
-from avvp_pl.settings.limits import LIMITS, check_settings, check_sweep
+from avvp_pl.settings.check import check_settings, check_sweep
+from avvp_pl.settings.limits import LIMITS
 from tests.damage.place import MODALITIES, TRAIN, VAL, Bomb, Place
 
 EVENTS = ("Speech", "Dog", "Frying_(food)")

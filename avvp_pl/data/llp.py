@@ -1,15 +1,16 @@
-"""Folders in LLP layout: annotation tables under ``data/``, features under ``feats/STREAM/KEY.npy``.
+"""Folders in LLP layout: annotation tables in ``data/``, and features in ``feats/STREAM/KEY.npy``.
 
-LLP (Look, Listen and Parse; Tian et al. 2020) is 10,000 training, 649 validation and 1,200 test videos.
+LLP (Look, Listen and Parse; Tian et al. 2020) has 10,000 training, 649 validation and 1,200 test videos.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from torch import Tensor
 from avvp_pl.data.annotations import (
     Oddities,
     Timelines,
+    join_timelines,
     read_classes,
     read_events,
     read_timelines,
     read_weak_labels,
-    stack_timelines,
 )
-from avvp_pl.data.features import DTYPES, decode, in_parallel, read_bytes
+from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -50,42 +51,56 @@ def load_llp(
     truth_required: bool = True,
     packed: str | Path | None = None,
     dtype: str = "float32",
+    rows_per_segment: Mapping[str, int] | None = None,
 ) -> ParsingSet:
-    """Read annotations and features of the wanted ``splits``.
+    """Read the annotations and features of the wanted ``splits``.
 
-    ``modalities`` maps each modality to its streams. A stream with n * ``segments`` rows a video is averaged
-    over each n rows. Features come from the packed store in the folder ``packed`` where there is one, else they are
-    read from their files into memory; they are held as ``dtype`` (float32, float16 or bfloat16). The training truth
-    is read where ``data/AVVP_train_hidden_MODALITY.csv`` exist; that of the other splits must exist unless
-    ``truth_required`` is false. Oddities of the tables are logged once. Raises :class:`InputError` on anything
-    missing or broken.
+    ``modalities`` maps each modality to its streams. ``segments`` is the number of segments of the longest video. A
+    stream with n x ``segments`` rows for a video is averaged over each n rows; with fewer rows than ``segments``, the
+    video is shorter and has as many segments as rows. For a stream in ``rows_per_segment``, that many rows are
+    averaged, so videos with several rows a segment can be shorter too. All streams of a video must agree on its length.
+
+    Features come from the packed store in the folder ``packed`` if there is one; otherwise their files are read into
+    memory. They are held as ``dtype`` (float32, float16 or bfloat16). The truth of the training videos is read if
+    ``data/AVVP_train_hidden_MODALITY.csv`` exist; that of the other splits must exist unless ``truth_required`` is
+    false. Oddities of the tables are logged, each kind once. Raises :class:`InputError` on anything missing or broken.
     """
     store = None if packed is None else Path(packed)
-    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype)
+    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment)
     oddities = Oddities()
     listed = {split: folder.weak_labels(split, oddities) for split in splits}
     folder.check_keys(listed)
-    truth = folder.evaluation_truth(listed, truth_required, oddities)
     features = folder.features(listed)
+    truth = folder.evaluation_truth(listed, features.lengths, truth_required, oddities)
+    streams = features.read()
     videos = {}
     for split, labels in listed.items():
-        known = folder.hidden_truth(labels, oddities) if split == "train" else truth
-        videos[split] = folder.videos(labels, known, features[split])
+        known = folder.hidden_truth(labels, features.lengths, oddities) if split == "train" else truth
+        videos[split] = folder.videos(labels, features.lengths, known, streams[split])
     oddities.report(log)
     parsing = ParsingSet(
         events=folder.events,
-        modalities={name: tuple(streams) for name, streams in modalities.items()},
+        modalities={name: tuple(names) for name, names in modalities.items()},
         train=videos.get("train"),
         val=videos.get("val"),
         test=videos.get("test"),
         segment_seconds=segment_seconds,
     )
-    log.info("%s: %s, streams %s", folder.root, folder.describe(listed), parsing.stream_dims)
+    shortest, longest = min(features.lengths.values()), max(features.lengths.values())
+    length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+    log.info("%s: %s of %s segments, streams %s", folder.root, folder.describe(listed), length, parsing.stream_dims)
     return parsing
 
 
+class Features(NamedTuple):
+    """The length of each video, and what reads the streams of the videos of each split, [S, D]."""
+
+    lengths: dict[str, int]
+    read: Callable[[], dict[str, dict[str, Tensor]]]
+
+
 class LLPFolder:
-    """Where things are in such a folder, and how each is read and checked."""
+    """A folder in LLP layout: where everything is, and how it is read and checked."""
 
     def __init__(
         self,
@@ -95,26 +110,39 @@ class LLPFolder:
         segment_seconds: float,
         packed: Path | None,
         dtype: str,
+        rows_per_segment: Mapping[str, int] | None = None,
     ) -> None:
         self.root, self.modalities = root, modalities
-        self.segments, self.segment_seconds, self.dtype = segments, segment_seconds, dtype
-        self.store = None if packed is None else PackedStore(packed, self.feature_path, segments, dtype)
+        self.segments, self.segment_seconds = segments, segment_seconds
+        rows = {stream: int(n) for stream, n in (rows_per_segment or {}).items() if n is not None}
+        self.files = FeatureFiles(self.feature_path, segments, rows, dtype)
+        self.store = None if packed is None else PackedStore(packed, self.files)
         if not (root / "data").is_dir():
-            raise InputError(f"{root.absolute()}: no LLP folder (it has no data/ in it); set data.root")
+            raise InputError(
+                f"{root.absolute()}: this is not an LLP folder, as it has no folder data/ in it; set data.root"
+            )
+        for stream, n in rows.items():
+            if stream not in self.streams:
+                raise InputError(
+                    f"data.rows_per_segment: {quote(stream)} is not one of the streams {', '.join(self.streams)}."
+                    f"{nearest(stream, self.streams)}"
+                )
+            if n < 1:
+                raise InputError(f"data.rows_per_segment.{stream}: {n} is not possible; it must be at least 1")
         classes = root / "data" / "classes.txt"
         self.events = read_classes(classes) if classes.exists() else LLP_EVENTS
 
     @property
     def streams(self) -> list[str]:
-        """All streams, of whichever modality, each once."""
+        """All streams of all modalities, each once."""
         return list(dict.fromkeys(stream for streams in self.modalities.values() for stream in streams))
 
     def weak_labels(self, split: str, oddities: Oddities) -> dict[str, list[int]]:
-        """Event numbers of every video of a split."""
+        """Read the event numbers of every video of a split."""
         return read_weak_labels(self._table(split), self.events, oddities)
 
     def check_keys(self, listed: Mapping[str, Collection[str]]) -> None:
-        """Raise if two videos, of one split or two, would share their features."""
+        """Raise if two videos, of the same split or of two, would have the same feature files."""
         owner: dict[str, tuple[str, str]] = {}
         for split, names in listed.items():
             for name in names:
@@ -124,23 +152,30 @@ class LLPFolder:
                     raise InputError(f"{self._table(split)}: {error}") from None
                 if key in owner:
                     other, table = owner[key]
-                    mend = "rename one" if name != other else "a video belongs to one split"
+                    fix = "rename one of them" if name != other else "a video belongs to one split"
                     raise InputError(
                         f"{self._table(split)}: {quote(name)} and {quote(other)} are both stored as {key}.npy "
-                        f"(the other is listed in {table}); {mend}"
+                        f"(the other is listed in {table}); {fix}"
                     )
                 owner[key] = name, TABLES[split]
 
     def evaluation_truth(
-        self, listed: Mapping[str, Mapping[str, list[int]]], required: bool, oddities: Oddities
+        self,
+        listed: Mapping[str, Mapping[str, list[int]]],
+        lengths: Mapping[str, int],
+        required: bool,
+        oddities: Oddities,
     ) -> dict[str, Timelines] | None:
-        """The dense annotation of validation and test videos; None if it is not there and not required."""
+        """Read the annotation of the segments of validation and test videos, cut at the ``lengths`` of the videos.
+
+        Returns None if the annotation does not exist and is not required.
+        """
         evaluated = {
             name: labels for split, table in listed.items() if split != "train" for name, labels in table.items()
         }
         if not evaluated or not (required or self._have_timelines("eval_", oddities)):
             return None
-        truth = self._timelines("eval_", oddities)
+        truth = self._timelines("eval_", lengths, oddities)
         if set(listed) >= {"val", "test"}:
             everywhere = set().union(*(set(timelines) for timelines in truth.values()))
             oddities["annotated videos that are in no split (ignored)"] += len(everywhere - set(evaluated))
@@ -152,11 +187,13 @@ class LLPFolder:
             )
         return truth
 
-    def hidden_truth(self, names: Collection[str], oddities: Oddities) -> dict[str, Timelines] | None:
-        """The dense annotation of training videos, where known: to measure pseudo labels, never to train on."""
+    def hidden_truth(
+        self, names: Collection[str], lengths: Mapping[str, int], oddities: Oddities
+    ) -> dict[str, Timelines] | None:
+        """Read the annotation of the segments of training videos, or None; it measures pseudo labels, never trains."""
         if not self._have_timelines("train_hidden_", oddities):
             return None
-        truth = self._timelines("train_hidden_", oddities)
+        truth = self._timelines("train_hidden_", lengths, oddities)
         annotated = set().union(*truth.values())
         oddities["videos with hidden annotation that are not for training (ignored)"] += len(annotated - set(names))
         return truth
@@ -168,52 +205,58 @@ class LLPFolder:
         return {modality: self.root / "data" / f"AVVP_{prefix}{modality}.csv" for modality in self.modalities}
 
     def _have_timelines(self, prefix: str, oddities: Oddities) -> bool:
-        """Whether there is a table for every modality; less is as good as none, and worth a word."""
+        """Return whether there is a table for every modality; tables for some of them are ignored and counted."""
         found = [path.name for path in self._timeline_tables(prefix).values() if path.exists()]
         if 0 < len(found) < len(self.modalities):
-            oddities[f"{', '.join(found)}: annotation without that of the other modalities (ignored)"] += 1
+            oddities[f"{', '.join(found)}: annotation of some modalities only (ignored)"] += 1
         return len(found) == len(self.modalities)
 
-    def _timelines(self, prefix: str, oddities: Oddities) -> dict[str, Timelines]:
+    def _timelines(self, prefix: str, lengths: Mapping[str, int], oddities: Oddities) -> dict[str, Timelines]:
         return {
-            modality: read_timelines(path, self.events, self.segments, oddities, self.segment_seconds)
+            modality: read_timelines(path, self.events, self.segments, oddities, self.segment_seconds, lengths)
             for modality, path in self._timeline_tables(prefix).items()
         }
 
     def videos(
-        self, labels: Mapping[str, list[int]], truth: Mapping[str, Timelines] | None, features_in: dict[str, Tensor]
+        self,
+        labels: Mapping[str, list[int]],
+        lengths: Mapping[str, int],
+        truth: Mapping[str, Timelines] | None,
+        streams: dict[str, Tensor],
     ) -> VideoSet:
-        """The videos of one split."""
+        """Return the videos of one split."""
         names = tuple(labels)
+        own = {name: lengths[name] for name in names}
         weak_labels = torch.zeros(len(names), len(self.events))
         for row, numbers in enumerate(labels.values()):
             weak_labels[row, numbers] = 1
         dense = None
         if truth is not None:
-            dense = torch.from_numpy(stack_timelines(names, truth, self.segments, len(self.events)))
+            dense = torch.from_numpy(join_timelines(own, truth, len(self.events)))
         return VideoSet(
             names=names,
-            lengths=torch.full((len(names),), self.segments),
-            streams={name: stream.flatten(0, 1) for name, stream in features_in.items()},
+            lengths=torch.tensor(list(own.values())),
+            streams=streams,
             weak_labels=weak_labels,
-            truth=None if dense is None else dense.flatten(0, 1),
+            truth=dense,
             keys=tuple(map(feature_key, names)),
         )
 
-    def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[str, Tensor]]:
-        """All streams of the videos of every listed split, [N, T, D]: from the packed store, or read from the files."""
+    def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> Features:
+        """Open the streams of the videos of every listed split: from the packed store, or else from the files."""
         wanted = {split: tuple(labels) for split, labels in listed.items()}
         if self.store is not None:
             packed = self.store.open(wanted, self.streams, lambda: self._all_names(listed))
             if packed is not None:
-                return packed
+                return Features(packed.lengths, lambda: packed.streams)
         names = [name for split in wanted.values() for name in split]
-        sizes = [len(split) for split in wanted.values()]
-        streams = {stream: torch.split(self._stream(stream, names), sizes) for stream in self.streams}
-        return {split: {stream: parts[i] for stream, parts in streams.items()} for i, split in enumerate(wanted)}
+        survey = self.files.survey(self.streams, names)
+        for _, problem in sorted(survey.problems.items()):
+            raise InputError(problem)
+        return Features(dict(zip(names, survey.lengths, strict=True)), lambda: self._read(wanted, names, survey))
 
     def pack(self) -> Index:
-        """Check the tables and every feature file, and pack them. All that is wrong is raised as one InputError."""
+        """Check the tables and every feature file, and pack them; all problems are raised as one InputError."""
         assert self.store is not None
         problems: list[str] = []
         oddities = Oddities()
@@ -232,54 +275,72 @@ class LLPFolder:
         with noting_problems():
             self.check_keys(listed)
         with noting_problems():
-            self.evaluation_truth(listed, True, oddities)
+            self.evaluation_truth(listed, {}, True, Oddities())
         with noting_problems():
-            self.hidden_truth(listed.get("train", {}), oddities)
-        oddities.report(log)
+            self.hidden_truth(listed.get("train", {}), {}, Oddities())
         log.info("%s: %s", self.root, self.describe(listed))
         owners: dict[str, str] = {}
         for name in (name for labels in listed.values() for name in labels):
             with suppress(InputError):  # noted above
                 owners.setdefault(feature_key(name), name)
-        return self.store.pack(tuple(owners.values()), self.streams, problems)
+        index = self.store.pack(tuple(owners.values()), self.streams, problems)
+        # only now are the lengths known, at which the annotation is cut
+        lengths = dict(zip(index.names, index.lengths, strict=True))
+        self.evaluation_truth(listed, lengths, True, oddities)
+        self.hidden_truth(listed["train"], lengths, oddities)
+        oddities.report(log)
+        return index
 
     def describe(self, listed: Mapping[str, Sized]) -> str:
-        """How many videos and events there are, in words."""
+        """Return the numbers of videos and events in words."""
         sizes = ", ".join(f"{len(names)} {split}" for split, names in listed.items())
         return f"{sizes} videos, {len(self.events)} events"
 
     def _all_names(self, listed: Mapping[str, Mapping[str, list[int]]]) -> tuple[str, ...]:
-        """The videos of all tables, in their order: the rows of the packed store."""
+        """Return the videos of all tables in order, which are the videos of the packed store."""
         tables = {split: listed.get(split) or self.weak_labels(split, Oddities()) for split in TABLES}
         self.check_keys(tables)
         return tuple(name for labels in tables.values() for name in labels)
 
-    def _stream(self, stream: str, names: Sequence[str]) -> Tensor:
-        """One stream of all videos, [N, T, D], read into one array."""
-        dim = self._read(stream, names[0], None).shape[1]
-        features = torch.empty(len(names), self.segments, dim, dtype=DTYPES[self.dtype])
+    def _read(
+        self, wanted: Mapping[str, Sequence[str]], names: Sequence[str], survey: Survey
+    ) -> dict[str, dict[str, Tensor]]:
+        """Read all streams of all videos into one array each, and divide them among the splits."""
+        lengths = dict(zip(names, survey.lengths, strict=True))
+        sizes = [sum(lengths[name] for name in split) for split in wanted.values()]
+        streams = {
+            stream: torch.split(self._stream(number, stream, names, survey), sizes)
+            for number, stream in enumerate(self.streams)
+        }
+        return {split: {stream: parts[i] for stream, parts in streams.items()} for i, split in enumerate(wanted)}
+
+    def _stream(self, number: int, stream: str, names: Sequence[str], survey: Survey) -> Tensor:
+        """Read one stream of all videos, [S, D]."""
+        features = torch.empty(sum(survey.lengths), survey.dims[stream], dtype=DTYPES[self.files.dtype])
+        starts = survey.starts
 
         def read(row: int) -> None:
-            features[row] = self._read(stream, names[row], dim)
+            path, length = self.feature_path(stream, names[row]), survey.lengths[row]
+            _, content = read_bytes(path, names[row])
+            shape = survey.shapes[number, row]
+            features[starts[row] : starts[row] + length] = decode(path, content, shape, length, self.files.dtype)
 
         in_parallel(read, range(len(names)), stream)
         return features
 
-    def _read(self, stream: str, name: str, dim: int | None) -> Tensor:
-        path = self.feature_path(stream, name)
-        return decode(path, read_bytes(path, name)[1], self.segments, self.dtype, dim)
-
     def feature_path(self, stream: str, name: str) -> Path:
-        """Where a video's stream is."""
+        """Return the file of a video's stream."""
         return self.root / "feats" / stream / f"{feature_key(name)}.npy"
 
 
 def vocabulary(
     classes: str | None, videos: Path, truth: Sequence[Path], predictions: Sequence[Path] = ()
 ) -> tuple[str, ...]:
-    """The events to score: of ``classes`` or classes.txt beside ``videos``; else LLP's, where the truth has no others.
+    """Return the events to score.
 
-    Else all that the truth and the predictions name; those that only predictions name are warned of.
+    They are those of ``classes``, or of the file classes.txt beside ``videos``. Without both, they are LLP's if the
+    truth has no others, else all events in the truth and the predictions, with a warning for every event that only
+    predictions have.
     """
     beside = videos.parent / "classes.txt"
     if classes is not None or beside.exists():
@@ -289,17 +350,17 @@ def vocabulary(
         return LLP_EVENTS
     events = true.union(*map(read_events, predictions))
     for event in sorted(events - true):
-        log.warning("the annotation never has %s, which is predicted.%s", quote(event), nearest(event, true))
+        log.warning("the annotation never has %s, but it is predicted.%s", quote(event), nearest(event, true))
     return tuple(sorted(events))
 
 
 def feature_key(name: str) -> str:
-    """The file stem of a video's features: the id of an LLP-style name (``ID_start_end``), else the whole name.
+    """Return the file stem of a video's features: the ID of an LLP-style name (``ID_start_end``), else the whole name.
 
     >>> feature_key("BjCEufrlXm4_20_30"), feature_key("AP0061o0Nvk_101.8_111.8"), feature_key("holiday_video_1")
     ('BjCEufrlXm4', 'AP0061o0Nvk', 'holiday_video_1')
     """
     if name in {".", ".."} or re.search(r"[/\\\0]", name):
-        raise InputError(f"{quote(name)} is no name of a video: it must not contain a path")
+        raise InputError(f"{quote(name)} is not a possible name of a video, as it must not contain a path")
     llp_style = re.fullmatch(r"(.{11})_[\d.]+_[\d.]+", name)
     return llp_style.group(1) if llp_style else name

@@ -39,6 +39,7 @@ class ParsingData(pl.LightningDataModule):
         self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
+        self.moves_features: bool | None = None  # decided in the first setup
         self.done = {"epoch": -1, "batches": 0}
 
     def setup(self, stage: str) -> None:
@@ -49,11 +50,12 @@ class ParsingData(pl.LightningDataModule):
         if self.trainer is not None:
             self._check_shares(self.trainer.world_size)
             device = self.trainer.strategy.root_device
-            resident = self._resident(device)
-            self.splits = {name: split.to(device, resident) for name, split in self.splits.items()}
+            if self.moves_features is None:
+                self.moves_features = self._should_move(device)
+            self.splits = {name: split.to(device, self.moves_features) for name, split in self.splits.items()}
 
-    def _resident(self, device: torch.device) -> bool:
-        """Return whether the features should be moved to ``device``."""
+    def _should_move(self, device: torch.device) -> bool:
+        """Return whether the features are moved to ``device``."""
         if self.resident != "auto":
             return self.resident == "device"
         free = free_memory(device)

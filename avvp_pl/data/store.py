@@ -1,8 +1,9 @@
-"""The packed store: the features of all videos, one memory-mapped array a stream, with an index of checksums.
+"""The packed store: the features of all videos, one memory-mapped array for each stream, with an index of checksums.
 
-``index.json`` is what makes a store. It is replaced as a whole, last of all, and names every array by the checksum
-of its bytes; so a build that is killed leaves the store as it was, and an array that no index names is removed by
-the next. The arrays are bare numbers, [N, T, D] in the order of the videos: there is nothing in them to parse.
+``index.json`` makes a folder a store. It is replaced as a whole, after everything else, and names every array by the
+checksum of its bytes. So a build that is killed leaves the store unchanged, and an array that no index names is removed
+by the next build. The arrays are plain numbers, [S, D]: the segments of all videos, in the order of the videos. There
+is nothing in them to parse.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from avvp_pl.data.features import DTYPES, decode, in_parallel, read_bytes
+from avvp_pl.data.features import DTYPES, FeatureFiles, Shape, Survey, decode, in_parallel, read_bytes
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 
-VERSION = 1
+VERSION = 2
 OURS = re.compile(
     r"[\w-]+-[0-9a-f]{32}\.bin|\.[\w-]+\.\d+\.bin|\.index\.json\.[0-9a-f]+\.tmp"
-)  # but for index and lock
+)  # all that a store writes, except for the index and the lock
 SHOWN = 10  # problems; a missing stream alone would print thousands
 
 log = logging.getLogger(__name__)
@@ -38,35 +41,59 @@ log = logging.getLogger(__name__)
 Kind = TypeVar("Kind")
 
 
+class Packed(NamedTuple):
+    """Features from a store: the length of each video, and the streams of each split, [S, D]."""
+
+    lengths: dict[str, int]
+    streams: dict[str, dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Source:
-    """What tells one state of a file from another: its size in bytes, when it was changed, what is in it."""
+    """What distinguishes two states of a file: its size in bytes, the time of its last change, and its checksum."""
 
     size: int
     mtime_ns: int
     checksum: str
 
 
+Kept: TypeAlias = Mapping[str, tuple[int, Source]]
+"""Videos whose packed segments are kept: their row in the store, and the present state of their file."""
+
+
 @dataclass(frozen=True)
 class PackedStream:
-    """One array of the store: its last axis, the checksum of its bytes, and where each row came from."""
+    """One array of the store: its last axis, the checksum of its bytes, and the file of each video.
+
+    ``rows_per_segment`` is the setting by which the lengths of the files were read, or None.
+    """
 
     dim: int
     checksum: str
+    rows_per_segment: int | None
     sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True)
 class Index:
-    """What is in a store. ``names`` are the videos in the order of the rows."""
+    """The contents of a store: its videos in order, their numbers of segments, and its streams.
+
+    ``segments`` is the largest number of segments that a video may have.
+    """
 
     segments: int
     dtype: str
     names: tuple[str, ...]
+    lengths: tuple[int, ...]
     streams: Mapping[str, PackedStream]
 
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The number of each video's first segment, and of all segments at the end."""
+        return tuple(accumulate(self.lengths, initial=0))
+
     def rows(self, names: Sequence[str]) -> slice:
-        """Where ``names`` stand, in their order and without a gap; ValueError if they do not."""
+        """Return the position of ``names``, which must stand there in this order and without a gap; else ValueError."""
         start = self.names.index(names[0])
         rows = slice(start, start + len(names))
         if self.names[rows] != tuple(names):
@@ -74,27 +101,37 @@ class Index:
         return rows
 
     def num_bytes(self, stream: str) -> int:
-        """The size of a stream's array."""
-        return len(self.names) * self.segments * self.streams[stream].dim * DTYPES[self.dtype].itemsize
+        """Return the size of a stream's array."""
+        return self.starts[-1] * self.streams[stream].dim * DTYPES[self.dtype].itemsize
 
     def to_json(self) -> str:
-        """As it is stored; of a source only the values, for there are tens of thousands."""
+        """Return the content of the file; of a source only the values are written, as there are tens of thousands."""
         streams = {
             name: {**asdict(replace(stream, sources=())), "sources": [list(vars(s).values()) for s in stream.sources]}
             for name, stream in self.streams.items()
         }
         content = {"version": VERSION, "segments": self.segments, "dtype": self.dtype}
-        return json.dumps({**content, "names": self.names, "streams": streams})
+        layout = {"names": self.names, "lengths": self.lengths, "layout": _layout(self.names, self.lengths)}
+        return json.dumps({**content, **layout, "streams": streams})
 
     @classmethod
     def from_json(cls, text: str) -> Index:
-        """The reverse, trusting nothing: ValueError, TypeError, KeyError or RecursionError on any other content."""
+        """Read the content of a file without trusting it.
+
+        Anything else than an index raises ValueError, TypeError, KeyError or RecursionError.
+        """
         content = json.loads(text)
         if content["version"] != VERSION or content["dtype"] not in DTYPES:
             raise ValueError("another version")
+        segments = _positive(content["segments"])
         names = tuple(_typed(name, str) for name in _typed(content["names"], list))
         if not names or len(set(names)) != len(names):
-            raise ValueError("names must be there, each once")
+            raise ValueError("there must be names, and no name twice")
+        lengths = tuple(_positive(length) for length in _typed(content["lengths"], list))
+        if len(lengths) != len(names) or max(lengths) > segments:
+            raise ValueError("there must be one length for each video")
+        if _layout(names, lengths) != content["layout"]:  # wrong lengths with the right sum would fit the arrays
+            raise ValueError("names or lengths have been changed")
         streams = {}
         for name, stream in _typed(content["streams"], dict).items():
             sources = tuple(
@@ -102,90 +139,111 @@ class Index:
                 for size, mtime, checksum in stream["sources"]
             )
             if len(sources) != len(names):
-                raise ValueError("a source a video is needed")
-            streams[name] = PackedStream(_positive(stream["dim"]), _checksum(stream["checksum"]), sources)
-        return cls(_positive(content["segments"]), content["dtype"], names, streams)
+                raise ValueError("there must be one source for each video")
+            rows = None if stream["rows_per_segment"] is None else _positive(stream["rows_per_segment"])
+            streams[name] = PackedStream(_positive(stream["dim"]), _checksum(stream["checksum"]), rows, sources)
+        return cls(segments, content["dtype"], names, lengths, streams)
 
 
 class PackedStore:
-    """The store in ``folder``; ``source`` says in which .npy file a stream (first) of a video (second) is."""
+    """The store in ``folder``, packed from ``files``."""
 
-    def __init__(self, folder: Path, source: Callable[[str, str], Path], segments: int, dtype: str) -> None:
-        self.folder, self.source, self.segments, self.dtype = folder, source, segments, dtype
+    def __init__(self, folder: Path, files: FeatureFiles) -> None:
+        self.folder, self.files = folder, files
 
     def open(
         self, wanted: Mapping[str, Sequence[str]], streams: Sequence[str], all_names: Callable[[], Sequence[str]]
-    ) -> dict[str, dict[str, Tensor]] | None:
-        """The streams of the videos of every wanted split, [N, T, D], mapped and not read.
+    ) -> Packed | None:
+        """Map the streams of the videos of every wanted split, without reading them.
 
-        A store that is not current is packed anew first, with ``all_names`` as rows. None, after a line in the
-        log that says why, where there is no store or it can be neither used nor renewed.
+        A store that is not current is first packed again, with the videos ``all_names``. Returns None if there is no
+        store, or if it can be neither used nor renewed; the log says why.
         """
         if not (self.folder / "index.json").exists():
-            log.info("%s: no packed features, so the files are read; avvp_pl.prepare packs them", self.folder)
+            log.info("%s: there are no packed features, so the files are read; avvp_pl.prepare packs them", self.folder)
             return None
         index = self._index()
         try:
             if index is None or (reason := self._outdated(index, wanted, streams)):
-                why = "it is damaged or of another version" if index is None else reason
-                log.info("%s: the packed features are not current (%s); packing them anew", self.folder, why)
+                why = "the index is damaged or of another version" if index is None else reason
+                log.info("%s: the packed features are not current (%s), so they are packed again", self.folder, why)
                 index = self.pack(all_names(), streams)
             whole = {stream: self._map(index, stream) for stream in streams}
             rows = {split: index.rows(names) for split, names in wanted.items()}
         except InputError as error:
             log.warning("the packed features cannot be used or renewed, so the files are read: %s", error)
             return None
-        log.info("%s: the packed features are used (%s, %s)", self.folder, ", ".join(streams), self.dtype)
-        return {split: {stream: array[rows[split]] for stream, array in whole.items()} for split in wanted}
+        log.info("%s: the packed features are used (%s, %s)", self.folder, ", ".join(streams), self.files.dtype)
+        parts = {split: slice(index.starts[part.start], index.starts[part.stop]) for split, part in rows.items()}
+        lengths = dict(zip(index.names, index.lengths, strict=True))
+        return Packed(
+            {name: lengths[name] for names in wanted.values() for name in names},
+            {split: {stream: array[parts[split]] for stream, array in whole.items()} for split in wanted},
+        )
 
     def pack(self, names: Sequence[str], streams: Sequence[str], problems: Iterable[str] = ()) -> Index:
-        """Make the store current and whole, reading only the files that are not in it as they are now.
+        """Make the store current and complete, reading only the files that have changed since they were packed.
 
-        All that is wrong with the files, after what is in ``problems`` already, is raised as one
-        :class:`InputError`; then the store stays what it was, as it does where it cannot be written.
+        All problems with the files are raised as one :class:`InputError`, after those in ``problems``. Then the store
+        stays unchanged, as it does if it cannot be written.
         """
         problems = [*problems]
         index = self._index()
         if index is not None and not problems and self._is_current_and_whole(index, names, streams):
-            log.info("%s: already packed and whole", self.folder)
+            log.info("%s: the features are already packed, and no file has changed", self.folder)
             return index
         with self._locked():
             index = self._index()  # another process may have packed while this one waited
-            old = index if index is not None and (index.segments, index.dtype) == (self.segments, self.dtype) else None
-            found = {stream: self._pack(stream, tuple(names), old, problems) for stream in streams}
-            packed = {stream: array for stream, array in found.items() if array is not None}
+            form = (self.files.segments, self.files.dtype)
+            old = index if index is not None and (index.segments, index.dtype) == form else None
+            kept = {stream: self._kept(stream, names, old) for stream in streams}
+            survey = self._survey(names, streams, old, kept)
+            survey.problems.update({(-1, number): problem for number, problem in enumerate(problems)})
+            found = {
+                stream: self._pack(stream, number, tuple(names), old, kept[stream], survey)
+                for number, stream in enumerate(streams)
+            }
+            problems = [problem for _, problem in sorted(survey.problems.items())]
             if problems:
                 more = f"\n... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
                 count = f"{len(problems)} problem" + "s" * (len(problems) > 1)
                 raise InputError(f"{count}:\n" + "\n".join(problems[:SHOWN]) + more)
-            others = old.streams if old is not None and old.names == tuple(names) else {}
-            made = Index(self.segments, self.dtype, tuple(names), {**others, **packed})
+            packed = {stream: array for stream, array in found.items() if array is not None}
+            layout = (tuple(names), tuple(survey.lengths))
+            others = old.streams if old is not None and (old.names, old.lengths) == layout else {}
+            made = Index(*form, *layout, {**others, **packed})
             if made != index:
                 with atomic_write(self.folder / "index.json") as file:
                     file.write(made.to_json())
         return made
 
     def _index(self) -> Index | None:
-        """The index; None where it is missing, damaged or of another version."""
+        """Return the index; None if it is missing, damaged or of another version."""
         try:
             index = Index.from_json((self.folder / "index.json").read_text(encoding="utf-8"))
             for name in index.names:
-                self.source("", name)  # InputError, a ValueError, for one that leads elsewhere
+                self.files.path("", name)  # raises InputError, a ValueError, for a name that leads elsewhere
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return index
 
     def _outdated(self, index: Index, wanted: Mapping[str, Sequence[str]], streams: Sequence[str]) -> str | None:
-        """Why the store cannot serve the wanted videos as it is; None if it can. Only sizes and times are looked at."""
-        if (index.segments, index.dtype) != (self.segments, self.dtype):
-            return f"segments={index.segments}, dtype={index.dtype}; wanted are {self.segments}, {self.dtype}"
+        """Return why the store cannot serve the wanted videos, or None if it can; compares only sizes and times."""
+        files = self.files
+        if (index.segments, index.dtype) != (files.segments, files.dtype):
+            return (
+                f"they have segments={index.segments} and dtype={index.dtype}, but segments={files.segments} and "
+                f"dtype={files.dtype} are wanted"
+            )
         try:
             rows = [index.rows(names) for names in wanted.values()]
         except ValueError:
             return "the tables list other videos"
         for stream in streams:
             if stream not in index.streams or not self._has_array(index, stream):
-                return f"{stream} is not in it, or not whole"
+                return f"{stream} is missing or incomplete"
+            if (before := index.streams[stream].rows_per_segment) != (now := files.rows_per_segment.get(stream)):
+                return f"rows_per_segment of {stream} was {before} and is now {now}"
             states, sources = self._states(stream, index.names), index.streams[stream].sources
             if states is None:
                 continue
@@ -199,14 +257,14 @@ class PackedStore:
         return None
 
     def _is_current_and_whole(self, index: Index, names: Sequence[str], streams: Sequence[str]) -> bool:
-        """Whether the store has these videos and no others, and every byte of these streams."""
+        """Return whether the store has these videos and no others, and every byte of these streams."""
         outdated = self._outdated(index, {"all": names}, streams) or len(index.names) != len(names)
         return not outdated and all(self._is_whole(index, stream) for stream in streams)
 
     def _states(self, stream: str, names: Iterable[str]) -> dict[str, tuple[int, int]] | None:
-        """Size and time of change of the files of ``names``; None if none of them is there any more."""
+        """Return size and time of last change of the files of ``names``; None if none of the files exists any more."""
         entries: dict[str, os.DirEntry[str]] = {}
-        folder = self.source(stream, next(iter(names))).parent
+        folder = self.files.path(stream, next(iter(names))).parent
         try:
             with os.scandir(folder) as listing:
                 entries = {entry.name: entry for entry in listing}
@@ -217,70 +275,89 @@ class PackedStore:
         states = {}
         for name in names:
             with suppress(KeyError, OSError):
-                state = entries[self.source(stream, name).name].stat()
+                state = entries[self.files.path(stream, name).name].stat()
                 states[name] = (state.st_size, state.st_mtime_ns)
         if not states:
-            log.info("%s: its files are gone, so the packed features cannot be compared with them", folder)
+            log.info("%s: the files are gone, so the packed features cannot be compared with them", folder)
         return states or None
 
-    def _pack(self, stream: str, names: tuple[str, ...], old: Index | None, problems: list[str]) -> PackedStream | None:
-        """Renew a stream: its old rows where their files are what they were, all others read.
+    def _kept(self, stream: str, names: Sequence[str], old: Index | None) -> Kept:
+        """Return the videos whose packed segments can be kept."""
+        if old is None or stream not in old.streams:
+            return {}
+        if old.streams[stream].rows_per_segment != self.files.rows_per_segment.get(stream):
+            return {}
+        if self._is_whole(old, stream):
+            return self._unchanged(stream, names, old)
+        log.warning("%s: the packed array is damaged, so it is packed again from the files", stream)
+        return {}
 
-        None if something is wrong, all of which is then in ``problems``.
+    def _survey(
+        self,
+        names: Sequence[str],
+        streams: Sequence[str],
+        old: Index | None,
+        kept: Mapping[str, Kept],
+    ) -> Survey:
+        """Return the lengths of all videos: those of kept segments, and those of the files that must be read."""
+        if old is None:
+            return self.files.survey(streams, names)
+        lengths = {
+            stream: {name: old.lengths[row] for name, (row, _) in videos.items()} for stream, videos in kept.items()
+        }
+        return self.files.survey(streams, names, lengths, {name: stream.dim for name, stream in old.streams.items()})
+
+    def _pack(
+        self, stream: str, number: int, names: tuple[str, ...], old: Index | None, kept: Kept, survey: Survey
+    ) -> PackedStream | None:
+        """Renew the stream at position ``number``: copy what is kept, and read the files of all other videos.
+
+        Returns None if there is a problem with any stream so far, and adds those with this one to ``survey.problems``.
         """
-        kept: dict[str, tuple[int, Source]] = {}
-        if old is not None and stream in old.streams:
-            if self._is_whole(old, stream):
-                kept = self._unchanged(stream, names, old)
-            else:
-                log.warning("%s: the packed array is damaged; packing it anew from the files", stream)
-            if len(kept) == len(names) and old.names == names:
-                return replace(old.streams[stream], sources=tuple(source for _, source in kept.values()))
+        if old is not None and len(kept) == len(names) and old.names == names:
+            return replace(old.streams[stream], sources=tuple(source for _, source in kept.values()))
         missing = [row for row, name in enumerate(names) if name not in kept]
-        log.info("%s: %d files to read, %d rows kept", stream, len(missing), len(kept))
-        dim = old.streams[stream].dim if old is not None and kept else self._dim(stream, names)
+        log.info("%s: %d files to read, %d videos kept", stream, len(missing), len(kept))
         sources = [kept[name][1] if name in kept else None for name in names]
+        starts, dim, usable = survey.starts, survey.dims.get(stream, 0), not survey.problems
         temporary = self.folder / f".{_file_stem(stream)}.{os.getpid()}.bin"
         with temporary.open("w+b") as file:
 
             def write(row: int, features: Tensor) -> None:
                 content = features.contiguous().view(torch.uint8).numpy().data
-                if os.pwrite(file.fileno(), content, row * content.nbytes) != content.nbytes:
+                place = starts[row] * dim * features.itemsize
+                if os.pwrite(file.fileno(), content, place) != content.nbytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            def read(row: int) -> str | None:
+            def read(row: int) -> None:
                 try:
-                    features, sources[row] = self._read(stream, names[row], dim)
+                    features, sources[row] = self._read(stream, names[row], survey.shapes[number, row])
                 except InputError as error:
-                    return str(error)
-                write(row, features)
-                return None
+                    survey.problems[number, row] = str(error)
+                else:
+                    if usable:  # otherwise the files are only checked
+                        write(row, features)
 
-            problems += [problem for problem in in_parallel(read, missing, stream) if problem is not None]
-            if problems or dim is None:
+            in_parallel(read, [row for row in missing if (number, row) in survey.shapes], stream)
+            if survey.problems:
                 return None
             if old is not None and kept:
                 array = self._map(old, stream)
                 for row, name in enumerate(names):
                     if name in kept:
-                        write(row, array[kept[name][0]])
+                        before = kept[name][0]
+                        write(row, array[old.starts[before] : old.starts[before + 1]])
             os.fsync(file.fileno())
             file.seek(0)
             checksum = hashlib.file_digest(file, _hash).hexdigest()
         temporary.replace(self._array(stream, checksum))
-        return PackedStream(dim, checksum, tuple(source for source in sources if source is not None))
+        rows_per_segment = self.files.rows_per_segment.get(stream)
+        return PackedStream(dim, checksum, rows_per_segment, tuple(source for source in sources if source is not None))
 
-    def _dim(self, stream: str, names: Sequence[str]) -> int | None:
-        """The number of columns of the first file that is in order."""
-        for name in names:
-            with suppress(InputError):
-                return self._read(stream, name, None)[0].shape[1]
-        return None
+    def _unchanged(self, stream: str, names: Sequence[str], old: Index) -> Kept:
+        """Return the videos whose file is unchanged: their row in the store, and the present state of the file.
 
-    def _unchanged(self, stream: str, names: Sequence[str], old: Index) -> dict[str, tuple[int, Source]]:
-        """The videos whose row can be kept: where it stands, and the present state of its file.
-
-        A file with another time but the same bytes (it was copied, say) is one of them.
+        A file with another time but the same bytes (after copying, for example) is unchanged.
         """
         states, sources = self._states(stream, names), old.streams[stream].sources
         rows = {name: row for row, name in enumerate(old.names)}
@@ -292,7 +369,7 @@ class PackedStore:
             if name not in states or states[name][0] != source.size:
                 return None
             with suppress(InputError):
-                state, content = read_bytes(self.source(stream, name), name)
+                state, content = read_bytes(self.files.path(stream, name), name)
                 if _hash(content).hexdigest() == source.checksum:
                     return replace(source, mtime_ns=state.st_mtime_ns)
             return None
@@ -301,10 +378,10 @@ class PackedStore:
         found = zip(known, in_parallel(same, known, f"{stream}: comparing"), strict=True)
         return {name: (rows[name], source) for name, source in found if source is not None}
 
-    def _read(self, stream: str, name: str, dim: int | None) -> tuple[Tensor, Source]:
-        path = self.source(stream, name)
+    def _read(self, stream: str, name: str, shape: Shape) -> tuple[Tensor, Source]:
+        path, length = self.files.path(stream, name), self.files.length(stream, name, shape)
         state, content = read_bytes(path, name)
-        features = decode(path, content, self.segments, self.dtype, dim)
+        features = decode(path, content, shape, length, self.files.dtype)
         return features, Source(state.st_size, state.st_mtime_ns, _hash(content).hexdigest())
 
     def _array(self, stream: str, checksum: str) -> Path:
@@ -318,7 +395,7 @@ class PackedStore:
         return size == index.num_bytes(stream)
 
     def _is_whole(self, index: Index, stream: str) -> bool:
-        """Whether the array of a stream has the bytes that it was written with."""
+        """Return whether the array of a stream has the bytes that were written."""
         if not self._has_array(index, stream):
             return False
         checksum = index.streams[stream].checksum
@@ -326,18 +403,18 @@ class PackedStore:
             return hashlib.file_digest(file, _hash).hexdigest() == checksum
 
     def _map(self, index: Index, stream: str) -> Tensor:
-        """A stream of all videos, [N, T, D]. Memory is shared between processes; what is written to it stays here."""
+        """Map a stream of all videos, [S, D]; processes share its memory, and the file cannot be changed through it."""
         dtype, dim = DTYPES[index.dtype], index.streams[stream].dim
         path, size = self._array(stream, index.streams[stream].checksum), index.num_bytes(stream) // dtype.itemsize
         try:
             flat = torch.from_file(str(path), shared=False, size=size, dtype=dtype)
         except RuntimeError as error:  # another process has just replaced it
             raise InputError(f"{path}: {error}") from None
-        return flat.view(len(index.names), index.segments, dim)
+        return flat.view(-1, dim)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let one process at a time change the store, and remove what no index names. The kernel unlocks at a kill."""
+        """Let one process at a time change the store, and remove what no index names; a killed process is unlocked."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / ".lock").open("w") as lock:
@@ -353,11 +430,11 @@ class PackedStore:
                     self._sweep()
         except OSError as error:
             raise InputError(
-                f"{self.folder}: cannot be written ({error.strerror or error}); give another data.packed=DIR"
+                f"{self.folder}: cannot be written ({error.strerror or error}); set data.packed to another folder"
             ) from error
 
     def _sweep(self) -> None:
-        """Remove arrays that the index does not name, and what a killed process left half-written."""
+        """Remove arrays that the index does not name, and the unfinished files of a killed process."""
         index = self._index()
         named = {self._array(name, s.checksum).name for name, s in index.streams.items()} if index else set()
         for path in self.folder.iterdir():
@@ -369,13 +446,18 @@ def _hash(content: bytes = b"") -> Any:
     return hashlib.blake2b(content, digest_size=16)
 
 
+def _layout(names: Sequence[str], lengths: Sequence[int]) -> str:
+    """Return a checksum of the videos and their lengths."""
+    return str(_hash(json.dumps([names, lengths]).encode()).hexdigest())
+
+
 def _file_stem(stream: str) -> str:
     return re.sub(r"[^\w-]", "_", stream)
 
 
 def _typed(value: Any, kind: type[Kind]) -> Kind:
     if type(value) is not kind:
-        raise ValueError(f"{value!r} is no {kind.__name__}")
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
     return value
 
 
@@ -387,5 +469,5 @@ def _positive(value: Any) -> int:
 
 def _checksum(value: Any) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", _typed(value, str)):
-        raise ValueError(f"{value!r} is no checksum")
+        raise ValueError(f"{value!r} is not a checksum")
     return str(value)

@@ -25,6 +25,7 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write_bytes
 from avvp_pl.parts import Part
+from avvp_pl.settings.identity import FREE, OF_THE_RUN, OF_TRAINING
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.types import ParsingNetwork
 
@@ -58,18 +59,8 @@ NEEDED = (
     "inference",
     "protocol.name",
 )
-# Groups that belong to the run that wrote it, and not to what was trained
-OF_THE_RUN = {"trainer", "callbacks", "logger", "paths"}
 # Groups that are kept to tell how it was trained, and that a test never builds
 TOLD = ("trainer.", "optimizer.")
-# Settings that a run may go on with changed: they do not decide what it computes, or only for how long
-FREE = re.compile(
-    r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
-    r"|data\.(root|packed|eval_batch_size|max_epochs|source\..*)"  # the source is made of the others
-    r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
-)
-# What of the trainer says what was trained, and not how
-OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 

@@ -1,4 +1,4 @@
-"""``metrics.csv``, and the life of a run's loggers."""
+"""``metrics.csv``, and how the loggers of a run are opened and closed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import append_rows, read_rows
 
-CLOCK = "labeling/"  # what is measured in seconds, and so is another number every time
+CLOCK = "labeling/"  # prefix of durations, which differ between identical runs
 
 
 class EpochCSVLogger(Logger):
-    """Rows by epoch: ``metrics.csv``, which the same settings and seed write to the byte, and ``timings.csv``.
+    """One row for each epoch: ``metrics.csv``, identical bytes for the same settings and seed, and ``timings.csv``.
 
-    On disk after every epoch; a resumed run goes on below the rows that it had. Lightning's own CSV logger writes
-    training and validation into different rows and deletes the file of an interrupted run.
+    Rows are on disk after every epoch, and a resumed run adds its rows to the existing ones. Lightning's own CSV logger
+    writes training and validation into different rows and deletes the file of an interrupted run.
     """
 
     def __init__(self, directory: str) -> None:
@@ -29,21 +29,21 @@ class EpochCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Part of no path: checkpoints have a folder of their own."""
+        """Empty, so that it is not part of any path: checkpoints have their own folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """Part of no path."""
+        """Empty, so that it is not part of any path."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Write the row of an epoch; test scores, of the whole run, complete the last one."""
+        """Write the row of an epoch. Test scores belong to the whole run and are added to the last row."""
         tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
         timings = {name: value for name, value in metrics.items() if name.startswith(CLOCK)}
         row: dict[str, Any] = {"epoch": int(metrics["epoch"]), "step": step}
-        if tested:  # the processes that test may not be those that trained, and know of no epoch
+        if tested:  # the processes that test may be new ones, which do not know the epoch
             last = read_rows(self.metrics)[-1:]
             append_rows(self.metrics, [{**(last[0] if last else row), **tested}], replacing="epoch")
             return
@@ -53,14 +53,14 @@ class EpochCSVLogger(Logger):
             append_rows(self.timings, [row | timings], replacing="epoch")
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """``config.yaml`` has them."""
+        """Do nothing: the settings are in ``config.yaml``."""
 
 
 @contextmanager
 def logging_to(loggers: Sequence[Logger], cfg: DictConfig) -> Iterator[None]:
-    """Tell the loggers the configuration, and close them whatever happens.
+    """Give the configuration to the loggers, and close them in any case.
 
-    A W&B run that is not finished would go on collecting in the next job of a sweep in this process.
+    An unfinished W&B run would also collect what the next job of a sweep logs in this process.
     """
     settings = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,21 +20,10 @@ from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
 from avvp_pl.metrics.avvp import LEVELS
 from avvp_pl.settings.conf import config_dir
+from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
 log = logging.getLogger(__name__)
 
-# What of a configuration does not tell two settings apart: repetitions, places, and how a machine was used (by which
-# score the best epoch was picked does). trainer.devices and checkpoint are added in a form that does: _derived
-INCIDENTAL = re.compile(
-    r"(method\.|trained_method\.)?(seed|feature_memory_gb|kmeans)"
-    r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|inference)(\..*)?"
-    r"|(paths|logger)(\..*)?|callbacks(?!\.best\.(monitor|mode)$)(\..*)?"
-    r"|data\.(root|packed|name|eval_batch_size|max_epochs|source\..*)"
-    r"|trainer\.(?!max_epochs|accumulate_grad_batches|precision).*"
-)
-# Groups whose names a label can do without, and those of the method
-WITHOUT_GROUP = re.compile(r"^(method|network|trainer|callbacks)\.(?!_target_)")
-OF_METHOD = re.compile(r"(method|trained_method)\.")
 INFERENCE = "method.inference"
 # PPL_Test has a network of another experiment
 TRAINED_AS = {"han_ppl_test": "han"}

@@ -1,6 +1,6 @@
-"""Sweeps: a job that fails is recorded in its folder and costs the others nothing; one table sums all up.
+"""Sweeps: a job that fails is recorded in its folder and does not affect the others; one table summarizes all jobs.
 
-Jobs may run in other processes and on other machines, so the files in their folders are all that is known of them.
+Jobs may run in other processes and on other machines, so all that is known about them is read from their folders.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ERROR_FILE = "error.txt"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what set it apart, its seed and its scores by ``level/name``."""
+    """A finished run: the settings in which it differs from other jobs, its seed, and its scores by ``level/name``."""
 
     setting: str
     seed: int
@@ -42,7 +42,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that left no scores: its folder's name, what set it apart, and its error (none: it was killed, or runs)."""
+    """A job without scores: the name of its folder, the settings in which it differs from other jobs, and its error.
+
+    The error is None if the job was killed or is still running.
+    """
 
     job: str
     setting: str
@@ -53,27 +56,28 @@ class Failure:
 
 
 class SweepSummary(Callback):
-    """Hydra callback: ``summary.md`` in the folder of a sweep, written anew at the end of every job.
+    """Hydra callback that writes ``summary.md`` into the folder of a sweep.
 
-    So it is there even if the launching process is not any more. :func:`conclude` has the last word.
+    It is written again at the end of every job, so it exists even if the launching process is killed.
+    :func:`conclude` writes it for the last time.
     """
 
-    folder: ClassVar[Path | None] = None  # of the sweep that this process launched
+    folder: ClassVar[Path | None] = None  # the folder of the sweep that this process launched
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Remember the folder, and forget the errors of an earlier attempt in it."""
+        """Remember the folder, and remove the errors of an earlier attempt from it."""
         SweepSummary.folder = Path(config.hydra.sweep.dir).absolute()
         for path in SweepSummary.folder.glob(f"*/{ERROR_FILE}"):
             path.unlink()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Write the table of the jobs so far."""
+        """Write the table of the jobs that have ended so far."""
         if config.hydra.mode == RunMode.MULTIRUN:
             write_summary(Path(config.hydra.sweep.dir))
 
 
 def record_failure(folder: Path, message: str, error: Exception) -> None:
-    """Write ``error.txt`` into a job's folder: the message in one line, for the summary, and the traceback."""
+    """Write ``error.txt`` into the folder of a job: the message on one line, for the summary, and the traceback."""
     line = textwrap.shorten(message, width=300, placeholder=" ...")
     with atomic_write(folder / ERROR_FILE) as file:
         file.write(f"{line}\n\n{''.join(traceback.format_exception(error))}")
@@ -81,7 +85,7 @@ def record_failure(folder: Path, message: str, error: Exception) -> None:
 
 
 def conclude() -> bool:
-    """Print the summary of the sweep that this process launched, if any; whether no job of it failed."""
+    """Print the summary of the sweep that this process launched, if any, and return whether all its jobs succeeded."""
     folder, SweepSummary.folder = SweepSummary.folder, None
     if folder is None or not any(folder.glob("*/.hydra")):
         return True
@@ -92,7 +96,7 @@ def conclude() -> bool:
 
 
 def write_summary(folder: Path) -> list[Failure]:
-    """Write ``summary.md`` of a sweep's folder: the table and the jobs without scores, which are returned."""
+    """Write ``summary.md`` into the folder of a sweep: the table, and the jobs without scores, which are returned."""
     runs, failures = read_runs(folder)
     parts = [markdown_table(runs)] if runs else []
     if failures:
@@ -103,7 +107,7 @@ def write_summary(folder: Path) -> list[Failure]:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
-    """The runs of a sweep's folder in the order of their jobs, and the jobs that left an error or no scores."""
+    """Return the runs of a sweep in the order of their jobs, and the jobs with an error or without scores."""
     jobs = [path.parent for path in folder.glob("*/.hydra")]
     jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
     overrides = {job: _overrides(job) for job in jobs}
@@ -118,7 +122,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
             continue
         try:
             runs.append(_read_run(job, setting))
-        except Exception as error:  # of a damaged file, in two languages: a dozen kinds
+        except Exception as error:  # a damaged YAML or JSON file fails in a dozen ways
             failures.append(Failure(job.name, setting, f"its files are damaged ({type(error).__name__})"))
     return runs, failures
 
@@ -128,14 +132,14 @@ def _read_run(job: Path, setting: str) -> Run:
     content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
     scores = {f"{level}/{name}": float(value) for level in LEVELS for name, value in content[level].items()}
     if not all(map(math.isfinite, scores.values())):
-        raise ValueError("a score that is none")
+        raise ValueError("a score is not a finite number")
     return Run(setting, int(cfg.seed), {**scores, "average": statistics.fmean(scores.values())})
 
 
 def markdown_table(runs: Sequence[Run]) -> str:
-    """Settings as rows, scores as columns, ``mean ± standard deviation`` over the seeds of a setting."""
+    """Return a table with settings as rows and scores as columns: ``mean ± standard deviation`` over the seeds."""
     settings = list(dict.fromkeys(run.setting for run in runs))
-    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # of modalities that some runs have
+    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # runs may differ in modalities
     rows = []
     for setting in settings:
         same = [run.scores for run in runs if run.setting == setting]
@@ -147,9 +151,9 @@ def markdown_table(runs: Sequence[Run]) -> str:
 def _overrides(job: Path) -> list[str]:
     path = job / ".hydra" / "overrides.yaml"
     overrides: Any = []
-    with suppress(Exception):  # of a damaged file: the job is then one without a setting
+    with suppress(Exception):  # a damaged file: the job is listed without its settings
         overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []
-    # a job that is just starting may have written nothing yet, which is an empty mapping
+    # the file of a job that is just starting may still be empty, which is read as a mapping
     return [str(override).lstrip("+") for override in overrides] if isinstance(overrides, list) else []
 
 

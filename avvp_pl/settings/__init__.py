@@ -1,1 +1,1 @@
-"""What may be set: the limits of every setting, where ``conf/`` is, and which settings tell two runs apart."""
+"""What may be set: limits, names and configuration files, and which settings tell two runs apart."""

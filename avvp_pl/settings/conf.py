@@ -1,11 +1,178 @@
-"""Where the configuration is."""
+"""The configuration files: those in ``conf/``, and those in the user's own folders."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from importlib.abc import Traversable
+from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avvp_pl.settings.check import plain
+
+PACKAGE = re.compile(r"#\s*@package\s+(\S+)")  # where Hydra puts the content of a file
+GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
 
 
 def config_dir() -> Path:
-    """``conf/``: inside the package where it is installed from a wheel, beside it in a checkout."""
+    """Return ``conf/``: inside the package where it is installed from a wheel, beside it in a checkout."""
     package = Path(__file__).parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+class ConfigFiles:
+    """The files that Hydra finds. ``conf/`` comes first, then the user's folders in the order of Hydra's search path.
+
+    A folder is a path, ``file://DIR`` or ``pkg://module``.
+    """
+
+    def __init__(self, own: Iterable[str] = ()) -> None:
+        self.own = tuple(dict.fromkeys(own))
+        self._read: dict[tuple[str, str], dict[str, Any]] = {}
+
+    @classmethod
+    def of_command_line(cls, arguments: Sequence[str], overrides: Iterable[Override]) -> ConfigFiles:
+        """Return the files with those that ``--config-dir DIR`` and ``hydra.searchpath=[...]`` add."""
+        own = [after for flag, after in pairwise(arguments) if flag in {"--config-dir", "-cd"}]
+        own += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
+        for override in overrides:
+            folders = plain(override.value()) if override.key_or_group == "hydra.searchpath" else []
+            with suppress(OmegaConfBaseException):  # of an interpolation
+                own += map(str, OmegaConf.create({"folders": folders}).folders or [])
+        return cls(own)
+
+    @classmethod
+    def of_job(cls, config_sources: Iterable[Mapping[str, str]]) -> ConfigFiles:
+        """Return the files of a running job, which knows its search path (``hydra.runtime.config_sources``)."""
+        ours = {("pkg", "hydra.conf"), ("file", str(config_dir())), ("file", str(config_dir().resolve()))}
+        found = ((source["schema"], source["path"]) for source in config_sources)
+        return cls(f"{scheme}://{path}" for scheme, path in found if path and (scheme, path) not in ours)
+
+    @cached_property
+    def folders(self) -> tuple[Traversable, ...]:
+        """All folders that exist."""
+        found: list[Traversable] = [config_dir()]
+        for source in self.own:
+            scheme, _, path = source.rpartition("://")
+            with suppress(ImportError, ValueError, TypeError):  # Hydra itself says what is wrong with a folder
+                found.append(files(path) if scheme == "pkg" else Path(path))
+        return tuple(folder for folder in found if folder.is_dir())
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """All groups with their choices, nested groups such as ``optimizer/schedule`` included, without Hydra's own.
+
+        The user's folders may hold anything, so new groups are found only at their top.
+        """
+        names = {*_groups_below(config_dir()), *(path.name for folder in self.folders for path in _folders_in(folder))}
+        found = {name: {choice for folder in self.folders for choice in _choices(folder, name)} for name in names}
+        return {name: sorted(choices) for name, choices in sorted(found.items()) if choices}
+
+    def choices(self, group: str) -> list[str]:
+        """Return the names of the files of a group."""
+        return self.groups.get(group, [])
+
+    def package(self, group: str, choice: str) -> str:
+        """Return the key under which the content of a file stands, such as ``optimizer.schedule``."""
+        usual = group.replace("/", ".")
+        for line in self._text(group, choice).splitlines():
+            if line.strip() and not line.startswith("#"):
+                break
+            if found := PACKAGE.match(line):
+                return {"_global_": GLOBAL, "_group_": usual}.get(found[1], found[1])
+        return usual
+
+    def settings(self, group: str, choice: str) -> dict[str, Any]:
+        """Return the content of a file merged into the files that it builds on; {} where it cannot be read.
+
+        Of its defaults, siblings (``naive``) and groups below its own (``schedule: constant``) count.
+        """
+        if (group, choice) not in self._read:
+            self._read[group, choice] = {}  # a file that builds on itself is an error for Hydra to report
+            self._read[group, choice] = self._merged(group, choice)
+        return self._read[group, choice]
+
+    def groups_of(self, command: str) -> list[str]:
+        """Return the groups that a command has, according to the defaults list in ``conf/NAME.yaml``."""
+        entries = self._content("", command).get("defaults") or []
+        found = [str(name) for entry in entries if isinstance(entry, dict) for name in entry]
+        return [name for name in found if not name.startswith("override ")]
+
+    def _merged(self, group: str, choice: str) -> dict[str, Any]:
+        content = self._content(group, choice)
+        merged: dict[str, Any] = {}
+        for entry in content.pop("defaults", None) or []:
+            if isinstance(entry, str) and entry != "_self_" and not entry.startswith("/"):
+                merge(merged, self.settings(group, entry))
+            if isinstance(entry, dict):
+                for name, chosen in entry.items():
+                    below = str(name).removeprefix("override ")
+                    if group and isinstance(chosen, str) and re.fullmatch(r"\w+", below):
+                        merge(merged, {below: self.settings(f"{group}/{below}", chosen)})
+        return merge(merged, content)
+
+    def _content(self, group: str, choice: str) -> dict[str, Any]:
+        try:
+            content = OmegaConf.to_container(OmegaConf.create(self._text(group, choice)))
+        except Exception:  # a damaged file fails in a dozen ways; Hydra reports it if it is chosen
+            return {}
+        return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+
+    def _text(self, group: str, choice: str) -> str:
+        for folder in self.folders:
+            path = folder / group / f"{choice}.yaml" if group else folder / f"{choice}.yaml"
+            with suppress(OSError, UnicodeDecodeError):
+                if path.is_file():
+                    return path.read_text(encoding="utf-8")
+        return ""
+
+
+def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the second mapping into the first, mapping by mapping, and return it.
+
+    >>> merge({"a": 1, "b": {"c": 2}}, {"b": {"d": 3}})
+    {'a': 1, 'b': {'c': 2, 'd': 3}}
+    """
+    for name, value in above.items():
+        if isinstance(value, Mapping):
+            inner = below.get(name)
+            below[name] = merge(inner if isinstance(inner, dict) else {}, value)
+        else:
+            below[name] = value
+    return below
+
+
+def keys_of(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the full keys of nested settings, those of mappings included.
+
+    >>> list(keys_of({"a": 1, "b": {"c": 2}}))
+    ['a', 'b', 'b.c']
+    """
+    for name, value in settings.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{name}.")
+
+
+def _folders_in(folder: Traversable) -> list[Traversable]:
+    return [path for path in folder.iterdir() if path.is_dir() and path.name != "hydra"]
+
+
+def _groups_below(folder: Traversable, above: str = "") -> Iterator[str]:
+    for path in _folders_in(folder):
+        yield f"{above}{path.name}"
+        yield from _groups_below(path, f"{above}{path.name}/")
+
+
+def _choices(folder: Traversable, group: str) -> list[str]:
+    path = folder / group
+    names = [file.name for file in path.iterdir()] if path.is_dir() else []
+    return [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]

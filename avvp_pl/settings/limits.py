@@ -1,28 +1,25 @@
-"""What settings may be: checked before any work, for a single run and for every job of a sweep."""
+"""The limits of every setting: which values it may have.
+
+A limit is found by the name of a setting and not by its place: ``tau`` is the limit of ``labeling.tau``, and also of
+``method.contrast.tau`` in a method of the user's own. A dotted name such as ``labeling.gamma`` stands for the end of a
+full key. It is used where one name means two things, or where a name is so common that a user's own object may well
+use it for something else.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from avvp_pl.errors import InputError, nearest
-
-log = logging.getLogger(__name__)
+from omegaconf import DictConfig, ListConfig
 
 
 @dataclass(frozen=True)
 class Number:
-    """An interval; its ends belong to it unless they are ``open``."""
+    """An interval. Both ends belong to it unless they are ``open``."""
 
     low: float
     high: float = math.inf
@@ -33,7 +30,7 @@ class Number:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
-        if not abs(value) <= sys.float_info.max:  # NaN fails here, and an infinite weight is no weight
+        if not abs(value) <= sys.float_info.max:  # refuses NaN, too
             return False
         above = value > self.low if self.low_open else value >= self.low
         return above and (value < self.high if self.high_open else value <= self.high)
@@ -48,7 +45,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words."""
+    """One of several words."""
 
     words: tuple[str, ...]
 
@@ -61,7 +58,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Flag:
-    """True or false; YAML's off and no are words to Hydra, and every word would count as true."""
+    """True or false. Hydra reads YAML's ``off`` and ``no`` as strings, and every string would count as true."""
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, bool)
@@ -72,31 +69,31 @@ class Flag:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Names and values that are passed on."""
+    """Any mapping, which is passed on as the arguments of a function."""
 
     example: str
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, DictConfig | dict)  # of the command line it is a dict
+        return isinstance(value, DictConfig | dict)  # a value on the command line is a dict
 
     def __str__(self) -> str:
-        return f"names and values such as {self.example}"
+        return f"a mapping such as {self.example}"
 
 
 @dataclass(frozen=True)
 class Location:
-    """A file or folder, there or not. A word, since every other thing would fail deep in some library."""
+    """The path of a file or folder, which need not exist. Must be a string: anything else fails deep in a library."""
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
     def __str__(self) -> str:
-        return "a path (./3 where it looks like a number)"
+        return "a path (write ./3 for a path that looks like a number)"
 
 
 @dataclass(frozen=True)
 class Text:
-    """Any words."""
+    """Any string that is not blank."""
 
     example: str
 
@@ -104,12 +101,12 @@ class Text:
         return isinstance(value, str) and bool(value.strip())
 
     def __str__(self) -> str:
-        return f"words such as {self.example}"
+        return f"text such as {self.example}"
 
 
 @dataclass(frozen=True)
 class Names:
-    """A list of different words; of words that may name a folder, where it is one ``of_folders``."""
+    """A list of different strings. If they name folders (``of_folders``), none of them may be a path."""
 
     example: str
     of_folders: bool = False
@@ -127,35 +124,32 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Modalities:
-    """Modalities with their streams. The name of a modality is part of files' and scores' names."""
+class Each:
+    """A mapping in which every value has the same limit.
+
+    Its keys are not fixed: a modality of the user's own may be added with ``+``. A key matches the regular expression
+    ``key`` and is none of the ``reserved`` names.
+    """
+
+    limit: Number | Names
+    example: str
+    key: str = r".+"
+    reserved: frozenset[str] = frozenset()
+    may_be_empty: bool = True
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, Mapping) or not value:
+        if not isinstance(value, Mapping) or not (value or self.may_be_empty) or set(value) & self.reserved:
             return False
-        named = (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name) for name in value)
-        return all(named) and not set(value) & SCORES and all(streams in STREAMS for streams in value.values())
+        named = (isinstance(name, str) and re.fullmatch(self.key, name) for name in value)
+        return all(named) and all(member in self.limit for member in value.values())
 
     def __str__(self) -> str:
-        return "names, each with a list of streams, such as {audio: [vggish], visual: [res152, r2plus1d_18]}"
-
-
-@dataclass(frozen=True)
-class OrNull:
-    """What may be left out."""
-
-    limit: Number | Choice | Arguments | Location | Text | Names | OneOrMore
-
-    def __contains__(self, value: object) -> bool:
-        return value is None or value in self.limit
-
-    def __str__(self) -> str:
-        return f"{self.limit}, or null"
+        return f"a mapping such as {self.example}"
 
 
 @dataclass(frozen=True)
 class OneOrMore:
-    """One of something, or a list of different ones."""
+    """One value, or a list of different values."""
 
     limit: Choice | Location
 
@@ -168,94 +162,47 @@ class OneOrMore:
         return f"{self.limit}, or a list of different ones"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Modalities | OneOrMore | OrNull
+@dataclass(frozen=True)
+class OrNull:
+    """A value that may be left out."""
 
-SECRET = re.compile("api_?key|passw|secret|token", re.IGNORECASE)
+    limit: Number | Choice | Arguments | Location | Text | Names | Each | OneOrMore
+
+    def __contains__(self, value: object) -> bool:
+        return value is None or value in self.limit
+
+    def __str__(self) -> str:
+        return f"{self.limit}, or null"
+
+
+Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Each | OneOrMore | OrNull
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
-SEED = Number(0, 2**32 - 1, whole=True)  # as numpy takes it
-SIZE = Number(1, 10**6, whole=True)  # of what is made as large as is asked for
+SEED = Number(0, 2**32 - 1, whole=True)  # the range that numpy accepts
+SIZE = Number(1, 10**6, whole=True)  # of what is allocated as large as it is asked for
 PATH = Location()
-INFERENCES = Choice(("classifier", "prototype", "prototype_hard"))
+NAME = Text("my_name")
+FLAG = Flag()
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
-SCORES = {"audio_visual", "type_av", "event_av"}  # beside one of every modality
+SCORES = frozenset({"audio_visual", "type_av", "event_av"})  # the other scores are named after the modalities
 
-LIMITS: dict[str, Limit] = {
-    "method.momentum_warmup": Flag(),
-    "method.normalize_features": Flag(),
-    "method.include_self": Flag(),
-    "network.cross_attention": Flag(),
-    "debug": Flag(),
-    "method.gamma": Number(0, 1, low_open=True),
-    "method.beta": Number(0, 1, low_open=True, high_open=True),
-    "method.k": COUNT,
-    "method.tau": POSITIVE,
-    "method.tau_contrastive": POSITIVE,
-    "method.momentum": Number(0, 1, high_open=True),
-    "method.min_modality": SHARE,
-    "method.weight_pseudo_label": WEIGHT,
-    "method.weight_contrastive": WEIGHT,
-    "method.guided_weights": Arguments("{audio: 1.0, visual: 1.0}"),
-    "method.guided_weights.*": WEIGHT,
-    "method.guided_smoothing": Arguments("{audio: 1.0, visual: 0.9}"),
-    "method.guided_smoothing.*": SHARE,
-    "method.start_epoch": Number(0, whole=True),
-    "method.max_segments_per_event": OrNull(COUNT),
-    "method.kmeans": Choice(("faiss", "torch")),
-    "method.feature_memory_gb": WEIGHT,
-    "method.learning_rate": POSITIVE,
-    "method.weight_decay": WEIGHT,
-    "method.labels": Choice(("soft", "hard")),
-    "method.label_attending": OrNull(Names("[audio]")),
-    "method.source": Choice(("momentum", "best")),
-    "method.prototypes": Choice(("shared", "per_modality")),
-    "method.class_weighting": Choice(("inverse_frequency", "none")),
-    "method.inference": INFERENCES,
-    "network.dim": COUNT,
-    "network.feedforward_dim": COUNT,
-    "network.num_heads": COUNT,
-    "network.num_layers": COUNT,
-    "network.dropout": Number(0, 1, high_open=True),
-    "network.fuse_single_stream": Names("[visual]"),
-    "network.cross_attention_dropout": SHARE,
-    "data.root": PATH,
-    "data.packed": OrNull(PATH),
-    "data.modalities.*": STREAMS,
-    "data.modalities": Modalities(),
-    "data.source": Arguments("{_target_: avvp_pl.data.llp.load_llp}"),
-    "data.dtype": Choice(("float32", "float16", "bfloat16")),
-    "data.segments": SIZE,
-    "data.segment_seconds": POSITIVE,
-    "data.batch_size": SIZE,
-    "data.eval_batch_size": SIZE,
-    "data.max_epochs": COUNT,
-    "data.seed": Number(0, whole=True),
-    "data.noise": WEIGHT,
-    "data.sizes": Arguments("{train: 1500, val: 200, test: 300}"),
-    "data.sizes.*": COUNT,
-    "data.streams": Arguments("{vggish: 128, res152: 256, r2plus1d_18: 128}"),
-    "data.streams.*": COUNT,
-    "trainer.max_epochs": COUNT,
-    "trainer.num_nodes": COUNT,
-    "trainer.accumulate_grad_batches": COUNT,
-    "trainer.num_sanity_val_steps": Number(-1, whole=True),
-    "trainer.log_every_n_steps": COUNT,
-    "trainer.enable_model_summary": Flag(),
-    "trainer.use_distributed_sampler": Flag(),
-    "callbacks.panels.num_videos": COUNT,
-    "callbacks.panels.every_n_epochs": COUNT,
-    "logger.wandb.offline": Flag(),
-    "paths.output_root": PATH,
-    "paths.run_dir": PATH,
+# Settings outside of all groups, by their full name
+TOP_LEVEL: dict[str, Limit] = {
+    "name": OrNull(NAME),
     "tags": Names("[baseline]"),
     "seed": SEED,
     "threads": OrNull(COUNT),
-    "compile": OrNull(Arguments("{mode: reduce-overhead}")),
     "matmul_precision": Choice(("highest", "high", "medium")),
+    "compile": OrNull(Arguments("{mode: reduce-overhead}")),
     "resume": OrNull(PATH),
+    "debug": FLAG,
     "checkpoint": PATH,
+    "trust": Names("[mypackage]"),
     "output": OrNull(PATH),
+    "split": Choice(("train", "val", "test")),
+    "pictures": Number(0, whole=True),
+    # of score
     "videos": PATH,
     "audio": PATH,
     "visual": PATH,
@@ -264,8 +211,7 @@ LIMITS: dict[str, Limit] = {
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
-    "split": Choice(("train", "val", "test")),
-    "pictures": Number(0, whole=True),
+    # of report
     "runs": OrNull(OneOrMore(PATH)),
     "title": OrNull(Text("'Five seeds on LLP'")),
     "baseline": OrNull(Text("mil")),
@@ -274,122 +220,153 @@ LIMITS: dict[str, Limit] = {
     "media": OrNull(PATH),
     "published": OrNull(PATH),
     "wandb": OrNull(Text("ENTITY/PROJECT")),
-    "online": Flag(),
+    "online": FLAG,
 }
 
+# Settings in groups, by their name or the end of their full key
+LIMITS: dict[str, Limit] = {
+    "paths.output_root": PATH,
+    "paths.run_dir": PATH,
+    "data.name": NAME,
+    "data.root": PATH,
+    "data.packed": OrNull(PATH),
+    "data.modalities": Each(
+        STREAMS,
+        "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",
+        key=r"[A-Za-z]\w*",  # part of the names of files and scores
+        reserved=SCORES,
+        may_be_empty=False,
+    ),
+    "data.source": Arguments("{_target_: avvp_pl.data.llp.load_llp}"),
+    "data.dtype": Choice(("float32", "float16", "bfloat16")),
+    "data.resident": Choice(("auto", "device", "host")),
+    "data.rows_per_segment": OrNull(Each(COUNT, "{res152: 8}")),
+    "data.shortest": OrNull(COUNT),
+    "data.seed": Number(0, whole=True),
+    "data.noise": WEIGHT,
+    "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}"),
+    "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}"),
+    "segments": SIZE,
+    "segment_seconds": POSITIVE,
+    "batch_size": SIZE,
+    "eval_batch_size": SIZE,
+    "max_epochs": COUNT,
+    "seed": SEED,
+    # network
+    "dim": COUNT,
+    "feedforward_dim": COUNT,
+    "num_heads": COUNT,
+    "num_layers": COUNT,
+    "dropout": Number(0, 1, high_open=True),
+    "cross_attention": FLAG,
+    "cross_attention_dropout": SHARE,
+    "fuse_single_stream": Names("[visual]"),
+    # method
+    "class_weighting": Choice(("inverse_frequency", "none")),
+    "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}"),
+    "targets.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
+    # labeling
+    "labels": Choice(("soft", "hard")),
+    "label_threshold": SHARE,
+    "mistake_threshold": SHARE,
+    "weight_pseudo_label": WEIGHT,
+    "weight_contrastive": WEIGHT,
+    "start_epoch": Number(0, whole=True),
+    "labeling.source": Choice(("momentum", "best")),
+    "momentum": Number(0, 1, high_open=True),
+    "momentum_warmup": FLAG,
+    "labeling.attending": OrNull(Names("[audio]")),
+    "labeling.gamma": Number(0, 1, low_open=True),
+    "labeling.beta": Number(0, 1, low_open=True, high_open=True),
+    "labeling.k": COUNT,
+    "tau": POSITIVE,
+    "tau_contrastive": POSITIVE,
+    "labeling.prototypes": Choice(("shared", "per_modality")),
+    "min_modality": SHARE,
+    "normalize_features": FLAG,
+    "kmeans": Choice(("faiss", "torch")),
+    "max_segments_per_event": OrNull(COUNT),
+    "feature_memory_gb": WEIGHT,
+    "include_self": FLAG,
+    # optimizer
+    "optimizer.algorithm": Choice(("adam", "adamw")),
+    "learning_rate": POSITIVE,
+    "weight_decay": WEIGHT,
+    "clip_norm": OrNull(POSITIVE),
+    "schedule.every": COUNT,
+    "schedule.factor": Number(0, 1, low_open=True),
+    "schedule.warmup": WEIGHT,
+    "schedule.floor": SHARE,
+    # protocol
+    "protocol.name": NAME,
+    "segment_threshold": SHARE,
+    "video_threshold": SHARE,
+    "selection.monitor": OrNull(Text("val/segment/type_av")),
+    "selection.mode": Choice(("max", "min")),
+    # trainer, callbacks and logger: see PASSED_ON
+    "trainer.max_epochs": COUNT,
+    "trainer.num_nodes": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.default_root_dir": PATH,
+    "trainer.num_sanity_val_steps": Number(-1, whole=True),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.enable_model_summary": FLAG,
+    "trainer.use_distributed_sampler": FLAG,
+    "callbacks.seed_steps.seed": SEED,
+    "callbacks.safe_stop.directory": PATH,
+    "callbacks.safe_stop.max_loss": POSITIVE,
+    "callbacks.refresh.directory": PATH,
+    "callbacks.refresh.monitor": OrNull(Text("val/segment/type_av")),
+    "callbacks.refresh.mode": Choice(("max", "min")),
+    "callbacks.best.dirpath": PATH,
+    "callbacks.best.filename": Text("best"),
+    "callbacks.best.monitor": OrNull(Text("val/segment/type_av")),
+    "callbacks.best.mode": Choice(("max", "min")),
+    "callbacks.best.enable_version_counter": FLAG,
+    "callbacks.last.dirpath": PATH,
+    "callbacks.last.filename": Text("last"),
+    "callbacks.last.save_on_train_epoch_end": FLAG,
+    "callbacks.last.enable_version_counter": FLAG,
+    "callbacks.run_files.directory": PATH,
+    "callbacks.run_files.title": Text("'PPL on LLP'"),
+    "callbacks.panels.num_videos": COUNT,
+    "callbacks.panels.every_n_epochs": COUNT,
+    "logger.csv.directory": PATH,
+    "logger.tensorboard.save_dir": PATH,
+    "logger.wandb.offline": FLAG,
+    "logger.wandb.save_dir": PATH,
+}
 
-def check_settings(cfg: DictConfig) -> None:
-    """Raise :class:`InputError` for the first setting that is out of its limits, or null where that means nothing."""
-    absent = object()
-    for key, limit in LIMITS.items():
-        if key.endswith(".*"):
-            group = OmegaConf.select(cfg, key[:-2])
-            found = group if isinstance(group, DictConfig) else {}
-            values = {f"{key[:-1]}{name!s}": value for name, value in found.items()}
-        else:
-            values = {key: OmegaConf.select(cfg, key, default=absent)}
-        for name, value in values.items():
-            if value is not absent:
-                _check(name, value, limit)
-    _check_modalities(cfg)
-    dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
-    if dim is not None and num_heads is not None and dim % num_heads:
-        raise InputError(f"network.num_heads={num_heads}: it must divide network.dim={dim}")
-    gamma, beta = (OmegaConf.select(cfg, f"method.{name}") for name in ("gamma", "beta"))
-    if gamma is not None and beta is not None and beta > gamma:
-        log.warning(
-            "method.beta=%s is above method.gamma=%s: segments between them are positive and negative", beta, gamma
-        )
+# Groups whose objects take arguments of other libraries, which may have one of the names above and mean something else.
+# In them a limit needs the full key, and `+key=value` may add any argument.
+PASSED_ON = ("trainer", "logger", "callbacks", "hydra")
 
 
-def refuse_secrets(settings: Mapping[str, Any]) -> None:
-    """Raise :class:`InputError` for a setting that is called like a key or a password, and has a value.
+def limit_of(key: str) -> Limit | None:
+    """Return the limit of a setting, given its full key: the limit with the longest name that fits.
 
-    Settings are written into ``config.yaml``, checkpoints and loggers.
+    >>> str(limit_of("labeling.tau"))
+    'a number above 0'
+    >>> limit_of("labeling.seed") == limit_of("data.seed")
+    False
     """
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            refuse_secrets({f"{key}.{name}": inner for name, inner in value.items()})
-        elif value is not None and SECRET.search(key.rpartition(".")[2]):
-            raise InputError(
-                f"{key}: a secret must not be a setting, for settings are written into logs and checkpoints; give it "
-                "in the environment (WANDB_API_KEY) or by `wandb login`"
-            )
+    parts = key.split(".")
+    if len(parts) == 1:
+        return TOP_LEVEL.get(key)
+    group = members_of(key.rpartition(".")[0])
+    if group is not None:
+        return group.limit
+    if parts[0] in PASSED_ON:
+        return LIMITS.get(key)
+    ends = (".".join(parts[first:]) for first in range(len(parts)))
+    return next((LIMITS[end] for end in ends if end in LIMITS), None)
 
 
-def check_sweep(overrides: list[str]) -> None:
-    return
-    """Check every value that a sweep will take, so that its last job does not fail on a typing error."""
-    for override in OverridesParser.create().parse_overrides(overrides):
-        key = override.key_or_group
-        refuse_secrets({key: _plain(override.value())})
-        limit = LIMITS.get(key) or LIMITS.get(f"{key.rpartition('.')[0]}.*")
-        if limit is None:
-            continue
-        for element in [] if override.is_delete() else _values(override):
-            value = _plain(element)
-            if "${" not in str(value):  # what it refers to is checked in the job
-                _check(key, value, limit)
-
-
-def _values(override: Override) -> Iterable[Any]:
-    """All values of an override, or both ends of an interval."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        return value.start, value.end
-    return override.sweep_iterator() if override.is_sweep_override() else [value]
-
-
-def _plain(element: Any) -> Any:
-    """A value of the command line without Hydra's note of how it was quoted."""
-    if isinstance(element, QuotedString):
-        return element.text
-    if isinstance(element, list):
-        return [_plain(inner) for inner in element]
-    if isinstance(element, dict):
-        return {_plain(name): _plain(inner) for name, inner in element.items()}
-    return element
-
-
-def unknown_key(cfg: DictConfig, key: str) -> str:
-    """What to say of a key that the configuration does not have."""
-    keys = _keys(cfg)
-    if key in keys:
-        return f"the setting {key!r} is needed, and was taken away or what it is part of replaced"
-    return f"there is no setting {key!r}.{nearest(key, keys)} `--cfg job` prints all settings."
-
-
-def _check(key: str, value: Any, limit: Limit) -> None:
-    if value not in limit:
-        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}")
-
-
-def _check_modalities(cfg: DictConfig) -> None:
-    """Refuse a name that is no modality: it would change nothing, and nobody would know.
-
-    That of a modality which was left out of the data, and still has its guided weight, is no mistake.
-    """
-    groups = (OmegaConf.select(cfg, key, default={}) for key in ("data.modalities", "method.guided_weights"))
-    known = list(dict.fromkeys(str(name) for group in groups for name in group))
-    for key in ("network.fuse_single_stream", "method.label_attending"):
-        for name in OmegaConf.select(cfg, key) or []:
-            if known and name not in known:
-                there = f"{', '.join(known)}.{nearest(name, known)}"
-                raise InputError(f"{key}={name}: it must be a modality, of {there}")
-    if OmegaConf.select(cfg, "network.cross_attention") is False:
-        for key in ("network.cross_attention_dropout", "method.label_attending"):
-            if value := OmegaConf.select(cfg, key):
-                raise InputError(f"{key}={value}: without network.cross_attention there is nothing to leave out")
-
-
-def _keys(cfg: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for name in cfg:
-        keys.append(f"{prefix}{name!s}")
-        try:
-            value = cfg[name]
-        except OmegaConfBaseException:  # missing, or an interpolation that only a run can resolve
-            continue
-        if isinstance(value, DictConfig):
-            keys += _keys(value, f"{prefix}{name!s}.")
-    return keys
+def members_of(key: str) -> Each | None:
+    """Return the limit of a mapping to which keys may be added, such as ``method.weights``; None for other settings."""
+    if "." not in key:
+        return None
+    limit = limit_of(key)
+    if isinstance(limit, OrNull):
+        limit = limit.limit
+    return limit if isinstance(limit, Each) else None

@@ -10,20 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from tests.damage.place import TRAIN, Bomb, Case, Place, archive, cut, instead, nothing, replace, setting
+from tests.damage.place import SHAPES, TRAIN, Bomb, Case, Place, archive, cut, instead, nothing, replace, setting
 
-NO_NPY = "AAAAAAAAAAA.npy: not a whole .npy file of numbers"
-ANEW = "the packed array is damaged; packing it anew from the files"
+NO_NPY = "AAAAAAAAAAA.npy: not a complete .npy file of numbers"
+AGAIN = "the packed array is damaged, so it is packed again from the files"
 
 
 def feature(name: str, outcome: Any, says: str, does: Callable[[Place], object], *arguments: str) -> Case:
     return Case(name, outcome, says, does, "prepare", arguments)
 
 
+def shorten(place: Place) -> None:
+    """Let one video have 9 segments in all streams."""
+    for stream, (_, columns) in SHAPES.items():
+        place.save(stream, "AAAAAAAAAAA", np.ones((9, columns)))
+
+
 CASES: dict[str, list[Case]] = {
     "Folder of data": [
         setting(
-            "data.root=nowhere", "nowhere: no LLP folder (it has no data/ in it); set data.root", command="prepare"
+            "data.root=nowhere",
+            "nowhere: this is not an LLP folder, as it has no folder data/ in it; set data.root",
+            command="prepare",
         ),
         Case(
             "a path that is too long",
@@ -36,7 +44,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a file called data",
             "error",
-            "llp: no LLP folder (it has no data/ in it); set data.root",
+            "llp: this is not an LLP folder, as it has no folder data/ in it; set data.root",
             lambda p: instead(p.llp / "data", Path.touch),
             "prepare",
         ),
@@ -100,26 +108,26 @@ CASES: dict[str, list[Case]] = {
         feature(
             "Python objects",
             "error",
-            "AAAAAAAAAAA.npy: holds object; floating-point rows are needed",
+            "AAAAAAAAAAA.npy: contains object values, but floating-point values are needed",
             lambda p: p.holding(np.array([Bomb()], dtype=object)),
         ),
         feature("a pickle", "error", NO_NPY, lambda p: p.feature().write_bytes(pickle.dumps(Bomb()))),
         feature(
             "whole numbers",
             "error",
-            "AAAAAAAAAAA.npy: holds int64; floating-point rows are needed",
+            "AAAAAAAAAAA.npy: contains int64 values, but floating-point values are needed",
             lambda p: p.holding(np.ones((10, 4), dtype=np.int64)),
         ),
         feature(
             "words",
             "error",
-            "AAAAAAAAAAA.npy: holds <U3; floating-point rows are needed",
+            "AAAAAAAAAAA.npy: contains <U3 values, but floating-point values are needed",
             lambda p: p.holding(np.full((10, 4), "1.0")),
         ),
         feature(
             "one axis",
             "error",
-            "AAAAAAAAAAA.npy: has shape [40]; needed is [n x 10 rows, dimension], n >= 1",
+            "AAAAAAAAAAA.npy: has shape [40]; it must have two axes, at least one row and at least one column",
             lambda p: p.holding(np.ones(40)),
         ),
         feature(
@@ -128,25 +136,63 @@ CASES: dict[str, list[Case]] = {
             "AAAAAAAAAAA.npy: has shape [1, 10, 4]",
             lambda p: p.holding(np.ones((1, 10, 4))),
         ),
-        feature("a row too many", "error", "AAAAAAAAAAA.npy: has shape [11, 4]", lambda p: p.holding(np.ones((11, 4)))),
-        feature("transposed", "error", "AAAAAAAAAAA.npy: has shape [4, 10]", lambda p: p.holding(np.ones((4, 10)))),
+        feature(
+            "a row too many",
+            "error",
+            "AAAAAAAAAAA.npy: has shape [11, 4]; it must have n x 10 rows ... or fewer than 10 rows (for a shorter",
+            lambda p: p.holding(np.ones((11, 4))),
+        ),
+        feature(
+            "a row missing in one stream",
+            "error",
+            f"'{TRAIN[0]}': the streams of this video have different lengths: vggish has 9 segments (9 rows), "
+            "res152 has 10 segments (20 rows), r2plus1d_18 has 10 segments (10 rows); extract it again, drop its row",
+            lambda p: p.holding(np.ones((9, 4))),
+        ),
+        feature(
+            "a row missing in all streams",
+            "read",
+            "",
+            shorten,
+        ),
+        feature(
+            "rows that are no whole segments",
+            "error",
+            "AAAAAAAAAAA.npy: has shape [10, 6]; it must have a multiple of 4 rows and at most 40, for "
+            "data.segments=10 and data.rows_per_segment.res152=4",
+            lambda p: p.save("res152", "AAAAAAAAAAA", np.ones((10, 6))),
+            "data.rows_per_segment={res152: 4}",
+        ),
+        feature(
+            "rows a segment for an unknown stream",
+            "error",
+            "data.rows_per_segment: 'resnet' is not one of the streams vggish, res152, r2plus1d_18.",
+            nothing,
+            "data.rows_per_segment={resnet: 8}",
+        ),
+        feature(
+            "transposed",
+            "error",
+            "AAAAAAAAAAA.npy: has 10 columns, but other files of this stream have 4",
+            lambda p: p.holding(np.ones((4, 10))),
+        ),
         feature("no rows", "error", "AAAAAAAAAAA.npy: has shape [0, 4]", lambda p: p.holding(np.ones((0, 4)))),
         feature(
             "a column less than the other files",
             "error",
-            "BBBBBBBBBBB.npy: 3 columns; other files of this stream have 4",
+            "BBBBBBBBBBB.npy: has 3 columns, but other files of this stream have 4",
             lambda p: p.save("vggish", "BBBBBBBBBBB", np.ones((10, 3))),
         ),
         feature(
             "a NaN",
             "error",
-            "AAAAAAAAAAA.npy: holds NaN or infinite values (1, the first in row 6, column 3); extract it again",
+            "AAAAAAAAAAA.npy: contains NaN or infinite values (1, the first in row 6, column 3); extract it again",
             lambda p: p.holding(np.where(np.arange(40).reshape(10, 4) == 27, np.nan, 1.0)),
         ),
         feature(
             "infinite values",
             "error",
-            "AAAAAAAAAAA.npy: holds NaN or infinite values (40, the first in row 0, column 0)",
+            "AAAAAAAAAAA.npy: contains NaN or infinite values (40, the first in row 0, column 0)",
             lambda p: p.holding(np.full((10, 4), np.inf)),
         ),
         feature(
@@ -158,7 +204,7 @@ CASES: dict[str, list[Case]] = {
         feature(
             "values too large for float16",
             "error",
-            "AAAAAAAAAAA.npy: 70000 is too large for float16; take data.dtype=bfloat16 or float32",
+            "AAAAAAAAAAA.npy: 70000 is too large for float16; set data.dtype=bfloat16 or float32",
             lambda p: p.holding(np.full((10, 4), 7e4)),
             "data.dtype=float16",
         ),
@@ -195,15 +241,21 @@ CASES: dict[str, list[Case]] = {
         feature(
             "a huge dimension in the index",
             "warning",
-            ANEW,
+            AGAIN,
             lambda p: p.edit_index(lambda index: index["streams"]["vggish"].update(dim=10**30)),
         ),
-        feature("an array cut off", "warning", ANEW, lambda p: cut(p.pack(), -1)),
-        feature("an array missing", "warning", ANEW, lambda p: p.pack().unlink()),
+        feature(
+            "a length changed in the index",
+            "read",
+            "",
+            lambda p: p.edit_index(lambda index: index["lengths"].__setitem__(0, 9)),
+        ),
+        feature("an array cut off", "warning", AGAIN, lambda p: cut(p.pack(), -1)),
+        feature("an array missing", "warning", AGAIN, lambda p: p.pack().unlink()),
         feature(
             "a flipped bit in an array",
             "warning",
-            ANEW,
+            AGAIN,
             lambda p: (lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]))(
                 p.pack()
             ),
@@ -211,7 +263,7 @@ CASES: dict[str, list[Case]] = {
         feature(
             "a file for the folder",
             "error",
-            "packed: cannot be written (File exists); give another data.packed=DIR",
+            "packed: cannot be written (File exists); set data.packed to another folder",
             lambda p: p.packed.touch(),
         ),
         feature(

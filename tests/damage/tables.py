@@ -236,7 +236,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "an event that only predictions have",
             "warning",
-            "the annotation never has 'Owll', which is predicted. Did you mean 'Owl'?",
+            "the annotation never has 'Owll', but it is predicted. Did you mean 'Owl'?",
             lambda p: (
                 p.data("AVVP_eval_audio.csv", DENSE + f"{TEST}\t1\t3\tOwl\n"),
                 p.prediction(f"{TEST}\t1\t3\tOwll\n"),
@@ -245,7 +245,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "hidden annotation of one modality only",
             "warning",
-            "1 x AVVP_train_hidden_audio.csv: annotation without that of the other modalities (ignored)",
+            "1 x AVVP_train_hidden_audio.csv: annotation of some modalities only (ignored)",
             lambda p: p.data("AVVP_train_hidden_audio.csv", DENSE),
             "prepare",
         ),
@@ -291,7 +291,7 @@ CASES: dict[str, list[Case]] = {
         weak(
             "two videos of one key",
             "error",
-            "AVVP_train.csv: 'AAAAAAAAAAA_5_15' and 'AAAAAAAAAAA_0_10' are both ... AAAAAAAAAAA.npy ... rename one",
+            "AVVP_train.csv: 'AAAAAAAAAAA_5_15' and 'AAAAAAAAAAA_0_10' are both ... AAAAAAAAAAA.npy ... rename one of",
             f"{TRAIN[0]}\tSpeech\nAAAAAAAAAAA_5_15\tDog\n",
         ),
         data(
@@ -336,16 +336,26 @@ CASES: dict[str, list[Case]] = {
         weak(
             "the name ../../x",
             "error",
-            "AVVP_train.csv: '../../x' is no name of a video: it must not contain a path",
+            "AVVP_train.csv: '../../x' is not a possible name of a video, as it must not contain a path",
             "../../x\tDog\n",
         ),
-        weak("the name ..", "error", "AVVP_train.csv: '..' is no name of a video", "..\tDog\n"),
-        weak("a name with a backslash", "error", r"AVVP_train.csv: '..\\x' is no name of a video", "..\\x\tDog\n"),
-        weak("a name with a NUL byte", "error", r"AVVP_train.csv: 'a\x00b' is no name of a video", "a\0b\tDog\n"),
+        weak("the name ..", "error", "AVVP_train.csv: '..' is not a possible name of a video", "..\tDog\n"),
+        weak(
+            "a name with a backslash",
+            "error",
+            r"AVVP_train.csv: '..\\x' is not a possible name of a video",
+            "..\\x\tDog\n",
+        ),
+        weak(
+            "a name with a NUL byte",
+            "error",
+            r"AVVP_train.csv: 'a\x00b' is not a possible name of a video",
+            "a\0b\tDog\n",
+        ),
         weak(
             "a name too long for a file",
             "error",
-            f"{'x' * 260}.npy: not a whole .npy file of numbers (File name too long)",
+            f"{'x' * 260}.npy: not a complete .npy file of numbers (File name too long)",
             "x" * 260 + "\tDog\n",
         ),
         weak(

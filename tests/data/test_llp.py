@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from avvp_pl.data.llp import LLP_EVENTS, feature_key, load_llp, vocabulary
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.llp import LLP_EVENTS, LLPFolder, feature_key, load_llp, vocabulary
+from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 
 REAL_TABLES = Path(__file__).resolve().parents[3] / "shared" / "llp"
@@ -73,9 +73,10 @@ def folder(tmp_path: Path) -> Folder:
     return made
 
 
-def active(truth: torch.Tensor | None, video: int) -> set[tuple[int, int, str]]:
-    assert truth is not None
-    return {(t, m, LLP_EVENTS[c]) for t, m, c in truth[video].nonzero().tolist()}
+def active(videos: VideoSet | None, video: int) -> set[tuple[int, int, str]]:
+    assert videos is not None
+    assert videos.truth is not None
+    return {(t, m, LLP_EVENTS[c]) for t, m, c in videos.padded(videos.truth)[video].nonzero().tolist()}
 
 
 def test_a_whole_folder(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
@@ -98,18 +99,19 @@ def test_a_whole_folder(folder: Folder, caplog: pytest.LogCaptureFixture) -> Non
     assert [[LLP_EVENTS[c] for c in row.nonzero().flatten().tolist()] for row in weak] == [["Speech", "Dog"], ["Cat"]]
     assert torch.equal(weak, weak.bool().float())
     assert parsing.train.truth is None
-    assert active(parsing.val.truth, 0) == {(0, 0, "Dog")}
-    assert active(parsing.test.truth, 0) == {(2, 0, "Clapping"), (3, 0, "Clapping")} | {
+    assert active(parsing.val, 0) == {(0, 0, "Dog")}
+    assert active(parsing.test, 0) == {(2, 0, "Clapping"), (3, 0, "Clapping")} | {
         (t, 1, "Speech") for t in range(3, 10)
     }
-    assert all(videos.mask.all() and videos.mask.shape[1] == 10 for videos in parsing.splits.values())
+    assert all(videos.equal_length == 10 for videos in parsing.splits.values())
+    assert parsing.train.keys == ("AAAAAAAAAAA", "holiday_video_1")
 
 
 def test_features_are_those_of_the_files_averaged_over_the_rows_of_a_segment(folder: Folder) -> None:
     for videos in folder.load().splits.values():
-        for stream, loaded in videos.features_in.items():
+        for stream, loaded in videos.streams.items():
             assert loaded.dtype == torch.float32
-            for name, features in zip(videos.names, loaded.numpy(), strict=True):
+            for name, features in zip(videos.names, videos.padded(loaded).numpy(), strict=True):
                 rows = np.load(folder.feature(stream, KEYS[name]))
                 n = len(rows) // 10
                 expected = [sum(rows[n * t + i].astype(float) for i in range(n)) / n for t in range(10)]
@@ -127,9 +129,7 @@ def test_any_floating_point_layout_is_read(folder: Folder, dtype: npt.DTypeLike,
     after = folder.load()
     assert before.train is not None
     assert after.train is not None
-    np.testing.assert_allclose(
-        after.train.features_in["frames"], before.train.features_in["frames"], atol=2e-3, rtol=2e-3
-    )
+    np.testing.assert_allclose(after.train.streams["frames"], before.train.streams["frames"], atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def test_one_or_three_modalities(folder: Folder, modalities: dict[str, list[str]
     assert parsing.stream_dims == dims
     assert parsing.test is not None
     assert parsing.test.truth is not None
-    assert parsing.test.truth.shape == (1, 10, len(modalities), 25)
-    assert parsing.test.truth.sum(dim=(0, 1, 3)).tolist() == [2, 7, 1][: len(modalities)]
+    assert parsing.test.truth.shape == (10, len(modalities), 25)
+    assert parsing.test.truth.sum(dim=(0, 2)).tolist() == [2, 7, 1][: len(modalities)]
 
 
 def test_other_numbers_and_lengths_of_segments(folder: Folder) -> None:
     parsing = folder.load(segments=5, segment_seconds=2.0, splits=["test"])
     assert parsing.segment_seconds == 2.0
     assert parsing.test is not None
-    assert parsing.test.mask.shape == (1, 5)
+    assert parsing.test.lengths.tolist() == [5]
     # 3-10 s of speech are cut to whole segments: 1.5 and 5 become 1 and 5
-    assert active(parsing.test.truth, 0) == {(1, 0, "Clapping")} | {(t, 1, "Speech") for t in range(1, 5)}
+    assert active(parsing.test, 0) == {(1, 0, "Clapping")} | {(t, 1, "Speech") for t in range(1, 5)}
     rows = np.load(folder.feature("frames", "CCCCCCCCCCC"))
-    np.testing.assert_allclose(parsing.test.features_in["frames"][0, 1], rows[16:32].mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(parsing.test.streams["frames"][1], rows[16:32].mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_own_classes(folder: Folder) -> None:
@@ -168,7 +168,7 @@ def test_own_classes(folder: Folder) -> None:
     assert parsing.train.weak_labels.tolist() == [[1, 0, 1, 0, 0], [0, 0, 0, 0, 1]]
     assert parsing.test is not None
     assert parsing.test.truth is not None
-    assert parsing.test.truth[0].sum(dim=(0, 1)).tolist() == [0, 2, 7, 0, 0]
+    assert parsing.test.truth.sum(dim=(0, 1)).tolist() == [0, 2, 7, 0, 0]
 
     folder.table("classes.txt", "Dog", "Clapping", "Owl", "Cat")
     with pytest.raises(InputError, match=r"AVVP_train\.csv, line 2: 'Speech' is not among the 4 events"):
@@ -183,8 +183,8 @@ def test_hidden_truth_of_training_videos(folder: Folder) -> None:
     folder.table("AVVP_train_hidden_visual.csv", DENSE, "AAAAAAAAAAA_0_10\t0\t1\tSpeech")
     train = folder.load(splits=["train"]).train
     assert train is not None
-    assert active(train.truth, 0) == {(0, 1, "Speech")}
-    assert active(train.truth, 1) == {(7, 0, "Cat"), (8, 0, "Cat")}
+    assert active(train, 0) == {(0, 1, "Speech")}
+    assert active(train, 1) == {(7, 0, "Cat"), (8, 0, "Cat")}
 
 
 def test_truth_may_be_missing_only_where_it_is_not_required(folder: Folder) -> None:
@@ -199,8 +199,7 @@ def test_truth_may_be_missing_only_where_it_is_not_required(folder: Folder) -> N
 
 def test_truth_that_is_there_is_read_though_not_required(folder: Folder) -> None:
     parsing = folder.load(truth_required=False)
-    assert parsing.val is not None
-    assert active(parsing.val.truth, 0) == {(0, 0, "Dog")}
+    assert active(parsing.val, 0) == {(0, 0, "Dog")}
 
 
 def test_only_the_wanted_splits_are_needed(folder: Folder) -> None:
@@ -209,7 +208,7 @@ def test_only_the_wanted_splits_are_needed(folder: Folder) -> None:
     folder.feature("sound", "AAAAAAAAAAA").unlink()
     parsing = folder.load(splits=("test",))
     assert list(parsing.splits) == ["test"]
-    assert active(parsing.splits["test"].truth, 0)
+    assert active(parsing.splits["test"], 0)
     with pytest.raises(InputError, match=r"AVVP_val_pd\.csv: no such file"):
         folder.load(splits=("val", "test"))
 
@@ -355,7 +354,7 @@ def deep_header() -> bytes:
     return b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"-" * 8999 + b"\n"
 
 
-WHOLE = "not a whole .npy file"
+WHOLE = "not a complete .npy file"
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (Path.unlink, "no such file, but '.*' is listed"),
     "folder": (folder_instead, WHOLE),
@@ -369,22 +368,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "header too large": (replaced(b"(10, 5), }          ", b"(9000000000000, 5),}"), ""),
     "header of nothing": (replaced(b"'<f4'", b"()   "), WHOLE),
     "header too deep": (lambda path: path.write_bytes(deep_header()), WHOLE),
-    "rows negative": (replaced(b"(10, 5)", b"(-10,5)"), r"shape \[-10, 5\]"),
+    "rows negative": (replaced(b"(10, 5)", b"(-10,5)"), r"shape \[-10, 5\]; it must have two axes"),
     "version 9": (replaced(b"NUMPY\x01", b"NUMPY\x09"), WHOLE),
     "npz": (npz, ""),
     "npz cut": (truncated(60, npz), ""),
-    "1-D": (holding(np.ones(10)), r"shape \[10\]"),
-    "scalar": (holding(np.array(1.0)), r"shape \[\]"),
-    "3-D": (holding(np.ones((1, 10, 5))), r"shape \[1, 10, 5\]"),
-    "11 rows": (holding(np.ones((11, 5))), r"shape \[11, 5\]"),
-    "transposed": (holding(np.ones((5, 10))), r"shape \[5, 10\]"),
-    "no rows": (holding(np.ones((0, 5))), r"shape \[0, 5\]"),
-    "no columns": (holding(np.ones((10, 0))), r"shape \[10, 0\]"),
-    "int64": (holding(np.ones((10, 5), dtype=np.int64)), "holds int64"),
-    "uint8": (holding(np.ones((10, 5), dtype=np.uint8)), "holds uint8"),
-    "bool": (holding(np.ones((10, 5), dtype=np.bool_)), "holds bool"),
-    "complex": (holding(np.ones((10, 5), dtype=np.complex64)), "holds complex64"),
-    "words": (holding(np.full((10, 5), "1.0")), "holds <U3"),
+    "1-D": (holding(np.ones(10)), r"shape \[10\]; it must have two axes"),
+    "scalar": (holding(np.array(1.0)), r"shape \[\]; it must have two axes"),
+    "3-D": (holding(np.ones((1, 10, 5))), r"shape \[1, 10, 5\]; it must have two axes"),
+    "11 rows": (holding(np.ones((11, 5))), r"shape \[11, 5\]; it must have n x 10 rows .* or fewer than 10 rows"),
+    "transposed": (holding(np.ones((5, 10))), "has 10 columns, but other files of this stream have 5"),
+    "no rows": (holding(np.ones((0, 5))), r"shape \[0, 5\]; it must have .* at least one row"),
+    "no columns": (holding(np.ones((10, 0))), r"shape \[10, 0\]; it must have .* at least one column"),
+    "int64": (holding(np.ones((10, 5), dtype=np.int64)), "contains int64 values"),
+    "uint8": (holding(np.ones((10, 5), dtype=np.uint8)), "contains uint8 values"),
+    "bool": (holding(np.ones((10, 5), dtype=np.bool_)), "contains bool values"),
+    "complex": (holding(np.ones((10, 5), dtype=np.complex64)), "contains complex64 values"),
+    "words": (holding(np.full((10, 5), "1.0")), "contains <U3 values"),
     "NaN": (spoiled(np.nan), "NaN or infinite"),
     "inf": (spoiled(np.inf), "NaN or infinite"),
     "-inf": (spoiled(-np.inf), "NaN or infinite"),
@@ -403,7 +402,7 @@ def test_a_damaged_feature_file_is_named(folder: Folder, key: str, damage: str) 
 
 def test_one_nan_among_the_rows_of_a_segment_is_found(folder: Folder) -> None:
     spoiled(np.nan)(folder.feature("frames", "holiday_video_1"))
-    with pytest.raises(InputError, match=r"frames/holiday_video_1\.npy: holds NaN"):
+    with pytest.raises(InputError, match=r"frames/holiday_video_1\.npy: contains NaN"):
         folder.load()
 
 
@@ -411,8 +410,106 @@ def test_one_nan_among_the_rows_of_a_segment_is_found(folder: Folder) -> None:
 @pytest.mark.parametrize("dim", [1, 4, 6])
 def test_a_stream_has_one_dimension_in_all_splits(folder: Folder, key: str, dim: int) -> None:
     folder.save("sound", key, np.ones((10, dim)))
-    with pytest.raises(InputError, match=rf"sound/{key}\.npy: {dim} columns; other files of this stream have 5"):
+    with pytest.raises(
+        InputError, match=rf"sound/{key}\.npy: has {dim} columns, but other files of this stream have 5"
+    ):
         folder.load()
+
+
+def of_length(folder: Folder, lengths: dict[str, int], frames: int = 8) -> None:
+    """Let the videos of the folder have these numbers of segments; frames have 8 rows for each."""
+    rng = np.random.default_rng(2)
+    for key, length in lengths.items():
+        for stream, (_, columns) in SHAPES.items():
+            rows = length * (frames if stream == "frames" else 1)
+            folder.save(stream, key, rng.standard_normal((rows, columns)).astype(np.float32))
+
+
+SHORTER = {"AAAAAAAAAAA": 5, "holiday_video_1": 10, "BBBBBBBBBBB": 1, "CCCCCCCCCCC": 7}
+
+
+def test_shorter_videos(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    of_length(folder, SHORTER)
+    with caplog.at_level(logging.INFO):
+        parsing = folder.load(rows_per_segment={"frames": 8})
+    assert "2 train, 1 val, 1 test videos, 25 events of 1 to 10 segments" in caplog.text
+    lengths = {name: videos.lengths.tolist() for name, videos in parsing.splits.items()}
+    assert lengths == {"train": [5, 10], "val": [1], "test": [7]}
+    assert parsing.train is not None
+    rows = {key: np.load(folder.feature("frames", key)) for key in SHORTER}
+    assert parsing.train.streams["frames"].shape == (15, 4)
+    for segment, row, key in ((0, 0, "AAAAAAAAAAA"), (4, 32, "AAAAAAAAAAA"), (5, 0, "holiday_video_1")):
+        expected = rows[key][row : row + 8].mean(axis=0)
+        np.testing.assert_allclose(parsing.train.streams["frames"][segment], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(
+        parsing.train.streams["sound"],
+        np.concatenate([np.load(folder.feature("sound", key)) for key in ("AAAAAAAAAAA", "holiday_video_1")]),
+    )
+
+
+def test_streams_of_one_row_a_segment_need_no_setting(folder: Folder) -> None:
+    of_length(folder, SHORTER, frames=1)
+    with_setting = folder.load(rows_per_segment={"frames": 1, "sound": 1, "motion": 1})
+    parsing = folder.load()
+    assert parsing.train is not None
+    assert with_setting.train is not None
+    assert parsing.train.lengths.tolist() == with_setting.train.lengths.tolist() == [5, 10]
+    for stream, loaded in parsing.train.streams.items():
+        assert torch.equal(loaded, with_setting.train.streams[stream])
+
+
+def test_annotation_is_cut_at_the_length_of_its_video(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """CCCCCCCCCCC has 7 segments: speech from 3 to 10 is cut at 7, and what begins at 8 is ignored."""
+    of_length(folder, SHORTER)
+    folder.table("AVVP_eval_audio.csv", DENSE, "CCCCCCCCCCC_5_15\t2\t4\tClapping", "CCCCCCCCCCC_5_15\t8\t9\tClapping")
+    for modality in ("audio", "visual"):
+        folder.table(f"AVVP_train_hidden_{modality}.csv", DENSE, "AAAAAAAAAAA_0_10\t4\t6\tDog")
+    parsing = folder.load(rows_per_segment={"frames": 8})
+    assert active(parsing.test, 0) == {(2, 0, "Clapping"), (3, 0, "Clapping")} | {(t, 1, "Speech") for t in range(3, 7)}
+    assert active(parsing.train, 0) == {(4, 0, "Dog"), (4, 1, "Dog")}
+    assert active(parsing.train, 1) == set()
+    assert {message for message in caplog.messages if "past the end" in message} == {
+        "1 x AVVP_eval_audio.csv: rows that reach past the end (cut off)",
+        "1 x AVVP_eval_visual.csv: rows that reach past the end (cut off)",
+        "1 x AVVP_train_hidden_audio.csv: rows that reach past the end (cut off)",
+        "1 x AVVP_train_hidden_visual.csv: rows that reach past the end (cut off)",
+    }
+
+
+def test_prepare_counts_what_reaches_past_the_end_of_a_shorter_video(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_length(folder, SHORTER)
+    packed = folder.root / "packed"
+    index = LLPFolder(folder.root, MODALITIES, 10, 1.0, packed, "float32", {"frames": 8}).pack()
+    assert index.lengths == (5, 10, 1, 7)
+    assert [message for message in caplog.messages if "past the end" in message] == [
+        "1 x AVVP_eval_visual.csv: rows that reach past the end (cut off)"
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_streams_of_a_video_must_have_one_length(folder: Folder, packed: bool) -> None:
+    folder.save("motion", "BBBBBBBBBBB", np.ones((9, 3)))
+    said = (
+        r"'BBBBBBBBBBB_101\.8_111\.8': the streams of this video have different lengths: sound has 10 segments "
+        r"\(10 rows\), frames has 10 segments \(80 rows\), motion has 9 segments \(9 rows\); extract it again, .*"
+        r"data\.rows_per_segment"
+    )
+    packing = LLPFolder(folder.root, MODALITIES, 10, 1.0, folder.root / "packed", "float32").pack
+    with pytest.raises(InputError, match=said):
+        (packing if packed else folder.load)()
+    assert len(folder.load(modalities={"audio": ["sound"], "visual": ["frames"]}).splits) == 3
+
+
+def test_a_setting_for_an_unknown_stream(folder: Folder) -> None:
+    with pytest.raises(
+        InputError, match=r"rows_per_segment: 'frame' is not one of the streams .*motion\. Did you mean 'frames'\?"
+    ):
+        folder.load(rows_per_segment={"frame": 8})
+    with pytest.raises(InputError, match=r"data\.rows_per_segment\.frames: 0 is not possible; it must be at least 1"):
+        folder.load(rows_per_segment={"frames": 0})
+    assert folder.load(rows_per_segment={"frames": None}).train is not None
 
 
 def write_lines(path: Path, *lines: str) -> Path:
@@ -511,11 +608,11 @@ def test_the_real_tables(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     for split, videos in parsing.splits.items():
         assert videos.names == tuple(row["filename"] for row in listed[split])
         np.testing.assert_array_equal(videos.weak_labels, weak[split])
-        assert all((stream == 1).all() for stream in videos.features_in.values())
+        assert all((stream == 1).all() for stream in videos.streams.values())
     assert parsing.train is not None
     assert parsing.train.truth is None
     loaded = torch.cat([videos.truth for videos in (parsing.val, parsing.test) if videos and videos.truth is not None])
-    np.testing.assert_array_equal(loaded, truth.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(loaded, truth.transpose(0, 3, 1, 2).reshape(-1, 2, 25))
 
     expected = {kind: count for kind, count in odd.items() if count}
     assert expected

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from avvp_pl.data import store as store_module
 from avvp_pl.data.features import in_parallel, read_bytes
 from avvp_pl.data.llp import LLPFolder, load_llp
-from avvp_pl.data.store import Index
+from avvp_pl.data.store import Index, PackedStream, Source
 from avvp_pl.errors import InputError
 
 MODALITIES = {"audio": ["sound"], "visual": ["frames"]}
@@ -48,6 +48,8 @@ class Data:
     root: Path
     dtype: str = "float32"
     modalities: dict[str, list[str]] = field(default_factory=lambda: dict(MODALITIES))
+    rows_per_segment: dict[str, int] = field(default_factory=dict)
+    segments: int = 10
 
     @property
     def packed(self) -> Path:
@@ -73,25 +75,26 @@ class Data:
         os.utime(path, ns=(later, later))
 
     def pack(self) -> Index:
-        return LLPFolder(self.root, self.modalities, 10, 1.0, self.packed, self.dtype).pack()
+        rows = self.rows_per_segment
+        return LLPFolder(self.root, self.modalities, self.segments, 1.0, self.packed, self.dtype, rows).pack()
 
     def load(self, packed: bool = True, **options: Any) -> Features:
-        where = self.packed if packed else None
-        parsing = load_llp(self.root, self.modalities, packed=where, dtype=self.dtype, **options)
-        return {split: videos.features_in for split, videos in parsing.splits.items()}
+        given = {"dtype": self.dtype, "segments": self.segments, "rows_per_segment": self.rows_per_segment, **options}
+        parsing = load_llp(self.root, self.modalities, packed=self.packed if packed else None, **given)
+        return {split: videos.streams for split, videos in parsing.splits.items()}
 
     def expected(self, names: dict[str, list[str]]) -> Features:
         """By a plain loop over the files."""
         streams = [stream for streams in self.modalities.values() for stream in streams]
         return {
-            split: {stream: torch.stack([self._pooled(stream, name) for name in listed]) for stream in streams}
+            split: {stream: torch.cat([self._pooled(stream, name) for name in listed]) for stream in streams}
             for split, listed in names.items()
         }
 
     def _pooled(self, stream: str, name: str) -> torch.Tensor:
         rows = torch.from_numpy(np.load(self.path(stream, name)))
-        n = len(rows) // 10
-        means = [sum(rows[t * n + i].double() for i in range(n)) / n for t in range(10)]
+        n = self.rows_per_segment.get(stream) or max(1, len(rows) // self.segments)
+        means = [sum(rows[t * n + i].double() for i in range(n)) / n for t in range(len(rows) // n)]
         return torch.stack([torch.as_tensor(mean) for mean in means]).to(getattr(torch, self.dtype))
 
 
@@ -189,7 +192,8 @@ def test_a_network_gets_float32_whatever_is_held(data: Data) -> None:
     batch = parsing.splits["train"][torch.tensor([2, 0])]
     for stream, features in batch.features_in.items():
         assert features.dtype == torch.float32
-        assert torch.equal(features, parsing.splits["train"].features_in[stream][[2, 0]].float())
+        stored = parsing.splits["train"].streams[stream]
+        assert torch.equal(features, torch.stack([stored[20:30], stored[:10]]).float())
 
 
 def test_what_is_written_to_a_loaded_tensor_stays_in_this_process(data: Data) -> None:
@@ -227,7 +231,7 @@ def test_packing_again_reads_nothing(data: Data, reads: list[str], logged: Calla
     reads.clear()
     logged()
     assert data.pack() == made
-    assert "already packed and whole" in logged()
+    assert "the features are already packed, and no file has changed" in logged()
     assert not reads
     assert {path: path.stat().st_mtime_ns for path in data.packed.iterdir()} == before
 
@@ -244,7 +248,7 @@ def test_only_changed_files_are_read_again(
     reads.clear()
     logged()
     renew(data)
-    assert "frames: 2 files to read, 4 rows kept" in logged()
+    assert "frames: 2 files to read, 4 videos kept" in logged()
     # t2 is compared by checksum first, for its size is what it was
     assert sorted(reads) == ["frames/t2", "frames/t2", "frames/x2"]
     reads.clear()
@@ -291,7 +295,7 @@ def test_another_form_is_packed_anew(data: Data, change: dict[str, Any], logged:
     options = {"segments": change.get("segments", 10), "truth_required": False}
     logged()
     loaded = data.load(**options)
-    assert "packing them anew" in logged()
+    assert "so they are packed again" in logged()
     assert same(loaded, data.load(packed=False, **options))
 
 
@@ -315,11 +319,11 @@ def test_sources_that_were_deleted(data: Data, folder_too: bool, reads: list[str
     if folder_too:
         data.path("frames", "t1").parent.rmdir()
     data.save("sound", "t1", np.ones((10, 5)))
-    expected["train"]["sound"][0] = 1
+    expected["train"]["sound"][:10] = 1
     reads.clear()
     logged()
     assert same(data.load(), expected)
-    assert "frames: its files are gone, so" in logged()
+    assert "frames: the files are gone, so" in logged()
     assert set(reads) == {"sound/t1"}
     data.pack()
     assert same(data.load(), expected)
@@ -347,8 +351,8 @@ def test_all_problems_are_gathered_and_leave_no_store(data: Data) -> None:
     assert lines[0] == "6 problems:"
     for line, words in zip(
         lines[1:],
-        ["AVVP_eval_audio.csv: no", "t1.npy: not a whole", "t2.npy: no such", "v1.npy: holds NaN", "x1.npy: has shape",
-         "x2.npy: 4 columns"],
+        ["AVVP_eval_audio.csv: no", "t1.npy: not a complete", "t2.npy: no such", "v1.npy: contains NaN",
+         "x1.npy: has shape", "x2.npy: has 4 columns"],
         strict=True,
     ):  # fmt: skip
         assert words in line
@@ -384,7 +388,7 @@ def test_values_too_large_for_a_dtype(data: Data, dtype: str, largest: float) ->
     data.dtype = dtype
     for read in (data.pack, data.load):
         with pytest.raises(
-            InputError, match=rf"v1\.npy: {re.escape(f'{largest:g}')} is too large for {dtype}; take .*float32"
+            InputError, match=rf"v1\.npy: {re.escape(f'{largest:g}')} is too large for {dtype}; set .*float32"
         ):
             read()
 
@@ -422,7 +426,7 @@ def test_a_damaged_store_is_never_believed(data: Data, damage: str, renew: Calla
         assert len(arrays(data)) == 2
 
 
-def test_prepare_finds_and_mends_a_flipped_bit(data: Data, logged: Callable[[], str]) -> None:
+def test_prepare_finds_and_fixes_a_flipped_bit(data: Data, logged: Callable[[], str]) -> None:
     made = data.pack()
     path = arrays(data)[0]
     content = bytearray(path.read_bytes())
@@ -446,6 +450,19 @@ def edit(*keys: Any, value: Any) -> Callable[[Any], None]:
 HOSTILE: dict[str, Callable[[Any], None]] = {
     "version": edit("version", value=0),
     "version of another type": edit("version", value=[1]),
+    "version 1": edit("version", value=1),
+    "lengths swapped": edit("lengths", value=[9, 10, 10, 10, 10, 10]),
+    "length missing": lambda index: index["lengths"].pop(),
+    "lengths missing": lambda index: index.pop("lengths"),
+    "length 0": edit("lengths", 2, value=0),
+    "length true": edit("lengths", 2, value=True),
+    "length too large": edit("lengths", 2, value=11),
+    "lengths no list": edit("lengths", value=10),
+    "layout missing": lambda index: index.pop("layout"),
+    "layout of other names": edit("layout", value="0" * 32),
+    "rows_per_segment": edit("streams", "sound", "rows_per_segment", value=2),
+    "rows_per_segment of another type": edit("streams", "sound", "rows_per_segment", value="1"),
+    "rows_per_segment missing": lambda index: index["streams"]["sound"].pop("rows_per_segment"),
     "dtype": edit("dtype", value="object"),
     "dtype of another type": edit("dtype", value=["float32"]),
     "segments 0": edit("segments", value=0),
@@ -503,8 +520,8 @@ JSON = st.recursive(
 def test_no_index_breaks_the_reader(value: Any, way: list[int]) -> None:
     """Any value in any place of an index gives an index or one of four errors."""
     checksum = "0123456789abcdef" * 2
-    streams = {"sound": {"dim": 5, "checksum": checksum, "sources": [[1, 2, checksum]]}}
-    content: Any = {"version": 1, "segments": 10, "dtype": "float32", "names": ["a"], "streams": streams}
+    sound = PackedStream(5, checksum, None, (Source(1, 2, checksum),))
+    content: Any = json.loads(Index(10, "float32", ("a",), (7,), {"sound": sound}).to_json())
     Index.from_json(json.dumps(content))
     here, inside = content, True
     for step in way:
@@ -524,6 +541,154 @@ def test_no_index_breaks_the_reader(value: Any, way: list[int]) -> None:
 def test_an_index_is_read_as_it_was_written(data: Data) -> None:
     made = data.pack()
     assert Index.from_json(made.to_json()) == made
+
+
+RAGGED = {"t1": 17, "t2": 5, "t3": 40, "v1": 6, "x1": 40, "x2": 23}
+THREE = {"audio": ["sound"], "visual": ["frames"], "touch": ["skin"]}
+ROWS = {"frames": 4}  # a segment
+
+
+def make_ragged(root: Path, lengths: dict[str, int]) -> Data:
+    """Three modalities, and at most 40 segments."""
+    made = make(root)
+    made.modalities, made.rows_per_segment, made.segments = dict(THREE), dict(ROWS), 40
+    (root / "feats" / "skin").mkdir()
+    (root / "data" / "AVVP_eval_touch.csv").write_text("filename\tonset\toffset\tevent_labels\n")
+    for name, length in lengths.items():
+        save_length(made, name, length)
+    return made
+
+
+def save_length(data: Data, name: str, length: int, streams: str = "sound frames skin") -> None:
+    rng = np.random.default_rng(length)
+    for stream in streams.split():
+        rows, columns = length * data.rows_per_segment.get(stream, 1), {"sound": 5, "frames": 3, "skin": 2}[stream]
+        data.save(stream, name, rng.integers(-30, 30, (rows, columns)).astype(np.float32))
+
+
+@pytest.fixture
+def ragged(tmp_path: Path) -> Data:
+    return make_ragged(tmp_path / "ragged", RAGGED)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_videos_of_5_to_40_segments_are_the_same_from_files_and_from_the_store(
+    ragged: Data, dtype: str, reads: list[str]
+) -> None:
+    ragged.dtype = dtype
+    options: dict[str, Any] = {"dtype": dtype, "segments": 40, "rows_per_segment": ROWS}
+    from_files = load_llp(ragged.root, THREE, **options)
+    index = ragged.pack()
+    assert index.lengths == tuple(RAGGED.values())
+    assert sum(path.stat().st_size for path in arrays(ragged)) == 131 * (5 + 3 + 2) * (4 if dtype == "float32" else 2)
+    reads.clear()
+    packed = load_llp(ragged.root, THREE, packed=ragged.packed, **options)
+    assert not reads
+    for split, names in SPLITS.items():
+        one, other = from_files.splits[split], packed.splits[split]
+        assert one.lengths.tolist() == other.lengths.tolist() == [RAGGED[name] for name in names]
+        assert one.names == other.names == one.keys == other.keys
+        assert same({split: one.streams}, {split: other.streams})
+        assert same({split: one.streams}, {split: ragged.expected({split: names})[split]})
+        rows = torch.arange(len(names)).flip(0)
+        for stream, features in one[rows].features_in.items():
+            assert torch.equal(features, other[rows].features_in[stream])
+
+
+@pytest.mark.parametrize("splits", [["val"], ["test", "train"]])
+def test_some_splits_of_a_ragged_store(ragged: Data, splits: list[str], reads: list[str]) -> None:
+    ragged.pack()
+    reads.clear()
+    assert same(ragged.load(splits=splits), ragged.expected({split: SPLITS[split] for split in splits}))
+    assert not reads
+
+
+@pytest.mark.parametrize("renew", [Data.load, Data.pack])
+def test_a_store_with_other_lengths_is_renewed(
+    ragged: Data, renew: Callable[[Data], object], reads: list[str], logged: Callable[[], str]
+) -> None:
+    ragged.pack()
+    save_length(ragged, "t2", 9)
+    save_length(ragged, "x1", 38)
+    reads.clear()
+    logged()
+    renew(ragged)
+    assert "frames: 2 files to read, 4 videos kept" in logged()
+    assert sorted(reads) == sorted(
+        f"{stream}/{name}" for stream in ("frames", "skin", "sound") for name in ("t2", "x1")
+    )
+    reads.clear()
+    assert ragged.index["lengths"] == [17, 9, 40, 6, 38, 23]
+    assert same(ragged.load(), ragged.expected(SPLITS))
+    assert not reads
+
+
+def test_streams_of_another_configuration_are_dropped_if_the_lengths_change(ragged: Data) -> None:
+    ragged.pack()
+    ragged.modalities = {"audio": ["sound"], "visual": ["frames"]}
+    save_length(ragged, "t2", 9, "sound frames")
+    ragged.load(truth_required=False)
+    assert ragged.index["streams"].keys() == {"sound", "frames"}
+    save_length(ragged, "t2", 9, "skin")
+    ragged.modalities = dict(THREE)
+    assert same(ragged.load(), ragged.expected(SPLITS))
+
+
+def test_a_changed_file_must_agree_with_what_is_kept(ragged: Data) -> None:
+    ragged.pack()
+    before = {path: path.read_bytes() for path in ragged.packed.iterdir()}
+    save_length(ragged, "t2", 9, "skin")
+    for read in (ragged.pack, ragged.load):
+        with pytest.raises(
+            InputError,
+            match=r"'t2': .* sound has 5 segments \(5 rows\), frames has 5 segments \(20 rows\), skin has 9 segm",
+        ):
+            read()
+    assert {path: path.read_bytes() for path in ragged.packed.iterdir()} == before
+    shutil.rmtree(ragged.root / "feats" / "sound")
+    with pytest.raises(InputError, match=r"sound has 5 segments \(packed\), frames has 5 segments \(20 rows\)"):
+        ragged.pack()
+
+
+def test_other_rows_per_segment_are_packed_anew(ragged: Data, reads: list[str], logged: Callable[[], str]) -> None:
+    for name, length in RAGGED.items():
+        save_length(ragged, name, length // 4 * 4)
+    ragged.pack()
+    ragged.modalities, ragged.rows_per_segment = {"visual": ["frames"]}, {"frames": 8}
+    reads.clear()
+    logged()
+    loaded = ragged.load(truth_required=False)
+    assert "(rows_per_segment of frames was 4 and is now 8), so they are packed again" in logged()
+    assert sorted(reads) == sorted(f"frames/{name}" for name in RAGGED)
+    assert ragged.index["lengths"] == [8, 2, 20, 2, 20, 10]
+    assert same(loaded, ragged.expected(SPLITS))
+    assert ragged.index["streams"].keys() == {"frames"}
+
+
+def test_wrong_lengths_of_the_right_sum_are_refused(ragged: Data, reads: list[str]) -> None:
+    """The arrays fit them, so nothing else would notice."""
+    ragged.pack()
+    index = ragged.index
+    index["lengths"][:2] = [18, 4]
+    (ragged.packed / "index.json").write_text(json.dumps(index))
+    reads.clear()
+    assert same(ragged.load(), ragged.expected(SPLITS))
+    assert len(reads) == 3 * 6
+    assert ragged.index["lengths"] == list(RAGGED.values())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.integers(1, 40), min_size=6, max_size=6), st.data())
+def test_any_lengths_and_then_any_changes(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], changes: st.DataObject
+) -> None:
+    data = make_ragged(tmp_path_factory.mktemp("any") / "llp", dict(zip(RAGGED, lengths, strict=True)))
+    data.pack()
+    assert same(data.load(), data.expected(SPLITS))
+    for name in changes.draw(st.lists(st.sampled_from(list(RAGGED)), max_size=3)):
+        save_length(data, name, changes.draw(st.integers(1, 40)))
+    assert same(data.load(), data.expected(SPLITS))
+    assert same(data.load(packed=False), data.expected(SPLITS))
 
 
 KILLED = """
@@ -571,7 +736,7 @@ def test_a_killed_build_leaves_no_store_that_reads_as_whole(
     assert (data.packed / "index.json").exists() == stale
     logged()
     assert same(data.load(), data.expected(SPLITS))
-    assert ("packing them anew" if stale else "avvp_pl.prepare packs them") in logged()
+    assert ("so they are packed again" if stale else "avvp_pl.prepare packs them") in logged()
     data.pack()
     assert same(data.load(), data.expected(SPLITS))
     assert sorted(path.name for path in data.packed.iterdir()) == sorted(
@@ -646,7 +811,7 @@ def test_where_nothing_can_be_written(
     [warning] = [record.getMessage() for record in caplog.records if record.name == "avvp_pl.data.store"]
     assert "so the files are read" in warning
     assert "cannot be written (Read-only file system)" in warning
-    with pytest.raises(InputError, match=r"packed: cannot be written \(Read-only file system\); give another data"):
+    with pytest.raises(InputError, match=r"packed: cannot be written \(Read-only file system\); set data\.packed"):
         data.pack()
 
 

@@ -1,0 +1,311 @@
+"""The names on a command line and in configuration files: which exist, and what to say of one that does not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avvp_pl.errors import InputError, nearest
+from avvp_pl.settings.check import plain, values_of
+from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir, keys_of
+from avvp_pl.settings.limits import PASSED_ON, limit_of, members_of
+
+# Settings of earlier versions, and their names now. Others of `method` kept their name and moved into another group
+RENAMED = {
+    "method.guided_weights": "method.weights",
+    "method.guided_smoothing": "method.targets.smoothing",
+    "method.label_attending": "labeling.attending",
+    "method.inference": "inference",
+    "callbacks.best.monitor": "protocol.selection.monitor",
+    "callbacks.best.mode": "protocol.selection.mode",
+}
+MOVED_OUT_OF_METHOD = ("labeling", "optimizer")
+# Methods of earlier versions, which were a method together with its labeling
+RETIRED = {"npl": ("naive", "npl_soft"), "ppl": ("prototype", "ppl_soft")}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The groups, choices and settings that a command has, those of the user's own files included."""
+
+    command: str
+    files: ConfigFiles
+    overrides: tuple[Override, ...]
+
+    @classmethod
+    def of_command_line(cls, command: str, arguments: Sequence[str], overrides: Iterable[str]) -> Names:
+        """Read the arguments of a command, some of which are ``overrides``."""
+        parsed = _parsed(overrides)
+        return cls(command, ConfigFiles.of_command_line(arguments, parsed), parsed)
+
+    @classmethod
+    def of_job(cls, command: str, hydra_cfg: Any) -> Names:
+        """Read the settings of a running job, which may be in another process than the command line."""
+        files = ConfigFiles.of_job(hydra_cfg.runtime.config_sources)
+        return cls(command, files, _parsed(hydra_cfg.overrides.task))
+
+    def check_choices(self) -> None:
+        """Refuse what is not the name of a choice, where Hydra's own message would not name the group."""
+        for override in self.overrides:
+            group = override.key_or_group
+            if group not in self.files.groups or override.is_delete():
+                continue
+            for value in map(plain, values_of(override)):
+                if group == "method" and isinstance(value, str) and value in RETIRED.keys() - self.files.choices(group):
+                    raise InputError(self.no_choice(group, value, self.files.choices(group)))
+                listed = isinstance(value, list) and self._takes_list(group)
+                words = value if listed else [value]
+                if not words or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
+                    raise InputError(f"{group}={_shown(value)}: it must be {self._expected(group)}")
+
+    def check_additions(self) -> None:
+        """Refuse ``+key=value`` for a mistyped group, or for an argument that nothing reads."""
+        for override in self.overrides:
+            key = override.key_or_group
+            if not override.is_add() or key.startswith(tuple(f"{name}{sign}" for name in PASSED_ON for sign in "./")):
+                continue
+            if key in self.files.groups:
+                if others := self._for_others(key.partition("/")[0]):
+                    raise InputError(f"there is no group {key!r} in avvp_pl.{self.command}; {others}")
+            elif members_of(key.rpartition(".")[0]) is None:
+                raise InputError(self._no_addition(key))
+
+    def check_keys(self, cfg: DictConfig, choices: Mapping[str, Any]) -> None:
+        """Refuse a setting in a file of the user's own that nothing reads: Hydra accepts any.
+
+        ``choices`` are the choices of the groups (``hydra.runtime.choices``).
+        """
+        content: Any = OmegaConf.to_container(cfg)
+        known = self._known(content, choices)
+        needed = {name: known[name] is not None for name in self.files.groups_of(self.command)}
+        for name in needed.keys() - content.keys():
+            raise InputError(self.no_setting(name))
+        for name, value in content.items():
+            if name not in known:
+                message = self._for_another(str(name), choices) or self._unknown(str(name), keys_of(known))
+                raise InputError(message)
+            if name in needed and not isinstance(value, Mapping) and (needed[name] or value is not None):
+                raise InputError(self._no_mapping(str(name), value, choices))
+            if name not in PASSED_ON:
+                self._check_below(str(name), value, known[name], choices)
+
+    def no_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
+        """Return what to say of a choice that a group does not have."""
+        missing = f"there is no {group or 'config'} {choice!r}."
+        if group == "method" and choice in RETIRED:
+            labeling, experiment = RETIRED[choice]
+            method = "method=mil " if "method" in self.files.groups_of(self.command) else ""
+            also = f", or +experiment={experiment}" if method else ""
+            return f"{missing} Labeling is now a group of its own: give {method}labeling={labeling}{also}"
+        return missing + nearest(choice, options) + (f" The choices are: {', '.join(options)}" if options else "")
+
+    def no_group(self, group: str, where: str = "") -> str:
+        """Return what to say of a group that the command does not have; ``where`` it is overridden, if in a file."""
+        missing = f"{where}: there is no group {group!r}" if where else f"there is no group {group!r}"
+        if others := self._for_others(group.partition("/")[0]):
+            return f"{missing} in avvp_pl.{self.command}; {others}"
+        if group in self.files.groups:
+            return f"the group {group!r} has no default to replace; give +{group}=..., with +"
+        return f"{missing}.{nearest(group, self.files.groups)}"
+
+    def no_setting(self, key: str) -> str:
+        """Return what to say of a setting that the configuration does not have."""
+        present = _present(self._configuration())
+        if key in present:
+            return f"the setting {key!r} is needed, but it was removed, or the group that it belongs to was replaced"
+        return self._unknown(key, present)
+
+    def _unknown(self, key: str, present: Iterable[str]) -> str:
+        """Return what to say of a setting that is not among those that are ``present``."""
+        if key in self.files.groups or "/" in key:
+            return self.no_group(key)
+        missing = f"there is no setting {key!r}."
+        if moved := self._moved(key):
+            return f"{missing} Did you mean {moved!r}?"
+        if choices := self._choices_with(key):
+            return f"{missing[:-1]} here; it is a setting of {' and '.join(choices)}"
+        if others := self._for_another(key.partition(".")[0], {}):
+            return others
+        if members_of(key.rpartition(".")[0]) is not None:
+            return f"{missing} To add it, give +{key}=..."
+        return f"{missing}{self._nearest(key, present)} `--cfg job` prints all settings."
+
+    def _check_below(self, key: str, settings: Any, known: Any, choices: Mapping[str, Any]) -> None:
+        """Check all settings in a mapping that our files define as ``known``."""
+        if not isinstance(known, Mapping) or limit_of(key) is not None:
+            return
+        if not isinstance(settings, Mapping):
+            raise InputError(self._no_mapping(key, settings, choices))
+        if settings.get("_target_") != known.get("_target_"):
+            return  # our files do not say what an object of another class takes
+        for name, value in settings.items():
+            if name not in known:
+                inside = [f"{key}.{inner}" for inner in keys_of(known)]
+                raise InputError(self._unknown(f"{key}.{name}", inside))
+            self._check_below(f"{key}.{name}", value, known[name], choices)
+
+    def _known(self, content: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings that the chosen files define, apart from experiments."""
+        found = self.files.settings("", self.command)
+        known: dict[str, Any] = {**dict.fromkeys(self.files.groups_of(self.command)), **found}
+        known.pop("hydra", None)
+        for group in self.files.groups:  # sorted, so that nested groups come after those that they are in
+            for choice in self._chosen(group, content, choices):
+                package = self.files.package(group, choice)
+                if package == GLOBAL:
+                    if group == "launcher":
+                        known = {**dict.fromkeys(self.files.settings(group, choice)), **known}
+                    continue
+                *above, name = package.split(".")
+                place = known
+                for part in above:
+                    inner = place.get(part)
+                    place[part] = inner if isinstance(inner, dict) else {}
+                    place = place[part]
+                place[name] = self.files.settings(group, choice)
+        return known
+
+    def _chosen(self, group: str, content: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the choices of a group. Several choices are not in Hydra's list, and are known by their result."""
+        if isinstance(choices.get(group), str):
+            yield choices[group]
+            return
+        for choice in self.files.choices(group):
+            above, _, name = self.files.package(group, choice).rpartition(".")
+            if above == group and name in (content.get(group) or {}):
+                yield choice
+
+    def _takes_list(self, group: str) -> bool:
+        """Whether several choices can stand side by side, and do not mix two objects into one."""
+        return not any(
+            "_target_" in self.files.settings(group, choice)
+            and self.files.package(group, choice) == group.replace("/", ".")
+            for choice in self.files.choices(group)
+        )
+
+    def _expected(self, group: str) -> str:
+        several = ", or a list of different ones" if self._takes_list(group) else ""
+        return f"one of {', '.join(self.files.choices(group))}{several}"
+
+    def _no_mapping(self, key: str, value: Any, choices: Mapping[str, Any]) -> str:
+        group = key.replace(".", "/")
+        if isinstance(value, str) and value in self.files.choices(group):
+            return f"{key}={value}: it must be a mapping; to choose a file, give {group}={value}"
+        example = choices.get(group) or next(iter(self.files.choices(group)), None)
+        file = f", as in {group}/{example}.yaml" if example else ""
+        return f"{key}={_shown(value)}: it must be a mapping{file}"
+
+    def _no_addition(self, key: str) -> str:
+        moved = self._moved(key)
+        present = [*self.files.groups, *_present(self._configuration())]
+        close = f" Did you mean {moved!r}?" if moved else self._nearest(key, present)
+        return f"there is no group or setting {key!r} to add.{close}"
+
+    def _moved(self, key: str) -> str | None:
+        """Return the name of a setting that had another one in an earlier version."""
+        for old, new in RENAMED.items():
+            if key == old or key.startswith(f"{old}."):
+                return new + key.removeprefix(old)
+        group, _, rest = key.partition(".")
+        for other in MOVED_OUT_OF_METHOD if group == "method" and rest else ():
+            if any(rest in keys_of(self.files.settings(other, choice)) for choice in self.files.choices(other)):
+                return f"{other}.{rest}"
+        return None
+
+    def _choices_with(self, key: str) -> list[str]:
+        """Return the choices, as ``labeling=prototype``, that have a setting."""
+        return [f"{group}={choice}" for group, choice, setting in self._all_settings() if setting == key]
+
+    def _nearest(self, key: str, present: Iterable[str]) -> str:
+        """Return `` Did you mean 'x'?`` for what a mistyped key may have meant, or nothing.
+
+        A setting beside it comes first, then one of the same name in another place, then one whose full key is close.
+        """
+        groups = self.files.groups_of(self.command)
+        others = [setting for group, _, setting in self._all_settings() if group.partition("/")[0] in groups]
+        keys = [name for name in dict.fromkeys([*present, *others]) if not name.endswith("_target_")]
+        place, dot, name = key.rpartition(".")
+        beside = [other.rpartition(".")[2] for other in keys if other.rpartition(".")[0] == place]
+        if close := difflib.get_close_matches(name, beside, n=1):
+            return f" Did you mean {place + dot + close[0]!r}?"
+        if close := difflib.get_close_matches(name, [other.rpartition(".")[2] for other in keys], n=1):
+            named = [other for other in keys if other.rpartition(".")[2] == close[0]]
+            return f" Did you mean {difflib.get_close_matches(key, named, n=1, cutoff=0)[0]!r}?"
+        return nearest(key, keys)
+
+    def _all_settings(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the group, the choice and the full key of every setting of every file."""
+        for group, choices in self.files.groups.items():
+            for choice in choices:
+                package = self.files.package(group, choice)
+                if package != GLOBAL:
+                    for key in keys_of(self.files.settings(group, choice)):
+                        yield group, choice, f"{package}.{key}"
+
+    def _for_another(self, key: str, choices: Mapping[str, Any]) -> str | None:
+        """Return what to say of a key that other commands have, together with all that its experiment sets."""
+        beside = self.files.settings("experiment", str(choices.get("experiment")))
+        others = self._for_others(key, *(name for name in beside if name != "hydra"))
+        return f"there is no setting {key!r} in avvp_pl.{self.command}; {others}" if others else None
+
+    def _for_others(self, *keys: str) -> str:
+        """Return which other commands have all of these settings, unless this command has the first of them."""
+        has = {
+            path.stem: {*self.files.settings("", path.stem), *self.files.groups_of(path.stem)}
+            for path in sorted(config_dir().glob("*.yaml"))
+        }
+        if keys[0] in has[self.command]:
+            return ""
+        others = [f"avvp_pl.{name}" for name, known in has.items() if set(keys) <= known]
+        return f"it is for python -m {' or '.join(others)}" if others else ""
+
+    def _configuration(self) -> DictConfig:
+        """Return the configuration with the groups of the command line, but without any single settings."""
+        groups = []
+        for override in self.overrides:
+            if override.key_or_group in self.files.groups and not override.is_delete():
+                key = str(override.input_line).partition("=")[0]
+                groups += [f"{key}={_shown(plain(value))}" for value in [*values_of(override)][:1]]
+        own = [f"hydra.searchpath=[{','.join(map(repr, self.files.own))}]"] if self.files.own else []
+        running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        try:
+            for overrides in ([*own, *groups], []):  # the groups may themselves be what is wrong
+                GlobalHydra.instance().clear()
+                with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"), suppress(Exception):
+                    return compose(self.command, overrides)
+        finally:
+            GlobalHydra.instance().hydra = running
+        raise AssertionError("the configuration without overrides must compose")
+
+
+def _parsed(overrides: Iterable[str]) -> tuple[Override, ...]:
+    return tuple(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _present(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """Return the full keys of all settings and mappings."""
+    keys = []
+    for name in cfg:
+        keys.append(f"{prefix}{name!s}")
+        with suppress(OmegaConfBaseException):  # a value is missing, or interpolates what only a run can resolve
+            value = cfg[name]
+            if isinstance(value, DictConfig):
+                keys += _present(value, f"{prefix}{name!s}.")
+    return keys

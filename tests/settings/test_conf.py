@@ -1,0 +1,143 @@
+"""Configuration files: those that are shipped, and those in the user's own folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from avvp_pl.settings.conf import ConfigFiles, config_dir, keys_of, merge
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    write(tmp_path / "labeling" / "mine.yaml", "defaults: [prototype, _self_]\n_target_: mine.Labeling\nsharpness: 2\n")
+    write(tmp_path / "optimizer" / "schedule" / "mine.yaml", "_target_: mine.Schedule\nperiod: 3\n")
+    write(tmp_path / "augment" / "mixup.yaml", "alpha: 0.2\n")
+    return tmp_path
+
+
+def of_command_line(*arguments: str) -> ConfigFiles:
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    return ConfigFiles.of_command_line(arguments, OverridesParser.create().parse_overrides(overrides))
+
+
+def test_the_configuration_of_a_checkout_is_beside_the_package() -> None:
+    assert (config_dir() / "train.yaml").is_file()
+
+
+def test_shipped_groups_have_their_choices() -> None:
+    files = ConfigFiles()
+    assert files.choices("labeling") == ["naive", "none", "prototype"]
+    assert files.choices("optimizer/schedule") == ["constant", "cosine", "step"]
+    assert files.choices("nothing") == []
+    assert "" not in files.groups
+    assert not any(group.startswith("hydra") for group in files.groups)
+
+
+def test_files_of_the_user_stand_beside_those_that_are_shipped(own: Path) -> None:
+    files = ConfigFiles([str(own)])
+    assert files.choices("labeling") == ["mine", "naive", "none", "prototype"]
+    assert files.choices("optimizer/schedule") == ["constant", "cosine", "mine", "step"]
+    assert files.choices("augment") == ["mixup"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config-dir", "{own}"],
+        ["--config-dir={own}"],
+        ["-cd", "{own}", "seed=1"],
+        ["hydra.searchpath=[file://{own}]"],
+        ["hydra.searchpath=['file://{own}','pkg://nothing.at.all']"],
+        ["hydra.searchpath=[file:///nowhere,file://{own}]"],
+    ],
+)
+def test_the_users_folders_are_found_on_the_command_line(own: Path, arguments: list[str]) -> None:
+    files = of_command_line(*(argument.format(own=own) for argument in arguments))
+    assert "mine" in files.choices("labeling")
+
+
+@pytest.mark.parametrize("argument", ["hydra.searchpath=[]", "hydra.searchpath=null", "hydra.searchpath=[${nothing}]"])
+def test_a_search_path_without_folders_adds_nothing(argument: str) -> None:
+    assert of_command_line(argument).groups == ConfigFiles().groups
+
+
+def test_a_package_can_hold_files(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(own / "avvp_user_conf" / "__init__.py", "")
+    write(own / "avvp_user_conf" / "network" / "tiny.yaml", "_target_: mine.Tiny\ndim: 8\n")
+    monkeypatch.syspath_prepend(str(own))
+    assert "tiny" in of_command_line("hydra.searchpath=[pkg://avvp_user_conf]").choices("network")
+
+
+def test_a_job_knows_its_search_path(own: Path) -> None:
+    sources = [
+        {"schema": "pkg", "path": "hydra.conf", "provider": "hydra"},
+        {"schema": "file", "path": str(config_dir()), "provider": "main"},
+        {"schema": "file", "path": str(own), "provider": "command-line"},
+        {"schema": "structured", "path": "", "provider": "schema"},
+    ]
+    files = ConfigFiles.of_job(sources)
+    assert files.own == (f"file://{own}",)
+    assert "mine" in files.choices("labeling")
+
+
+def test_settings_include_those_that_a_file_builds_on(own: Path) -> None:
+    files = ConfigFiles([str(own)])
+    mine = files.settings("labeling", "mine")
+    assert (mine["_target_"], mine["sharpness"], mine["gamma"], mine["momentum"]) == ("mine.Labeling", 2, 0.5, 0.999)
+    assert "defaults" not in mine
+    adamw = files.settings("optimizer", "adamw")
+    assert adamw["algorithm"] == "adamw"
+    assert adamw["schedule"] == {"_target_": "avvp_pl.training.optimization.Constant"}
+
+
+@pytest.mark.parametrize("content", ["seed: [1\n", "- a\n", "", "\tx: 1\n", "!!python/object:x {}\n"])
+def test_a_damaged_file_has_no_settings(own: Path, content: str) -> None:
+    write(own / "labeling" / "broken.yaml", content)
+    assert ConfigFiles([str(own)]).settings("labeling", "broken") == {}
+
+
+def test_a_file_that_builds_on_itself_ends(own: Path) -> None:
+    write(own / "labeling" / "loop.yaml", "defaults: [loop, _self_]\nx: 1\n")
+    assert ConfigFiles([str(own)]).settings("labeling", "loop") == {"x": 1}
+
+
+def test_a_package_says_where_the_content_stands(own: Path) -> None:
+    write(own / "labeling" / "elsewhere.yaml", "\n# words\n# @package some.where\nx: 1\n")
+    write(own / "labeling" / "late.yaml", "x: 1\n# @package some.where\n")
+    files = ConfigFiles([str(own)])
+    assert files.package("labeling", "prototype") == "labeling"
+    assert files.package("inference", "prototype") == "inference.prototype"
+    assert files.package("optimizer/schedule", "mine") == "optimizer.schedule"
+    assert files.package("experiment", "ppl_soft") == ""
+    assert files.package("labeling", "elsewhere") == "some.where"
+    assert files.package("labeling", "late") == "labeling"
+
+
+def test_a_command_has_the_groups_of_its_defaults_list() -> None:
+    files = ConfigFiles()
+    assert {"labeling", "inference", "optimizer", "protocol"} <= set(files.groups_of("train"))
+    assert "optimizer" not in files.groups_of("evaluate")
+    assert not any("hydra" in group for group in files.groups_of("train"))
+    assert files.groups_of("score") == []
+
+
+def test_a_folder_with_many_other_files_is_not_searched(tmp_path: Path) -> None:
+    """As the current folder is, with all results of earlier runs in it."""
+    write(tmp_path / "outputs" / "run" / ".hydra" / "config.yaml", "x: 1\n")
+    assert ConfigFiles([str(tmp_path)]).groups == ConfigFiles().groups
+
+
+def test_keys_and_merging() -> None:
+    below = {"a": 1, "b": {"c": 2}, "d": 3}
+    merge(below, {"b": {"c": 4, "e": {"f": 5}}, "d": {"g": 6}})
+    assert below == {"a": 1, "b": {"c": 4, "e": {"f": 5}}, "d": {"g": 6}}
+    assert list(keys_of(below)) == ["a", "b", "b.c", "b.e", "b.e.f", "d", "d.g"]
