@@ -19,6 +19,7 @@ from avvp_pl.pseudo_labels import (
     EncodedVideos,
     KeySegments,
     KeySegmentSample,
+    Lacking,
     blocks_of,
     build_prototypes,
     hard_labels,
@@ -28,6 +29,8 @@ from avvp_pl.pseudo_labels import (
 )
 from avvp_pl.pseudo_labels.prototypes import Backend
 from avvp_pl.types import Batch, ParsingNetwork, Prototypes
+
+EVIDENCE = {"zero": -torch.inf, "weak": torch.inf}  # of an event that lacks prototypes of one sign
 
 
 class Prototype(StoredLabels):
@@ -49,6 +52,7 @@ class Prototype(StoredLabels):
         labels: Literal["soft", "hard"],
         label_threshold: float,
         weight_pseudo_label: float,
+        over_events: Literal["mean", "sum"],
         start_epoch: int,
         source: Literal["momentum", "best"],
         momentum: float,
@@ -57,7 +61,10 @@ class Prototype(StoredLabels):
         gamma: float,
         beta: float,
         mistake_threshold: float,
-        k: int,
+        k_positive: int,
+        k_negative: int,
+        without_positives: Literal["zero", "weak"],
+        without_negatives: Literal["zero", "weak"],
         tau: float,
         prototypes: Literal["shared", "per_modality"],
         min_modality: float,
@@ -70,10 +77,12 @@ class Prototype(StoredLabels):
         include_self: bool,
         seed: int,
     ) -> None:
-        super().__init__(weight_pseudo_label, label_threshold)
+        super().__init__(weight_pseudo_label, label_threshold, over_events)
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.hard, self.start_epoch = labels == "hard", start_epoch
-        self.gamma, self.beta, self.mistake_threshold, self.k, self.tau = gamma, beta, mistake_threshold, k, tau
+        self.gamma, self.beta, self.mistake_threshold, self.tau = gamma, beta, mistake_threshold, tau
+        self.k = (k_positive, k_negative)
+        self.lacking = Lacking(EVIDENCE[without_positives], EVIDENCE[without_negatives])
         self.per_modality, self.min_modality = prototypes == "per_modality", min_modality
         self.max_segments_per_event, self.kmeans = max_segments_per_event, kmeans
         self.feature_memory_gb, self.seed = feature_memory_gb, seed
@@ -83,12 +92,13 @@ class Prototype(StoredLabels):
         self.bank = PrototypeBank(
             len(self.modalities),
             len(self.events),
-            k,
+            max(self.k),
             network.feature_dim,
             not self.per_modality,
             tau,
             normalize_features,
             attending,
+            self.lacking,
         )
 
     def notes(self, device: torch.device) -> list[str]:
@@ -193,9 +203,10 @@ class Prototype(StoredLabels):
 
     def _cluster(self, found: KeySegments, epoch: int, team: Team, report: Report) -> None:
         groups, events, k, dim = self.bank.positive.shape
+        numbers = groups * [number for number in self.k for _ in range(events)]
         if team.size > 1:
             found = found[found.problem % team.size == team.rank]
-        centers, mask = build_prototypes(found, groups * 2 * events, self.k, (self.seed, epoch), self.kmeans)
+        centers, mask = build_prototypes(found, len(numbers), numbers, (self.seed, epoch), self.kmeans)
         used = team.add_up(mask.long()).bool().view(groups, 2, events, k)
         self.bank.replace(team.add_up(centers).view(groups, 2, events, k, dim), used)
         for sign, of_events in zip(SIGNS, used.sum((0, 3)), strict=True):
@@ -237,7 +248,7 @@ class Prototype(StoredLabels):
     def _label(self, features: Float[Tensor, "B T M D"], weak_labels: Float[Tensor, "B C"]) -> Tensor:
         def label(own: Tensor, prototypes: Prototypes) -> Tensor:
             if self.hard:
-                return hard_labels(own, prototypes, weak_labels)
-            return soft_labels(own, prototypes, weak_labels, self.tau)
+                return hard_labels(own, prototypes, weak_labels, self.lacking)
+            return soft_labels(own, prototypes, weak_labels, self.tau, self.lacking)
 
         return self.bank.score(features, label)

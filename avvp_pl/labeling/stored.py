@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -23,9 +24,11 @@ class StoredLabels(Labeling, ABC):
     A source fills ``pseudo_labels``, [S, M, C] for the S segments of the training videos one after another.
     """
 
-    def __init__(self, weight_pseudo_label: float, label_threshold: float) -> None:
+    def __init__(
+        self, weight_pseudo_label: float, label_threshold: float, over_events: Literal["mean", "sum"] = "mean"
+    ) -> None:
         super().__init__(label_threshold)
-        self.weight_pseudo_label = weight_pseudo_label
+        self.weight_pseudo_label, self.over_events = weight_pseudo_label, over_events
 
     def of_batch(self, step: Step) -> Float[Tensor, "B T M C"]:
         """Return the stored labels of the segments of a batch; those of padding have no meaning."""
@@ -34,7 +37,7 @@ class StoredLabels(Labeling, ABC):
 
     def forward(self, step: Step) -> dict[str, Term]:
         """Return L_PL."""
-        labeled = pseudo_label_loss(step.output.segment_probs, self.of_batch(step), step.batch.mask)
+        labeled = pseudo_label_loss(step.output.segment_probs, self.of_batch(step), step.batch.mask, self.over_events)
         return {"pseudo_label": Term(labeled, self.weight_pseudo_label)}
 
     def progress(self) -> dict[str, Tensor]:
