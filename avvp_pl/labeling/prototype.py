@@ -38,7 +38,8 @@ class Prototype(StoredLabels):
 
     At the start of every epoch from ``start_epoch`` (counted from 0) on: key segments of each event (Eqs. 5-7), their
     k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes``
-    are shared by the modalities, or each modality has its own. For ``source``, ``momentum``, ``momentum_warmup`` and
+    are shared by the modalities, or each modality has its own. ``k_positive`` and ``k_negative``
+    replace ``k`` for prototypes of one sign. For ``source``, ``momentum``, ``momentum_warmup`` and
     ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
     """
 
@@ -61,8 +62,9 @@ class Prototype(StoredLabels):
         gamma: float,
         beta: float,
         mistake_threshold: float,
-        k_positive: int,
-        k_negative: int,
+        k: int,
+        k_positive: int | None,
+        k_negative: int | None,
         without_positives: Literal["zero", "weak"],
         without_negatives: Literal["zero", "weak"],
         tau: float,
@@ -81,7 +83,7 @@ class Prototype(StoredLabels):
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.hard, self.start_epoch = labels == "hard", start_epoch
         self.gamma, self.beta, self.mistake_threshold, self.tau = gamma, beta, mistake_threshold, tau
-        self.k = (k_positive, k_negative)
+        self.k = (k_positive or k, k_negative or k)
         self.lacking = Lacking(EVIDENCE[without_positives], EVIDENCE[without_negatives])
         self.per_modality, self.min_modality = prototypes == "per_modality", min_modality
         self.max_segments_per_event, self.kmeans = max_segments_per_event, kmeans
@@ -223,8 +225,8 @@ class Prototype(StoredLabels):
             for event, where in self._named(~positive)
         ]
         report.summary.append(
-            f"{videos} training videos: {sums['positive_segments']} positive and {sums['negative_segments']} negative key "
-            f"segments, {sums['positive_prototypes']} and {sums['negative_prototypes']} prototypes "
+            f"{videos} training videos: {sums['positive_segments']} positive and {sums['negative_segments']} negative "
+            f"key segments, {sums['positive_prototypes']} and {sums['negative_prototypes']} prototypes "
             f"(k-means on the {kmeans_device(self.kmeans, device)})"
         )
         for lacking, problem in (
