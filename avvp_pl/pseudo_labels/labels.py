@@ -132,4 +132,6 @@ def _evidence(
 def _log_mean_exp(similarity: Float[Tensor, "*n K"], mask: Bool[Tensor, "*#n K"]) -> Float[Tensor, "*n"]:
     """Return log mean_k exp(similarity) over the used prototypes; an arbitrary finite number if none is used."""
     total: Tensor = similarity.masked_fill(~mask, torch.finfo(similarity.dtype).min).logsumexp(-1)
-    return total - mask.sum(-1).clamp(min=1).log()
+    # the logarithm of an integer would be float32, too coarse for float64; half precision is raised to float32
+    precise = torch.promote_types(total.dtype, torch.float32)
+    return total - mask.sum(-1).clamp(min=1).to(precise).log()
