@@ -136,6 +136,29 @@ def test_a_tie_is_not_positive() -> None:
     assert labels.item() == 0
 
 
+@pytest.mark.parametrize("times", [2, 3, 7])
+def test_a_number_of_prototypes_is_as_precise_as_the_features(times: int) -> None:
+    """log(times) cancels that of the sum; rounded to float32 it would decide ties of float64."""
+    one, exists = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64), torch.ones(1, times, dtype=torch.bool)
+    padded = torch.cat([one, torch.full((1, times - 1, 2), 9.0, dtype=torch.float64)], dim=1)
+    prototypes = Prototypes(padded, torch.arange(times)[None] == 0, one.repeat(1, times, 1), exists)
+    feature = torch.tensor([0.6, 0.8], dtype=torch.float64).reshape(1, 1, 1, 2)
+    assert abs(prototype_evidence(feature, prototypes, 1.0).item()) < 1e-15
+
+
+def test_labels_inside_autocast_are_float32() -> None:
+    features, prototypes, weak = random_case((3, 2, 2, 4, 3, 4), 0)
+    single = Prototypes(
+        prototypes.positive.float(), prototypes.positive_mask, prototypes.negative.float(), prototypes.negative_mask
+    )
+    expected = soft_labels(features, prototypes, weak, 1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        labels = soft_labels(features.float(), single, weak.float(), 1.0)
+        evidence = prototype_evidence(features.float(), single, 1.0)
+    assert labels.dtype == evidence.dtype == torch.float32
+    torch.testing.assert_close(labels.double(), expected, atol=0.01, rtol=0)
+
+
 def test_hard_and_soft_labels_differ_by_tau() -> None:
     """Eq. (9) has none: means of several similarities are ordered otherwise by exp(x) than by exp(x / 0.05)."""
     exists = torch.ones(1, 2, dtype=torch.bool)
