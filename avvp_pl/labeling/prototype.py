@@ -220,8 +220,9 @@ class Prototype(StoredLabels):
         sums = {name: sum(counts) for name, counts in report.per_event.items()}
         report.values |= {f"pseudo_labels/{name}": float(number) for name, number in sums.items()}
         positive, negative = self.bank.positive_mask.any(-1), self.bank.negative_mask.any(-1)
+        labels = _labels_at(self.lacking.positives)
         report.warnings += [
-            f"{event} has no positive segments{where}, so its pseudo labels{where} are 0"
+            f"{event} has no positive segments{where}, so its pseudo labels{where} are {labels}"
             for event, where in self._named(~positive)
         ]
         report.summary.append(
@@ -230,11 +231,8 @@ class Prototype(StoredLabels):
             f"(k-means on the {kmeans_device(self.kmeans, device)})"
         )
         for lacking, problem in (
-            (~positive, "without positive prototypes, so never found"),
-            (
-                positive & ~negative,
-                "without negative prototypes, so found in all segments of a video that has the event",
-            ),
+            (~positive, f"without positive prototypes, so {_found_at(self.lacking.positives)}"),
+            (positive & ~negative, f"without negative prototypes, so {_found_at(self.lacking.negatives)}"),
         ):
             if names := dict.fromkeys(f"{event}{where}" for event, where in self._named(lacking)):
                 report.summary.append(f"{problem}: {', '.join(names)}")
@@ -254,3 +252,13 @@ class Prototype(StoredLabels):
             return soft_labels(own, prototypes, weak_labels, self.tau, self.lacking)
 
         return self.bank.score(features, label)
+
+
+def _labels_at(evidence: float) -> str:
+    """Say which labels an event gets whose evidence is always this."""
+    return "those of the video" if evidence > 0 else "0"
+
+
+def _found_at(evidence: float) -> str:
+    """Say where an event is found whose evidence is always this."""
+    return "found in all segments of a video that has the event" if evidence > 0 else "never found"

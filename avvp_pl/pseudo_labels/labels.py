@@ -97,13 +97,14 @@ def _evidence_of_weak(
     """Compute :func:`prototype_evidence` where w = 1, and 0 elsewhere: a video has one or two of all events."""
     video, event = (weak_labels > 0).nonzero(as_tuple=True)  # [n] each
     own = features[video].flatten(1, 2)  # [n, T * M, D]
-    of_pair = _evidence(
-        torch.bmm(own, prototypes.positive[event].transpose(1, 2)) / tau,
-        prototypes.positive_mask[event][:, None],
-        torch.bmm(own, prototypes.negative[event].transpose(1, 2)) / tau,
-        prototypes.negative_mask[event][:, None],
-        lacking,
-    )  # [n, T * M]
+    with torch.autocast(features.device.type, enabled=False):  # as in prototype_evidence
+        of_pair = _evidence(
+            torch.bmm(own, prototypes.positive[event].transpose(1, 2)) / tau,
+            prototypes.positive_mask[event][:, None],
+            torch.bmm(own, prototypes.negative[event].transpose(1, 2)) / tau,
+            prototypes.negative_mask[event][:, None],
+            lacking,
+        )  # [n, T * M]
     evidence = features.new_zeros(*features.shape[:3], weak_labels.shape[1])
     evidence[video, :, :, event] = of_pair.reshape(len(video), *features.shape[1:3])
     return evidence

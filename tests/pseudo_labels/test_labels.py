@@ -1,6 +1,7 @@
 """Pseudo labels against the equations computed with exact decimals, which do not overflow."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import torch
@@ -278,3 +279,15 @@ def test_everything_is_made_where_the_features_are() -> None:
         found = soft_labels(features, prototypes, weak, 0.1), prototype_evidence(features, prototypes, 0.1)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("label", [lambda f, p, w: soft_labels(f, p, w, 0.1), hard_labels])
+def test_labels_are_the_same_inside_autocast(label: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(4, 6, 2, 16, generator=generator), dim=-1)
+    centers = torch.nn.functional.normalize(torch.randn(2, 3, 5, 16, generator=generator), dim=-1)
+    used = torch.ones(3, 5, dtype=torch.bool)
+    prototypes, weak = Prototypes(centers[0], used, centers[1], used), torch.ones(4, 3)
+    expected = label(features, prototypes, weak)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(label(features, prototypes, weak), expected)
