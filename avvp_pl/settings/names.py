@@ -52,7 +52,8 @@ class Names:
     def of_job(cls, command: str, hydra_cfg: Any) -> Names:
         """Read the settings of a running job, which may be in another process than the command line."""
         files = ConfigFiles.of_job(hydra_cfg.runtime.config_sources)
-        return cls(command, files, _parsed(hydra_cfg.overrides.task))
+        overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task)  # with interpolations as they were given
+        return cls(command, files, _parsed(overrides))
 
     def check_choices(self) -> None:
         """Refuse what is not the name of a choice, where Hydra's own message would not name the group."""
@@ -77,7 +78,7 @@ class Names:
             if key in self.files.groups:
                 if others := self._for_others(key.partition("/")[0]):
                     raise InputError(f"there is no group {key!r} in avvp_pl.{self.command}; {others}")
-            elif members_of(key.rpartition(".")[0]) is None:
+            elif members_of(key) is None and members_of(key.rpartition(".")[0]) is None:
                 raise InputError(self._no_addition(key))
 
     def check_keys(self, cfg: DictConfig, choices: Mapping[str, Any]) -> None:
