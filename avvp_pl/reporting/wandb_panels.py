@@ -74,7 +74,8 @@ def build_sections(modalities: Sequence[str], timelines: int, logged: Sequence[s
         ),
         Section(
             "EM bound",
-            "The lower bound of the log-likelihood of the weak labels at every refresh (Eq. 14).",
+            "Lower bounds of the log-likelihood of the weak labels at every refresh: that of Eq. (14), and one that "
+            "takes the weak label as the disjunction of the segment labels.",
             [_line(name) for name in names if name.startswith("train/em/")],
         ),
         Section("Losses", "Means over the training videos by epoch.", [_line(name) for name in losses]),
