@@ -381,6 +381,10 @@ def test_mistakes_in_what_the_user_wrote_are_told(
             "optimizer: {schedule: {evry: 1}}",
             "there is no setting 'optimizer.schedule.evry'. Did you mean 'optimizer.sch",
         ),
+        (
+            "defaults: [{override /inference: [mixed, classifier]}]\ninference: {mixed: {shar: 1}}",
+            "there is no setting 'inference.mixed.shar'. Did you mean 'inference.mixed.share'?",
+        ),
         ("method: null", "method=null: it must be a mapping, as in method/mil.yaml"),
         (
             "inference: classifier",
