@@ -52,6 +52,14 @@ class TestStoredLabels:
             for t, number in enumerate(segments_of(videos, row)):
                 assert torch.equal(found[place, t], part.pseudo_labels[number])
 
+    def test_videos_without_any_segment_cost_nothing(self) -> None:
+        empty, part = some_videos([0, 0], [[1.0, 0.0], [0.0, 1.0]]), Given(0.5, 0.5)
+        part.pseudo_labels = torch.zeros(0, 2, 2)
+        network, batch = lookup(some_videos([1], [[1.0, 0.0]])), empty[torch.tensor([1, 0])]
+        terms = part(step_of(network, batch))
+        assert not batch.mask.any()
+        assert terms["pseudo_label"].value == 0
+
     def test_the_loss_is_the_mean_over_real_segments(self, videos: VideoSet, part: Given) -> None:
         rows, network = [2, 1, 0], lookup(videos)
         terms = part(step_of(network, videos[torch.tensor(rows)]))
