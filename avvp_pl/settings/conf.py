@@ -37,6 +37,7 @@ class ConfigFiles:
     def __init__(self, own: Iterable[str] = ()) -> None:
         self.own = tuple(dict.fromkeys(own))
         self._read: dict[tuple[str, str], dict[str, Any]] = {}
+        self._incomplete: set[tuple[str, str]] = set()
 
     @classmethod
     def of_command_line(cls, arguments: Sequence[str], overrides: Iterable[Override]) -> ConfigFiles:
@@ -91,14 +92,16 @@ class ConfigFiles:
         return usual
 
     def settings(self, group: str, choice: str) -> dict[str, Any]:
-        """Return the content of a file merged into the files that it builds on; {} where it cannot be read.
-
-        Of its defaults, siblings (``naive``) and groups below its own (``schedule: constant``) count.
-        """
+        """Return the content of a file merged with the files in its defaults list; {} where it cannot be read."""
         if (group, choice) not in self._read:
             self._read[group, choice] = {}  # a file that builds on itself is an error for Hydra to report
             self._read[group, choice] = self._merged(group, choice)
         return self._read[group, choice]
+
+    def is_complete(self, group: str, choice: str) -> bool:
+        """Return whether :meth:`settings` has all that Hydra would compose: some defaults only Hydra can resolve."""
+        self.settings(group, choice)
+        return (group, choice) not in self._incomplete
 
     def groups_of(self, command: str) -> list[str]:
         """Return the groups that a command has, according to the defaults list in ``conf/NAME.yaml``."""
@@ -108,16 +111,25 @@ class ConfigFiles:
 
     def _merged(self, group: str, choice: str) -> dict[str, Any]:
         content = self._content(group, choice)
+        defaults = content.pop("defaults", None) or []
         merged: dict[str, Any] = {}
-        for entry in content.pop("defaults", None) or []:
-            if isinstance(entry, str) and entry != "_self_" and not entry.startswith("/"):
-                merge(merged, self.settings(group, entry))
-            if isinstance(entry, dict):
-                for name, chosen in entry.items():
-                    below = str(name).removeprefix("override ")
-                    if group and isinstance(chosen, str) and re.fullmatch(r"\w+", below):
-                        merge(merged, {below: self.settings(f"{group}/{below}", chosen)})
-        return merge(merged, content)
+        for entry in [*defaults, *(["_self_"] if "_self_" not in defaults else [])]:
+            if entry == "_self_":
+                merge(merged, content)
+                continue
+            # a sibling (`naive`), or a group below this one (`schedule: constant`)
+            for name, chosen in ({"": entry} if isinstance(entry, str) else dict(entry)).items():
+                below = str(name).removeprefix("override ")
+                if not re.fullmatch(r"\w*", below) or not re.fullmatch(r"[\w.-]+", str(chosen)):
+                    if group:
+                        self._incomplete.add((group, choice))
+                elif group and chosen is not None:
+                    other = f"{group}/{below}" if below else group
+                    inner = self.settings(other, str(chosen))
+                    merge(merged, {below: inner} if below else inner)
+                    if not self.is_complete(other, str(chosen)):
+                        self._incomplete.add((group, choice))
+        return merged
 
     def _content(self, group: str, choice: str) -> dict[str, Any]:
         try:

@@ -131,7 +131,7 @@ class Each:
     ``key`` and is none of the ``reserved`` names.
     """
 
-    limit: Number | Names
+    limit: Number | Names | Location
     example: str
     key: str = r".+"
     reserved: frozenset[str] = frozenset()
@@ -186,6 +186,8 @@ NAME = Text("my_name")
 FLAG = Flag()
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 SCORES = frozenset({"audio_visual", "type_av", "event_av"})  # the other scores are named after the modalities
+MODALITY = r"[A-Za-z]\w*"  # part of the names of files and scores
+TABLES = Each(PATH, "{audio: CSV, visual: CSV}, with a table for each modality", MODALITY, SCORES, may_be_empty=False)
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
@@ -204,10 +206,12 @@ TOP_LEVEL: dict[str, Limit] = {
     "pictures": Number(0, whole=True),
     # of score
     "videos": PATH,
-    "audio": PATH,
-    "visual": PATH,
-    "predicted_audio": PATH,
-    "predicted_visual": PATH,
+    "truth": OrNull(TABLES),
+    "predicted": OrNull(TABLES),
+    "audio": OrNull(PATH),
+    "visual": OrNull(PATH),
+    "predicted_audio": OrNull(PATH),
+    "predicted_visual": OrNull(PATH),
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
@@ -233,7 +237,7 @@ LIMITS: dict[str, Limit] = {
     "data.modalities": Each(
         STREAMS,
         "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",
-        key=r"[A-Za-z]\w*",  # part of the names of files and scores
+        key=MODALITY,
         reserved=SCORES,
         may_be_empty=False,
     ),
@@ -272,6 +276,7 @@ LIMITS: dict[str, Limit] = {
     "weight_pseudo_label": WEIGHT,
     "weight_contrastive": WEIGHT,
     "start_epoch": Number(0, whole=True),
+    "labeling.file": PATH,
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
@@ -316,8 +321,6 @@ LIMITS: dict[str, Limit] = {
     "callbacks.safe_stop.directory": PATH,
     "callbacks.safe_stop.max_loss": POSITIVE,
     "callbacks.refresh.directory": PATH,
-    "callbacks.refresh.monitor": OrNull(Text("val/segment/type_av")),
-    "callbacks.refresh.mode": Choice(("max", "min")),
     "callbacks.best.dirpath": PATH,
     "callbacks.best.filename": Text("best"),
     "callbacks.best.monitor": OrNull(Text("val/segment/type_av")),
@@ -364,8 +367,6 @@ def limit_of(key: str) -> Limit | None:
 
 def members_of(key: str) -> Each | None:
     """Return the limit of a mapping to which keys may be added, such as ``method.weights``; None for other settings."""
-    if "." not in key:
-        return None
     limit = limit_of(key)
     if isinstance(limit, OrNull):
         limit = limit.limit

@@ -52,7 +52,8 @@ class Names:
     def of_job(cls, command: str, hydra_cfg: Any) -> Names:
         """Read the settings of a running job, which may be in another process than the command line."""
         files = ConfigFiles.of_job(hydra_cfg.runtime.config_sources)
-        return cls(command, files, _parsed(hydra_cfg.overrides.task))
+        overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task)  # with interpolations as they were given
+        return cls(command, files, _parsed(overrides))
 
     def check_choices(self) -> None:
         """Refuse what is not the name of a choice, where Hydra's own message would not name the group."""
@@ -77,7 +78,7 @@ class Names:
             if key in self.files.groups:
                 if others := self._for_others(key.partition("/")[0]):
                     raise InputError(f"there is no group {key!r} in avvp_pl.{self.command}; {others}")
-            elif members_of(key.rpartition(".")[0]) is None:
+            elif members_of(key) is None and members_of(key.rpartition(".")[0]) is None:
                 raise InputError(self._no_addition(key))
 
     def check_keys(self, cfg: DictConfig, choices: Mapping[str, Any]) -> None:
@@ -172,7 +173,7 @@ class Names:
                     inner = place.get(part)
                     place[part] = inner if isinstance(inner, dict) else {}
                     place = place[part]
-                place[name] = self.files.settings(group, choice)
+                place[name] = self.files.settings(group, choice) if self.files.is_complete(group, choice) else None
         return known
 
     def _chosen(self, group: str, content: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:
@@ -200,7 +201,8 @@ class Names:
     def _no_mapping(self, key: str, value: Any, choices: Mapping[str, Any]) -> str:
         group = key.replace(".", "/")
         if isinstance(value, str) and value in self.files.choices(group):
-            return f"{key}={value}: it must be a mapping; to choose a file, give {group}={value}"
+            where = "on the command line or in a defaults list"
+            return f"{key}={value}: it must be a mapping; to choose a file, give {group}={value} {where}"
         example = choices.get(group) or next(iter(self.files.choices(group)), None)
         file = f", as in {group}/{example}.yaml" if example else ""
         return f"{key}={_shown(value)}: it must be a mapping{file}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from avvp_pl.settings.conf import ConfigFiles, config_dir, keys_of, merge
+from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir, keys_of, merge
 
 
 def write(path: Path, content: str) -> Path:
@@ -35,7 +35,7 @@ def test_the_configuration_of_a_checkout_is_beside_the_package() -> None:
 
 def test_shipped_groups_have_their_choices() -> None:
     files = ConfigFiles()
-    assert files.choices("labeling") == ["naive", "none", "prototype"]
+    assert set(files.choices("labeling")) >= {"naive", "none", "prototype"}
     assert files.choices("optimizer/schedule") == ["constant", "cosine", "step"]
     assert files.choices("nothing") == []
     assert "" not in files.groups
@@ -44,7 +44,7 @@ def test_shipped_groups_have_their_choices() -> None:
 
 def test_files_of_the_user_stand_beside_those_that_are_shipped(own: Path) -> None:
     files = ConfigFiles([str(own)])
-    assert files.choices("labeling") == ["mine", "naive", "none", "prototype"]
+    assert files.choices("labeling") == sorted(["mine", *ConfigFiles().choices("labeling")])
     assert files.choices("optimizer/schedule") == ["constant", "cosine", "mine", "step"]
     assert files.choices("augment") == ["mixup"]
 
@@ -108,6 +108,37 @@ def test_a_damaged_file_has_no_settings(own: Path, content: str) -> None:
 def test_a_file_that_builds_on_itself_ends(own: Path) -> None:
     write(own / "labeling" / "loop.yaml", "defaults: [loop, _self_]\nx: 1\n")
     assert ConfigFiles([str(own)]).settings("labeling", "loop") == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        "[/labeling/naive@_here_]",
+        "[naive@inner]",
+        "[optional naive]",
+        "[{/optimizer@inner: adam}]",
+        "[{inner: [a, b]}]",
+    ],
+)
+def test_defaults_that_only_hydra_can_resolve_are_noticed(own: Path, defaults: str) -> None:
+    write(own / "labeling" / "far.yaml", f"defaults: {defaults}\nx: 1\n")
+    write(own / "labeling" / "child.yaml", "defaults: [far, _self_]\ny: 1\n")
+    files = ConfigFiles([str(own)])
+    assert files.settings("labeling", "child") == {"x": 1, "y": 1}
+    assert not files.is_complete("labeling", "far")
+    assert not files.is_complete("labeling", "child")
+
+
+def test_all_settings_of_the_shipped_files_are_known() -> None:
+    files = ConfigFiles()
+    found = [(group, choice) for group in files.groups for choice in files.choices(group)]
+    assert all(files.is_complete(*file) for file in found if files.package(*file) != GLOBAL)
+
+
+@pytest.mark.parametrize(("order", "wins"), [("[_self_, prototype]", 0.5), ("[prototype]", 0.9)])
+def test_files_are_merged_in_the_order_of_the_defaults_list(own: Path, order: str, wins: float) -> None:
+    write(own / "labeling" / "ordered.yaml", f"defaults: {order}\ngamma: 0.9\n")
+    assert ConfigFiles([str(own)]).settings("labeling", "ordered")["gamma"] == wins
 
 
 def test_a_package_says_where_the_content_stands(own: Path) -> None:

@@ -1,0 +1,457 @@
+"""Command lines of a command that does nothing: which are accepted, and what is said of the others."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from avvp_pl.commands.command import command
+from avvp_pl.settings.limits import LIMITS, Each, OrNull
+
+OWN = {
+    "labeling/mine.yaml": "defaults: [prototype, _self_]\n_target_: mine.Labeling\nsharpness: 2\n",
+    "method/mine.yaml": "_target_: mine.Method\nstrength: 2.0\ncontrast: {_target_: mine.Contrast, tau: 0.1}\n",
+    "network/tiny.yaml": "_target_: mine.Network\ndim: 8\nnum_heads: 2\n",
+    "inference/mixed.yaml": "# @package inference.mixed\n_target_: mine.Mixed\nshare: 0.7\n",
+    "optimizer/mine.yaml": "defaults: [adam, _self_]\nmomentum: 0.9\n",
+    "optimizer/schedule/wave.yaml": "_target_: mine.Wave\nperiod: 3\n",
+    "protocol/mine.yaml": "defaults: [common, _self_]\nname: mine\ndecision: {_target_: mine.Gates, theta: 0.3}\n",
+    "data/mine.yaml": "defaults: [synthetic, _self_]\nname: mine\nblur: 3\n",
+    "augment/mixup.yaml": "alpha: 0.2\n",
+    "labeling/far.yaml": "defaults: [/labeling/prototype@_here_, _self_]\n_target_: mine.Labeling\n",
+    "experiment/mine.yaml": (
+        "# @package _global_\ndefaults:\n  - override /method: mine\n  - override /labeling: mine\n"
+        "  - override /inference: [mixed, classifier]\n  - override /optimizer/schedule: wave\n"
+        "name: mine\nlabeling: {sharpness: 3}\n"
+    ),
+}
+
+
+class Say:
+    """Runs a command that does nothing; the error that it prints, or None where all checks pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capfd = monkeypatch, capfd
+        self.configurations: list[Any] = []
+
+    def __call__(self, name: str, *arguments: str) -> str | None:
+        self.configurations.clear()
+        arguments = tuple(
+            sorted(arguments, key=lambda argument: argument != "-m")
+        )  # Hydra wants all overrides together
+        self.monkeypatch.setattr(sys, "argv", [f"avvp_pl.{name}", *arguments])
+        code = 0
+        try:
+            command(name, self._task)()
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        if self.configurations and code == int("-m" in arguments):  # jobs that do nothing have no scores, and so fail
+            return None
+        printed = self.capfd.readouterr().err
+        assert code == 2
+        assert "Traceback" not in printed
+        assert len(printed.splitlines()) == 1
+        assert printed.startswith(f"avvp_pl.{name}: ")
+        return printed.removeprefix(f"avvp_pl.{name}: ").rstrip("\n")
+
+    def _task(self, cfg: DictConfig) -> None:
+        self.configurations.append(OmegaConf.to_container(cfg, resolve=True))
+
+
+def holds(printed: str | None, said: str) -> bool:
+    """Whether a message starts with ``said``, in which `` ... `` stands for anything."""
+    return bool(re.match(".*".join(map(re.escape, said.split(" ... "))), printed or ""))
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return Say(monkeypatch, capfd)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., list[str]]:
+    """Arguments that give a folder with the files above and ``more``."""
+
+    def arguments(more: dict[str, str] | None = None, way: str = "--config-dir") -> list[str]:
+        for name, content in {**OWN, **(more or {})}.items():
+            (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "own" / name).write_text(content, encoding="utf-8")
+        if way == "--config-dir":
+            return ["--config-dir", str(tmp_path / "own")]
+        return [f"hydra.searchpath=[file://{tmp_path / 'own'}]"]
+
+    return arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train",
+        "train +experiment=ppl_soft labeling.gamma=0.7 optimizer/schedule=step optimizer.schedule.every=3",
+        "train inference=[prototype,classifier] labeling=prototype inference.prototype.labels=hard",
+        "train -m +experiment=ppl_soft,npl_soft seed=0,1",
+        "train -m inference=classifier,[classifier,prototype] labeling=prototype",
+        "train -m +experiment=glob(ppl_*)",
+        "train logger=[csv,tensorboard]",
+        "train +method.weights.touch=1 +method.targets.smoothing.touch=0.9 +data.modalities.touch=[imu]",
+        "train +data.streams.imu=6 +data.sizes.more=100 ++data.sizes.val=3",
+        "train +trainer.precision=bf16-mixed +callbacks.mine.threshold=3 ++seed=3",
+        "train protocol.selection.monitor=null",
+        "train callbacks.best=null",
+        "evaluate checkpoint=x labeling=prototype inference=[prototype,prototype_hard]",
+        "evaluate checkpoint=x +experiment=han_ppl_test trust=[mypackage]",
+        "predict checkpoint=x output=y inference=prototype_hard",
+        "report runs=[a,b]",
+    ],
+)
+def test_good_command_lines_pass(say: Say, arguments: str) -> None:
+    assert say(*arguments.split()) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
+        ("train labeling=true", "labeling=true: it must be one of ... naive, none, prototype"),
+        (
+            "train labeling=[naive,prototype]",
+            "labeling=[naive,prototype]: it must be one of ... naive, none",
+        ),
+        ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
+        ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
+        ("evaluate checkpoint=x data=null", "data=null: it must be one of llp, "),
+        ("train inference=[]", "inference=[]: it must be one of classifier, prototype, prototype_hard, or a"),
+        ("train inference=[prototype,prototype]", "inference=[prototype,prototype]: it must be one of"),
+        ("train inference=[prototype,null]", "inference=[prototype,null]: it must be one of classifier,"),
+        (
+            "train -m inference=classifier,null",
+            "inference=null: it must be one of classifier, prototype, prototype_hard",
+        ),
+        (
+            "train labeling=protoype",
+            "there is no labeling 'protoype'. Did you mean 'prototype'? The choices are: ... naive, none, prototype",
+        ),
+        ("train inference=[prototipe]", "there is no inference 'prototipe'. Did you mean 'prototype'?"),
+        (
+            "train optimizer/schedule=stp",
+            "there is no optimizer/schedule 'stp'. Did you mean 'step'? The choices are: ",
+        ),
+        ("train optimizer/schedul=step", "there is no group 'optimizer/schedul'. Did you mean"),
+        (
+            "train optimizer.schedule=step",
+            "optimizer.schedule=step: it must be a mapping; to choose a file, give optimi",
+        ),
+        (
+            "train +optimizer/schedule=step",
+            "the group optimizer/schedule has a value already; give optimizer/schedule=.",
+        ),
+        ("train experiment=ppl_soft", "the group 'experiment' has no default to replace; give"),
+        ("train +experimet=ppl_soft", "there is no group or setting 'experimet' to add. Did you mean"),
+        ("train inference.classifier=null", "inference.classifier=null: it must be a mapping"),
+    ],
+)
+def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
+    assert holds(say(*arguments.split()), said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train sead=1", "there is no setting 'sead'. Did you mean 'seed'? `--cfg job` prints all settings."),
+        ("train data.size.train=3", "there is no setting 'data.size.train'. Did you mean"),
+        ("train xyzzy=1", "there is no setting 'xyzzy'. `--cfg job` prints all settings."),
+        ("train network.layers=1", "there is no setting 'network.layers'. Did you mean"),
+        (
+            "train +experiment=ppl_soft labeling.gama=1",
+            "there is no setting 'labeling.gama'. Did you mean 'labeling.gam",
+        ),
+        ("train labeling.gama=1", "there is no setting 'labeling.gama'. Did you mean 'labeling.gamma'?"),
+        ("train labeling.gamma=1", "there is no setting 'labeling.gamma' here; it is a setting of"),
+        (
+            "evaluate checkpoint=x labeling.gamma=1",
+            "there is no setting 'labeling.gamma' here; it is a setting of labe",
+        ),
+        (
+            "train inference.prototype.labels=hard",
+            "there is no setting 'inference.prototype.labels' here; it is a setti",
+        ),
+        (
+            "train optimizer.schedule.every=1",
+            "there is no setting 'optimizer.schedule.every' here; it is a setting of o",
+        ),
+        (
+            "train -m +experiment=ppl_soft,npl_soft labeling.gama=1,2",
+            "there is no setting 'labeling.gama'. Did you mean",
+        ),
+        (
+            "train method.weights.touch=1",
+            "there is no setting 'method.weights.touch'. To add it, give +method.weights.t",
+        ),
+        ("train +method.gama=1", "there is no group or setting 'method.gama' to add. Did you mean"),
+        ("train ++method.gama=1", "there is no setting 'method.gama'. Did you mean 'labeling.gamma'?"),
+        ("train +seed=3", "'seed' is a setting already; give seed=... without +"),
+        ("train +method.weights.touch=-1", "method.weights.touch=-1: it must be a number of at least 0"),
+        (
+            "train ~labeling",
+            "the setting 'labeling' is needed, but it was removed, or the group that it belongs to was r",
+        ),
+        ("train ~inference", "the setting 'inference' is needed, but it was removed"),
+        ("train seed", "Error parsing override 'seed' missing EQUAL"),
+    ],
+)
+def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
+    assert holds(say(*arguments.split()), said)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("method.gamma", "labeling.gamma"),
+        ("method.beta", "labeling.beta"),
+        ("method.k", "labeling.k"),
+        ("method.tau", "labeling.tau"),
+        ("method.labels", "labeling.labels"),
+        ("method.weight_pseudo_label", "labeling.weight_pseudo_label"),
+        ("method.start_epoch", "labeling.start_epoch"),
+        ("method.momentum", "labeling.momentum"),
+        ("method.momentum_warmup", "labeling.momentum_warmup"),
+        ("method.source", "labeling.source"),
+        ("method.prototypes", "labeling.prototypes"),
+        ("method.min_modality", "labeling.min_modality"),
+        ("method.normalize_features", "labeling.normalize_features"),
+        ("method.kmeans", "labeling.kmeans"),
+        ("method.max_segments_per_event", "labeling.max_segments_per_event"),
+        ("method.feature_memory_gb", "labeling.feature_memory_gb"),
+        ("method.weight_contrastive", "labeling.weight_contrastive"),
+        ("method.tau_contrastive", "labeling.tau_contrastive"),
+        ("method.include_self", "labeling.include_self"),
+        ("method.seed", "labeling.seed"),
+        ("method.label_attending", "labeling.attending"),
+        ("method.learning_rate", "optimizer.learning_rate"),
+        ("method.weight_decay", "optimizer.weight_decay"),
+        ("method.guided_weights.audio", "method.weights.audio"),
+        ("method.guided_smoothing.visual", "method.targets.smoothing.visual"),
+        ("method.inference", "inference"),
+    ],
+)
+def test_settings_of_earlier_versions_are_answered_with_their_new_names(say: Say, old: str, new: str) -> None:
+    value = "${seed}"  # as the name is wrong, no value is right
+    assert say("train", f"{old}={value}") == f"there is no setting '{old}'. Did you mean '{new}'?"
+
+
+@pytest.mark.parametrize("arguments", ["evaluate checkpoint=x", "train +experiment=ppl_soft"])
+def test_settings_of_earlier_versions_are_answered_by_all_commands(say: Say, arguments: str) -> None:
+    expected = "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"
+    assert say(*arguments.split(), "method.gamma=0.5") == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train method=ppl", "give method=mil labeling=prototype, or +experiment=ppl_soft"),
+        ("train method=npl", "give method=mil labeling=naive, or +experiment=npl_soft"),
+        ("train -m method=mil,ppl", "give method=mil labeling=prototype, or +experiment=ppl_soft"),
+        ("evaluate checkpoint=x method=ppl", "give labeling=prototype"),
+    ],
+)
+def test_methods_of_earlier_versions_are_answered_with_what_to_give_now(say: Say, arguments: str, said: str) -> None:
+    method = "ppl" if "ppl" in said or "prototype" in said else "npl"
+    expected = f"there is no method '{method}'. Labeling is now a group of its own: {said}"
+    assert say(*arguments.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "evaluate checkpoint=x method=mil",
+            "there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_",
+        ),
+        (
+            "evaluate checkpoint=x +optimizer=adam",
+            "there is no group 'optimizer' in avvp_pl.evaluate; it is for python ",
+        ),
+        (
+            "report +labeling=none",
+            "there is no group 'labeling' in avvp_pl.report; it is for python -m avvp_pl.evaluate",
+        ),
+        ("evaluate checkpoint=x +experiment=ppl_soft", "experiment/ppl_soft: there is no group 'method' in"),
+        (
+            "train checkpoint=x",
+            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluat",
+        ),
+        ("train split=test", "there is no setting 'split' in avvp_pl.train; it is for python -m"),
+    ],
+)
+def test_what_another_command_has_is_told(say: Say, arguments: str, said: str) -> None:
+    assert holds(say(*arguments.split()), said)
+
+
+def test_a_launcher_may_set_what_a_command_does_not_have(say: Say, own: Callable[..., list[str]]) -> None:
+    """As the one for SLURM sets ``resume``, which only training has."""
+    mine = own({"launcher/mine.yaml": "# @package _global_\nthreads: 1\nresume: auto\n"})
+    assert say("evaluate", *mine, "checkpoint=x", "+launcher=mine") is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train method=mine labeling=mine network=tiny inference=mixed optimizer=mine protocol=mine data=mine",
+        "train optimizer/schedule=wave optimizer.schedule.period=7 inference=[mixed,classifier]",
+        "train +experiment=mine labeling.sharpness=1",
+        "train -m +experiment=mine,mil seed=0,1",
+        "train labeling=far",
+        "train +augment=mixup augment.alpha=0.3",
+        "evaluate checkpoint=x labeling=mine inference=[mixed,prototype] protocol=mine",
+    ],
+)
+@pytest.mark.parametrize("way", ["--config-dir", "hydra.searchpath"])
+def test_files_of_the_user_pass_all_checks(say: Say, own: Callable[..., list[str]], arguments: str, way: str) -> None:
+    name, *rest = arguments.split()
+    assert say(name, *own(way=way), *rest) is None
+
+
+def test_files_of_the_user_are_what_is_run(say: Say, own: Callable[..., list[str]]) -> None:
+    assert say("train", *own(), "+experiment=mine") is None
+    (cfg,) = say.configurations
+    assert (cfg["labeling"]["sharpness"], cfg["labeling"]["gamma"], cfg["method"]["strength"]) == (3, 0.5, 2.0)
+    assert list(cfg["inference"]) == ["mixed", "classifier"]
+    assert cfg["optimizer"]["schedule"] == {"_target_": "mine.Wave", "period": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "labeling=mine labeling.sharpnes=3",
+            "there is no setting 'labeling.sharpnes'. Did you mean 'labeling.sharpness",
+        ),
+        ("labeling.sharpness=3", "there is no setting 'labeling.sharpness' here; it is a setting of"),
+        (
+            "labeling=mind",
+            "there is no labeling 'mind'. Did you mean 'mine'? The choices are: ... mine, naive",
+        ),
+        ("labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
+        ("inference=mixt", "there is no inference 'mixt'. Did you mean 'mixed'?"),
+        ("optimizer/schedule=waves", "there is no optimizer/schedule 'waves'. Did you mean 'wave'?"),
+        (
+            "inference=mixed inference.mixed.shar=1",
+            "there is no setting 'inference.mixed.shar'. Did you mean 'inference",
+        ),
+        ("labeling=mine labeling.gamma=3", "labeling.gamma=3: it must be a number in (0, 1]"),
+        ("method=mine method.contrast.tau=0", "method.contrast.tau=0: it must be a number above 0"),
+        ("optimizer=mine optimizer.momentum=1", "optimizer.momentum=1: it must be a number in [0, 1)"),
+        ("network=tiny network.num_heads=3", "network.num_heads=3: it must divide network.dim=8"),
+        ("+augmnt=mixup", "there is no group or setting 'augmnt' to add. Did you mean 'augment'?"),
+    ],
+)
+def test_mistakes_in_what_the_user_wrote_are_told(
+    say: Say, own: Callable[..., list[str]], arguments: str, said: str
+) -> None:
+    way = "hydra.searchpath" if "sharpness" in said else "--config-dir"
+    assert holds(say("train", *own(way=way), *arguments.split()), said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sede: 3", "there is no setting 'sede'. Did you mean 'seed'?"),
+        ("data: {batchsize: 3}", "there is no setting 'data.batchsize'. Did you mean 'data.batch_size'?"),
+        (
+            "labeling: {gamma: 0.5}",
+            "there is no setting 'labeling.gamma' here; it is a setting of labeling=mine and labe",
+        ),
+        ("method: {gamma: 0.5}", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
+        (
+            "method: {targets: {smothing: {audio: 1}}}",
+            "there is no setting 'method.targets.smothing'. Did you mean 'met",
+        ),
+        (
+            "optimizer: {schedule: {evry: 1}}",
+            "there is no setting 'optimizer.schedule.evry'. Did you mean 'optimizer.sch",
+        ),
+        ("method: null", "method=null: it must be a mapping, as in method/mil.yaml"),
+        (
+            "inference: classifier",
+            "inference=classifier: it must be a mapping; to choose a file, give inference=classif",
+        ),
+        ("method: {targets: null}", "method.targets=null: it must be a mapping"),
+        ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
+        ("defaults: [{override /method: nope}]", "there is no method 'nope'. The choices are: mil, mine"),
+        ("defaults: [{override /method: ppl}]", "there is no method 'ppl'. Labeling is now a group of its"),
+        (
+            "checkpoint: x",
+            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluate or ",
+        ),
+    ],
+)
+def test_mistakes_in_an_experiment_of_the_users_own_are_told(
+    say: Say, own: Callable[..., list[str]], content: str, said: str
+) -> None:
+    mine = own({"experiment/typo.yaml": f"# @package _global_\n{content}\n"})
+    assert holds(say("train", *mine, "+experiment=typo"), said)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "method: {targets: {_target_: mine.Targets, rates: 3}}",
+        "labeling: {_target_: mine.Labeling, sharpness: 3}",
+        "method: {weights: {touch: 1.0}}\ndata: {sizes: {train: 3}}",
+        "trainer: {precision: bf16-mixed}\ncallbacks: {early: {_target_: mine.Stop, patience: 3}}",
+        "compile: {mode: reduce-overhead}",
+    ],
+)
+def test_an_experiment_of_the_users_own_may_give_another_class_or_modality(
+    say: Say, own: Callable[..., list[str]], content: str
+) -> None:
+    assert say("train", *own({"experiment/free.yaml": f"# @package _global_\n{content}\n"}), "+experiment=free") is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["method.weights", "method.targets.smoothing", "data.modalities", "data.streams", "data.sizes"],
+)
+def test_mappings_by_modality_may_be_extended(say: Say, key: str) -> None:
+    value = "[x]" if key == "data.modalities" else "1"
+    assert say("train", f"+{key}.touch={value}") is None
+    assert say("train", f"+{key}={{touch: {value}}}") is None  # as Hydra itself advises
+
+
+def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members() -> None:
+    limits = {key: limit.limit if isinstance(limit, OrNull) else limit for key, limit in LIMITS.items()}
+    assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
+        "method.weights", "targets.smoothing", "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
+    }  # fmt: skip
+
+
+def test_mistakes_are_told_in_the_folder_of_a_job(say: Say, own: Callable[..., list[str]], tmp_path: Path) -> None:
+    bad = own({"experiment/bad.yaml": "# @package _global_\nlabeling: {sharpnes: 3}\n"})
+    sweep = ["-m", "+experiment=bad", "labeling=mine", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    with pytest.raises(AssertionError):  # the job fails before the task, and the sweep with 1
+        say("train", *bad, *sweep)
+    error = (tmp_path / "sweep" / "0" / "error.txt").read_text()
+    assert error.startswith("there is no setting 'labeling.sharpnes'. Did you mean 'labeling.sharpness'?")
+
+
+def test_help_and_checks_import_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, avvp_pl.commands.command, avvp_pl.settings.identity;"
+        "print({'torch', 'lightning', 'wandb', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "set()"
+
+
+def test_messages_are_sentences_without_our_own_notation(say: Say) -> None:
+    said = say("train", "labeling=null") or ""
+    assert not re.search(r"full_key|object_type|Traceback|None", said)
