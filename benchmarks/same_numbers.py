@@ -116,17 +116,7 @@ RENAMED_SETTINGS = (
 # experiment's name. A case that sets one of them itself keeps its own value.
 UNDONE = {
     "han": ("optimizer/schedule=constant",),
-    "npl": ("labeling.source=momentum",),
-    "ppl": (
-        "labeling.source=momentum",
-        "labeling.gamma=0.5",
-        "labeling.include_self=false",
-        "labeling.max_segments_per_event=2560",
-        "inference=classifier",
-    ),
 }
-OF_BUILT_PROTOTYPES = tuple(setting for setting in UNDONE["ppl"] if setting.startswith("labeling."))
-RENAMED_EXPERIMENTS = {"mil_unguided": "mil_literal"}
 # Columns of tables: the new name of what the old name stood for; a column that is new has the old name now
 RENAMED_COLUMNS = {"train/em/bound": "train/em/disjunction_bound"}
 
@@ -229,13 +219,12 @@ class Side:
             if setting.partition("=")[0] not in own
         ]
         if case.trained:
-            return [*renamed, *OF_BUILT_PROTOTYPES]
+            return renamed
         return [*renamed, *undone, *self.more_settings]
 
     def arguments(self, case: Case) -> list[str]:
         """The command of a run; it waits for the checkpoint if the run needs one."""
-        experiment = RENAMED_EXPERIMENTS.get(case.experiment, case.experiment) if self.renamed else case.experiment
-        settings = [f"+experiment={experiment}", *self.settings(case)]
+        settings = [f"+experiment={case.experiment}", *self.settings(case)]
         if case.trained is None:
             return ["avvp_pl.train", *settings]
         try:
