@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "labels": "soft",
     "label_threshold": 0.5,
     "weight_pseudo_label": 0.1,
+    "over_events": "mean",
     "start_epoch": 1,
     "source": "momentum",
     "momentum": 0.75,
@@ -37,6 +38,10 @@ SETTINGS: dict[str, Any] = {
     "beta": 0.2,
     "mistake_threshold": 0.5,
     "k": 100,
+    "k_positive": None,
+    "k_negative": None,
+    "without_positives": "zero",
+    "without_negatives": "weak",
     "tau": 0.1,
     "prototypes": "shared",
     "min_modality": 0.5,
@@ -314,11 +319,12 @@ class TestConfigured:
         monkeypatch.setattr(prototype, "blocks_of", lambda videos: blocks_of(videos, 160))
         part, train = self.built(build, "ppl_soft")
         report = part.refresh(train, 1, Team())
-        probs = part.teacher.network(train[torch.arange(40)]).segment_probs.flatten(1, 2)
+        output = part.teacher.network(train[torch.arange(40)])
+        probs = output.segment_probs.flatten(1, 2)
         real = train.mask.repeat_interleave(2, dim=1)
         labels = train.padded(labels_of(part)).flatten(1, 2)
         assert report is not None
-        expected = bound(probs, labels, train.weak_labels, real).mean()
+        expected = bound(probs, output.video_probs, labels, train.weak_labels, real).mean()
         assert report.values["train/em/bound"] == pytest.approx(expected.item(), rel=1e-5)
 
     def test_key_segments_are_counted_over_all_blocks(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,8 +342,8 @@ class TestConfigured:
         event = int(found.positive[:, :, 1].sum((0, 1)).argmin())  # few enough to be prototypes themselves
         own = features[:, :, 1][found.positive[:, :, 1, event]]
         used = part.bank.positive[1, event][part.bank.positive_mask[1, event]]
-        assert len(used) == min(len(own), part.k)
-        if len(own) <= part.k:
+        assert len(used) == min(len(own), part.k[0])
+        if len(own) <= part.k[0]:
             torch.testing.assert_close(used, own)
 
     def test_torch_clusters_as_well(self, build: Build) -> None:
@@ -345,7 +351,7 @@ class TestConfigured:
         report = part.refresh(train, 1, Team())
         assert report is not None
         segments, prototypes = (report.per_event[f"positive_{name}"] for name in ("segments", "prototypes"))
-        assert prototypes == [min(found, part.k) for found in segments]
+        assert prototypes == [min(found, part.k[0]) for found in segments]
         assert labels_of(part).max() > 0.5
 
     def test_refresh_is_the_same_twice(self, build: Build) -> None:

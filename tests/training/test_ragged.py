@@ -54,7 +54,7 @@ class Reports(RefreshPseudoLabels):
     """Keep the numbers of every epoch, the times excepted."""
 
     def __init__(self, folder: Any) -> None:
-        super().__init__(str(folder), "val/segment/type_av")
+        super().__init__(str(folder))
         self.kept: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
