@@ -124,6 +124,21 @@ class TestByHand:
         _, report = self.made(mistake_threshold=0.6)
         assert report.per_event["negative_segments"] == [2]
 
+    @pytest.mark.parametrize(
+        ("settings", "numbers"), [({"k": 1}, (1, 1)), ({"k_negative": 1}, (1, 1)), ({"k": 1, "k_negative": 2}, (1, 2))]
+    )
+    def test_each_sign_may_have_a_number_of_prototypes_of_its_own(
+        self, settings: dict[str, Any], numbers: tuple[int, int]
+    ) -> None:
+        """One prototype of the two negative segments, at 90 and 60 degrees, is their mean."""
+        part, report = self.made(**settings)
+        assert (report.per_event["positive_prototypes"], report.per_event["negative_prototypes"]) == tuple(
+            [number] for number in numbers
+        )
+        if numbers[1] == 1:
+            mean = torch.tensor([0.25, (1 + math.sqrt(3) / 2) / 2])
+            torch.testing.assert_close(part.bank.negative[0, 0, 0], mean, atol=1e-5, rtol=0)
+
     def test_features_may_keep_their_length(self) -> None:
         part, _ = self.made(normalize_features=False, tau=2.0)
         torch.testing.assert_close(part.bank.positive[0, 0, 0], torch.tensor([2.0, 0.0]))
@@ -206,6 +221,22 @@ class TestRefresh:
         assert (labels_of(part)[..., 1] == 1).all()
         assert report.values["pseudo_labels/positive_segments"] == 6
         assert report.values["pseudo_labels/negative_prototypes"] == 0
+
+    def test_events_that_lack_prototypes_may_get_other_labels(self) -> None:
+        """Bell occurs, but gamma asks for more than its peak; nothing speaks against dog."""
+        videos = some_videos([2, 1], [[1.0, 1.0], [0.0, 1.0]])
+        network = Lookup(torch.ones(3, 2, 2), torch.tensor([0.9, 0.9]).expand(3, 2, 2))
+        part, report = refreshed(network, videos, gamma=1.01, without_positives="weak")
+        assert report.warnings[0] == "bell has no positive segments, so its pseudo labels are those of the video"
+        assert report.summary[1] == (
+            "without positive prototypes, so found in all segments of a video that has the event: bell, dog"
+        )
+        assert torch.equal(
+            labels_of(part), videos.weak_labels.repeat_interleave(videos.lengths, 0)[:, None].expand(3, 2, 2)
+        )
+        part, report = refreshed(network, videos, without_negatives="zero")
+        assert report.summary[1] == "without negative prototypes, so never found: dog"
+        assert not labels_of(part)[..., 1].any()
 
     def test_a_modality_that_lacks_them_is_named(self) -> None:
         """Only a modality whose peak is 0.6 of the joint one takes part, and the visual one's is 0.5 of it."""

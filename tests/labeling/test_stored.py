@@ -159,7 +159,7 @@ class TestLabelsInProgress:
 
 
 def test_the_bounds_of_the_models_own_probabilities_are_the_likelihood_of_the_weak_labels() -> None:
-    """By pooling: log 0.7 for w = 1 and log 0.6 for w = 0. By the segments: log(1 - 0.375) and log 0.375, for all of them
+    """By pooling: log 0.7 for w = 1, log 0.6 for w = 0. By the segments: log(1 - 0.375) and log 0.375, as all of them
     are without the event with a chance of 0.5 * 0.75. Sums of two of three videos, whose second segments are padding.
     """
     probs = torch.tensor([0.5, 0.25, 0.9, 0.8]).reshape(1, 2, 2, 1).expand(2, 2, 2, 1)
