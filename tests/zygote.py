@@ -49,11 +49,11 @@ def run(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
         send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
-    sys.argv = ["avvp_pl.train", *order["arguments"]]
+    module = order.get("module", "avvp_pl.train")  # or another one with a main()
+    sys.argv = [module, *order["arguments"]]
     code = 1
     try:
-        importlib.import_module("avvp_pl.train").main()
-        code = 0
+        code = int(importlib.import_module(module).main() or 0)
     except SystemExit as leave:
         code = int(leave.code or 0)
     finally:

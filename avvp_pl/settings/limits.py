@@ -275,7 +275,9 @@ LIMITS: dict[str, Limit] = {
     "mistake_threshold": SHARE,
     "weight_pseudo_label": WEIGHT,
     "weight_contrastive": WEIGHT,
+    "over_events": Choice(("mean", "sum")),
     "start_epoch": Number(0, whole=True),
+    "labeling.file": PATH,
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
@@ -283,6 +285,10 @@ LIMITS: dict[str, Limit] = {
     "labeling.gamma": Number(0, 1, low_open=True),
     "labeling.beta": Number(0, 1, low_open=True, high_open=True),
     "labeling.k": COUNT,
+    "k_positive": OrNull(COUNT),
+    "k_negative": OrNull(COUNT),
+    "without_positives": Choice(("zero", "weak")),
+    "without_negatives": Choice(("zero", "weak")),
     "tau": POSITIVE,
     "tau_contrastive": POSITIVE,
     "labeling.prototypes": Choice(("shared", "per_modality")),
@@ -304,6 +310,7 @@ LIMITS: dict[str, Limit] = {
     # protocol
     "protocol.name": NAME,
     "segment_threshold": SHARE,
+    "decision.gate": Choice(("hard", "soft")),
     "video_threshold": SHARE,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),
@@ -366,8 +373,6 @@ def limit_of(key: str) -> Limit | None:
 
 def members_of(key: str) -> Each | None:
     """Return the limit of a mapping to which keys may be added, such as ``method.weights``; None for other settings."""
-    if "." not in key:
-        return None
     limit = limit_of(key)
     if isinstance(limit, OrNull):
         limit = limit.limit

@@ -52,7 +52,8 @@ class Names:
     def of_job(cls, command: str, hydra_cfg: Any) -> Names:
         """Read the settings of a running job, which may be in another process than the command line."""
         files = ConfigFiles.of_job(hydra_cfg.runtime.config_sources)
-        return cls(command, files, _parsed(hydra_cfg.overrides.task))
+        overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task)  # with interpolations as they were given
+        return cls(command, files, _parsed(overrides))
 
     def check_choices(self) -> None:
         """Refuse what is not the name of a choice, where Hydra's own message would not name the group."""

@@ -1,12 +1,12 @@
-"""The command line, configuration files, and where results go."""
+"""Damage on the command line, in configuration files, and in the place where results are written."""
 
 from __future__ import annotations
 
 from tests.damage.place import TEST, Case, nothing, setting, write
 
 STREAMS = "it must be a list of different names (no paths) such as [res152, r2plus1d_18]"
-GROUPS = "it must be names, each with a list of streams, such as {audio: [vggish], visual: [res152, r2plus1d_18]}"
-PATH = "it must be a path (./3 where it looks like a number)"
+GROUPS = "it must be a mapping such as {audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with"
+PATH = "it must be a path (write ./3 for a path that looks like a number)"
 
 
 def experiment(name: str, says: str, content: str | bytes) -> Case:
@@ -30,8 +30,10 @@ CASES: dict[str, list[Case]] = {
         ),
         setting("sead=1", "there is no setting 'sead'. Did you mean 'seed'?"),
         setting(
-            "~method.learning_rate", "method: TypeError: ... missing 1 required positional argument: 'learning_rate'"
+            "~optimizer.learning_rate",
+            "optimizer: ... needs the argument 'learning_rate', which no setting gives",
         ),
+        setting("~labeling", "the setting 'labeling' is needed, but it was removed"),
         setting("~seed", "Interpolation key 'seed' not found"),
         setting("data.batch_size=abc", "data.batch_size=abc: it must be a whole number in [1, 1000000]"),
         setting("data.segments=0", "data.segments=0: it must be a whole number in [1, 1000000]"),
@@ -54,18 +56,30 @@ CASES: dict[str, list[Case]] = {
         setting("network.dim=100000000000", "network: RuntimeError: ... allocate"),
         setting(
             "network.fuse_single_stream=[visul]",
-            "network.fuse_single_stream=visul: it must be a modality, of audio, visual. Did you mean 'visual'?",
+            "network.fuse_single_stream=visul: it must be a modality; the modalities are audio, visual. Did you mean "
+            "'visual'?",
+        ),
+        setting("network._target_=avvp_pl.models.none.HAN", "network: avvp_pl.models.none.HAN cannot be imported"),
+        setting("labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
+        setting("labeling=protoype", "there is no labeling 'protoype'. Did you mean 'prototype'?"),
+        setting(
+            "optimizer.schedule=step",
+            "optimizer.schedule=step: it must be a mapping; to choose a file, give optimizer/schedule=step",
         ),
         setting(
-            "network._target_=avvp_pl.models.none.HAN", "network: ImportError: Error loading 'avvp_pl.models.none.HAN'"
+            "labeling.gamma=0.5", "there is no setting 'labeling.gamma' here; it is a setting of labeling=prototype"
         ),
-        setting("method=null", "method=null: it must be one of mil, npl, ppl"),
-        setting("method=pll", "there is no method 'pll'. Did you mean 'ppl'?"),
-        setting("method.learning_rate=null", "method.learning_rate=null: it must be a number above 0"),
+        setting("method.gamma=0.5", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
         setting(
-            "method.guided_weights.audio=null", "method.guided_weights.audio=null: it must be a number of at least 0"
+            "method=ppl",
+            "there is no method 'ppl'. Labeling is now a group of its own: give method=mil labeling=prototype, or "
+            "+experiment=ppl_soft",
         ),
-        setting("~method.guided_weights.audio", "method.guided_weights is for visual; the data has audio, visual"),
+        setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),
+        setting("method.weights.audio=null", "method.weights.audio=null: it must be a number of at least 0"),
+        setting(
+            "method.weights.touch=1", "there is no setting 'method.weights.touch'. To add it, give +method.weights"
+        ),
         setting("trainer.max_epochs=null", "trainer.max_epochs=null: it must be a whole number of at least 1"),
         setting("trainer.devices=-3", "trainer: TypeError: ... should be an int > 0"),
         setting("trainer.accelerator=xyz", "trainer: ValueError: You selected an invalid accelerator name"),
@@ -76,7 +90,11 @@ CASES: dict[str, list[Case]] = {
             "callbacks.panels.every_n_epochs=0",
             "callbacks.panels.every_n_epochs=0: it must be a whole number of at least 1",
         ),
-        setting("callbacks.best.monitor=val/nothing", "could not find the monitored key"),
+        setting("protocol.selection.monitor=val/nothing", "could not find the monitored key"),
+        setting(
+            "callbacks.best.monitor=val/average",
+            "callbacks.best.monitor=val/average: give protocol.selection.monitor=val/average instead",
+        ),
         setting("debug=maybe", "debug=maybe: it must be true or false"),
         setting("segments=null", "segments=null: it must be a whole number in [1, 1000000]", command="score"),
         setting("videos=3", f"videos=3: {PATH}", command="score"),
@@ -85,23 +103,24 @@ CASES: dict[str, list[Case]] = {
             "data=null", "data=null: it must be one of llp, realmix, synthetic, synthetic_llp_size", command="evaluate"
         ),
         setting(
-            "+experiment=han_ppl_test",
-            "there is no setting 'inference' in avvp_pl.train; it is for python -m avvp_pl.evaluate",
-        ),
-        setting(
-            "inference=[prototype,prototype]",
-            "it must be one of classifier, prototype, prototype_hard, or a list of different ones, or null",
+            "+experiment=ppl_soft",
+            "experiment/ppl_soft: there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_pl.train",
             command="evaluate",
         ),
         setting(
-            "inference=[classifier,prototype]",
-            "inference=[classifier,prototype]: it must be one of these; evaluate takes several",
+            "inference=[prototype,prototype]",
+            "it must be one of classifier, prototype, prototype_hard, or a list of different ones",
+            command="evaluate",
+        ),
+        setting(
+            "inference=prototype",
+            "inference by prototypes: labeling NoLabels has none; labeling=prototype has",
             command="predict",
         ),
         setting("split=all", "split=all: it must be one of train, val, test", command="predict"),
         setting("pictures=many", "pictures=many: it must be a whole number of at least 0", command="predict"),
     ],
-    "Configuration files of one's own": [
+    "The user's own configuration files": [
         experiment(
             "a key that nothing reads",
             "there is no setting 'sede'. Did you mean 'seed'?",
@@ -109,23 +128,23 @@ CASES: dict[str, list[Case]] = {
         ),
         experiment(
             "a key of the data that nothing reads",
-            "there is no setting 'data.batchsize'. Did you mean 'batch_size'?",
+            "there is no setting 'data.batchsize'. Did you mean 'data.batch_size'?",
             "# @package _global_\ndata:\n  batchsize: 3\n",
         ),
         experiment(
             "null for a group",
-            "method=null: it must be names and values, as in method/mil.yaml",
+            "method=null: it must be a mapping, as in method/mil.yaml",
             "# @package _global_\nmethod: null\n",
         ),
         experiment(
-            "a list for names and values",
+            "a list instead of a mapping",
             "In 'experiment/mine': ConfigTypeError ... Cannot merge DictConfig with ListConfig",
             "# @package _global_\nmethod: [1]\n",
         ),
         experiment(
             "a value out of its limits",
-            "method.weight_decay=-1: it must be a number of at least 0",
-            "# @package _global_\nmethod:\n  weight_decay: -1\n",
+            "optimizer.weight_decay=-1: it must be a number of at least 0",
+            "# @package _global_\noptimizer:\n  weight_decay: -1\n",
         ),
         experiment(
             "a bracket that is not closed", 'ParserError: ... experiment/mine.yaml", line 2, column 1', "seed: [1\n"
@@ -141,7 +160,7 @@ CASES: dict[str, list[Case]] = {
         ),
         experiment(
             "a group that is not there",
-            "there is no method 'nope'. There are: mil, npl, ppl",
+            "there is no method 'nope'. The choices are: mil",
             "# @package _global_\ndefaults:\n  - override /method: nope\n",
         ),
     ],

@@ -35,7 +35,7 @@ def test_the_configuration_of_a_checkout_is_beside_the_package() -> None:
 
 def test_shipped_groups_have_their_choices() -> None:
     files = ConfigFiles()
-    assert files.choices("labeling") == ["naive", "none", "prototype"]
+    assert set(files.choices("labeling")) >= {"naive", "none", "prototype"}
     assert files.choices("optimizer/schedule") == ["constant", "cosine", "step"]
     assert files.choices("nothing") == []
     assert "" not in files.groups
@@ -44,7 +44,7 @@ def test_shipped_groups_have_their_choices() -> None:
 
 def test_files_of_the_user_stand_beside_those_that_are_shipped(own: Path) -> None:
     files = ConfigFiles([str(own)])
-    assert files.choices("labeling") == ["mine", "naive", "none", "prototype"]
+    assert files.choices("labeling") == sorted(["mine", *ConfigFiles().choices("labeling")])
     assert files.choices("optimizer/schedule") == ["constant", "cosine", "mine", "step"]
     assert files.choices("augment") == ["mixup"]
 

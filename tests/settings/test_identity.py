@@ -54,7 +54,7 @@ def settings() -> set[str]:
 
 def test_every_setting_in_these_lists_exists(settings: set[str]) -> None:
     of_evaluate = {"checkpoint", "trust", "trained_labeling.seed", "trained_labeling._target_"}
-    added = {"compile.mode", "trainer.precision", "data.rows_per_segment"}
+    added = {"compile.mode", "trainer.precision"}
     named = FREE_TO_CHANGE | FIXED | NO_REASON_TO_COMPARE | COMPARED
     assert named - settings <= of_evaluate | added
 

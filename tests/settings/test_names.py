@@ -65,6 +65,11 @@ class Say:
         self.configurations.append(OmegaConf.to_container(cfg, resolve=True))
 
 
+def holds(printed: str | None, said: str) -> bool:
+    """Whether a message starts with ``said``, in which `` ... `` stands for anything."""
+    return bool(re.match(".*".join(map(re.escape, said.split(" ... "))), printed or ""))
+
+
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
     (tmp_path / "here").mkdir()
@@ -115,10 +120,13 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("train labeling=null", "labeling=null: it must be one of naive, none, prototype"),
-        ("train labeling=true", "labeling=true: it must be one of naive, none, prototype"),
-        ("train labeling=[naive,prototype]", "labeling=[naive,prototype]: it must be one of naive, none,"),
-        ("train labeling={}", "labeling={}: it must be one of naive, none, prototype"),
+        ("train labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
+        ("train labeling=true", "labeling=true: it must be one of ... naive, none, prototype"),
+        (
+            "train labeling=[naive,prototype]",
+            "labeling=[naive,prototype]: it must be one of ... naive, none",
+        ),
+        ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
         ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
         ("evaluate checkpoint=x data=null", "data=null: it must be one of llp, "),
         ("train inference=[]", "inference=[]: it must be one of classifier, prototype, prototype_hard, or a"),
@@ -130,7 +138,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ),
         (
             "train labeling=protoype",
-            "there is no labeling 'protoype'. Did you mean 'prototype'? The choices are: naive,",
+            "there is no labeling 'protoype'. Did you mean 'prototype'? The choices are: ... naive, none, prototype",
         ),
         ("train inference=[prototipe]", "there is no inference 'prototipe'. Did you mean 'prototype'?"),
         (
@@ -152,7 +160,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
     ],
 )
 def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
-    assert (say(*arguments.split()) or "").startswith(said)
+    assert holds(say(*arguments.split()), said)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +209,7 @@ def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
     ],
 )
 def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
-    assert (say(*arguments.split()) or "").startswith(said)
+    assert holds(say(*arguments.split()), said)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +293,7 @@ def test_methods_of_earlier_versions_are_answered_with_what_to_give_now(say: Say
     ],
 )
 def test_what_another_command_has_is_told(say: Say, arguments: str, said: str) -> None:
-    assert (say(*arguments.split()) or "").startswith(said)
+    assert holds(say(*arguments.split()), said)
 
 
 def test_a_launcher_may_set_what_a_command_does_not_have(say: Say, own: Callable[..., list[str]]) -> None:
@@ -328,8 +336,11 @@ def test_files_of_the_user_are_what_is_run(say: Say, own: Callable[..., list[str
             "there is no setting 'labeling.sharpnes'. Did you mean 'labeling.sharpness",
         ),
         ("labeling.sharpness=3", "there is no setting 'labeling.sharpness' here; it is a setting of"),
-        ("labeling=mind", "there is no labeling 'mind'. Did you mean 'mine'? The choices are: far, mine,"),
-        ("labeling=null", "labeling=null: it must be one of far, mine, naive, none, prototype"),
+        (
+            "labeling=mind",
+            "there is no labeling 'mind'. Did you mean 'mine'? The choices are: ... mine, naive",
+        ),
+        ("labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
         ("inference=mixt", "there is no inference 'mixt'. Did you mean 'mixed'?"),
         ("optimizer/schedule=waves", "there is no optimizer/schedule 'waves'. Did you mean 'wave'?"),
         (
@@ -347,7 +358,7 @@ def test_mistakes_in_what_the_user_wrote_are_told(
     say: Say, own: Callable[..., list[str]], arguments: str, said: str
 ) -> None:
     way = "hydra.searchpath" if "sharpness" in said else "--config-dir"
-    assert (say("train", *own(way=way), *arguments.split()) or "").startswith(said)
+    assert holds(say("train", *own(way=way), *arguments.split()), said)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +398,7 @@ def test_mistakes_in_an_experiment_of_the_users_own_are_told(
     say: Say, own: Callable[..., list[str]], content: str, said: str
 ) -> None:
     mine = own({"experiment/typo.yaml": f"# @package _global_\n{content}\n"})
-    assert (say("train", *mine, "+experiment=typo") or "").startswith(said)
+    assert holds(say("train", *mine, "+experiment=typo"), said)
 
 
 @pytest.mark.parametrize(
