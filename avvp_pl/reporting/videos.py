@@ -21,8 +21,8 @@ from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.runs.checkpoints import check_built
+from avvp_pl.runs.names import PREDICTIONS, PROBABILITIES, predictions_of
 from avvp_pl.runs.reading import Run
-from avvp_pl.tasks.parsing import PREDICTIONS_FOLDER, PROBABILITIES_FILE
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_predictions(run: Run, videos: TestVideos) -> Bool[Tensor, "N T M C"]:
     lengths = dict(zip(videos.names, videos.lengths, strict=True))
     longest, tables = videos.mask.shape[1], {}
     for modality in videos.modalities:
-        path = run.folder / PREDICTIONS_FOLDER / f"{modality}.csv"
+        path = predictions_of(run.folder / PREDICTIONS, modality)
         tables[modality] = read_timelines(path, videos.events, longest, Oddities(), videos.segment_seconds, lengths)
         if unknown := set(tables[modality]) - set(videos.names):
             raise InputError(
@@ -121,7 +121,7 @@ def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
 
     Raises :class:`InputError` where the file is damaged or of other videos.
     """
-    path = run.folder / PREDICTIONS_FOLDER / PROBABILITIES_FILE
+    path = run.folder / PREDICTIONS / PROBABILITIES
     if not path.exists():
         return None
     wanted = {
