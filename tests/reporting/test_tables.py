@@ -99,6 +99,7 @@ def test_every_row_names_an_experiment_that_there_is() -> None:
         assert row.inference is None or row.inference in inferences, row
         assert row.experiment is not None or row.trained_as is row.inference is row.role is None, row
         assert row.role in {None, "baseline", "reference"}, row
+        assert row.experiment is None or row.trained_as == trained_as().get(row.experiment), row
     assert {row.experiment for row in paper_rows() if row.role == "baseline"} == {"mil"}
     assert list(TITLES) == [*tables(), "all"]
     labels = [(row.table, row.label) for row in paper_rows()]

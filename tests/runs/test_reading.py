@@ -204,6 +204,20 @@ def test_a_run_says_by_which_inference_its_epoch_was_selected_if_it_was_another(
     }
 
 
+def test_an_inference_that_was_not_tested_does_not_matter(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"))
+    edit(folder, inference__prototype__labels="hard")
+    write_scores(folder / "prototype")
+    found = {setting.label: setting.plain for setting in by_setting(read_runs([tmp_path]))}
+    assert found == {"ppl_soft": True, "ppl_soft inference.prototype.labels=hard inference=prototype": False}
+
+
+def test_a_folder_with_a_configuration_of_its_own_is_a_run_of_its_own(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"))
+    run_folder(folder / "prototype", name="mil")
+    assert [run.name for run in read_runs([tmp_path])] == ["ppl_soft", "mil"]
+
+
 def test_a_further_inference_without_scores_is_skipped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

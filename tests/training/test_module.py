@@ -202,7 +202,7 @@ class TestParts:
     def test_the_momentum_network_moves_once_after_every_step_of_the_optimizer(
         self, build: Build, experiment: str, batches: int, warmup: bool
     ) -> None:
-        """Of ``batches`` batches, or fewer at the end of an epoch of three; by the formula, and by the step's number."""
+        """Of ``batches`` batches, or fewer at the end of an epoch of three; by the formula and the step's number."""
         settings = (f"labeling.momentum_warmup={warmup}", "labeling.momentum=0.75", "optimizer.learning_rate=0.1")
         module, data = build(experiment, *settings)
         assert isinstance(module.labeling, Naive | Prototype)

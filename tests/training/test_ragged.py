@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.synthetic import generate
@@ -20,9 +19,8 @@ from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.training.callbacks.seed_steps import SeedSteps
 from avvp_pl.training.module import ParsingModule
-from avvp_pl.types import Batch
 from tests.conftest import Build
-from tests.stand_ins import segments_of
+from tests.stand_ins import segments_of, with_padding
 from tests.training.trainers import trainer_of
 
 EXPERIMENTS = ["mil", "npl_soft", "ppl_soft"]
@@ -42,39 +40,6 @@ def made() -> ParsingSet:
     )
 
 
-class Padded(VideoSet):
-    """The same videos, but with so many more segments of padding, and with something in all of it."""
-
-    more: int
-    garbage: float
-
-    @classmethod
-    def of(cls, videos: VideoSet, more: int = 0, garbage: float = 0.0) -> Padded:
-        fields = (videos.names, videos.lengths, videos.streams, videos.weak_labels, videos.truth, videos.keys)
-        padded = cls(*fields)
-        object.__setattr__(padded, "more", more)
-        object.__setattr__(padded, "garbage", garbage)
-        return padded
-
-    def to(self, device: torch.device, resident: bool = True) -> Padded:
-        return self
-
-    def __getitem__(self, rows: Tensor) -> Batch:
-        batch = super().__getitem__(rows)
-        more = torch.zeros(len(rows), self.more, dtype=torch.bool)
-        mask = torch.cat([batch.mask, more], dim=1)
-        steps = torch.minimum(torch.arange(mask.shape[1]), mask.sum(1, keepdim=True) - 1)
-        at = torch.arange(len(rows))[:, None], steps  # padding repeats the last segment ...
-        features = {name: x[at].masked_fill(~mask[..., None], self.garbage) for name, x in batch.features_in.items()}
-        assert batch.truth is not None
-        truth = batch.truth[at] & mask[:, :, None, None]
-        return replace(batch, features_in=features, mask=mask, segment=batch.segment[at], truth=truth)  # ... everywhere
-
-
-def with_padding(made: ParsingSet, **how: Any) -> ParsingSet:
-    return replace(made, **{name: Padded.of(videos, **how) for name, videos in made.splits.items()})
-
-
 class Trained:
     """What a training has left behind."""
 
@@ -89,7 +54,7 @@ class Reports(RefreshPseudoLabels):
     """Keep the numbers of every epoch, the times excepted."""
 
     def __init__(self, folder: Any) -> None:
-        super().__init__(str(folder), "val/segment/type_av")
+        super().__init__(str(folder))
         self.kept: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

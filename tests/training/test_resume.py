@@ -82,7 +82,7 @@ def train(
     watch = Watch(stop, ask_after, fail_after)
     when: dict[str, Any] = {"save_on_train_epoch_end": True} if every is None else {"every_n_train_steps": every}
     last = ModelCheckpoint(folder, "last", enable_version_counter=False, **when)
-    refresh = RefreshPseudoLabels(str(folder), "val/segment/type_av")
+    refresh = RefreshPseudoLabels(str(folder))
     trainer = trainer_of(
         epochs, callbacks=[SeedSteps(3), stop, refresh, watch, last], enable_checkpointing=True, **trainer_settings
     )
@@ -228,7 +228,7 @@ class TestTwoProcesses:
 
         def work(rank: int) -> Any:
             module, data = build("npl_soft", "data.batch_size=7", "labeling.start_epoch=0")
-            refresh = RefreshPseudoLabels(str(tmp_path), None)
+            refresh = RefreshPseudoLabels(str(tmp_path))
             trainer = trainer_of(1, callbacks=[SeedSteps(3), refresh, SaveAlone()], **TWO)
             trainer.fit(module, data)
             return trainer.global_step
