@@ -1,4 +1,4 @@
-"""An inference of the user's own that is fitted to other videos before its test, in evaluate."""
+"""An inference of the user's own that is fitted to other videos first, by evaluate and by predict."""
 
 from __future__ import annotations
 
@@ -58,3 +58,6 @@ def test_it_is_fitted_to_the_split_that_it_needs(
     assert len(found) == 16
     assert {line.split("\t")[-1] for line in found} == {"Speech"}
     assert scores(tmp_path / "tested")
+    arguments = (f"checkpoint={checkpoint}", "inference=frequent", "output=parsed", "pictures=0")
+    assert command("predict", "--config-dir", str(tmp_path), *arguments) == 0
+    assert (tmp_path / "parsed" / "audio.csv").read_text().splitlines()[1:] == found
