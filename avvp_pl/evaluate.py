@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.evaluate``: test a checkpoint, by the classifier or by prototypes."""
+"""``python -m avvp_pl.evaluate``: test a checkpoint, by one inference or by several."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from avvp_pl.commands.command import command
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Write scores and predictions of the test videos into the run folder, and print the scores.
+    """Write the scores and predictions of the test videos into the run folder, and print the scores.
 
-    Of several inferences, each has a folder in it. With ``labeling=prototype`` the checkpoint's network is tested by
-    prototypes that are first built from the training videos (PPL_Test).
+    Each of several inferences has a folder of its own in it. With ``labeling=prototype`` and ``inference=prototype``,
+    the network is tested by prototypes that are first built from the training videos (PPL_Test).
     """
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.launching import as_one_process

@@ -1,4 +1,4 @@
-"""How all pictures look, how they become files, and timelines as pictures."""
+"""The style of all pictures, their files, and pictures of timelines."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator
 from avvp_pl.data.annotations import intervals
 from avvp_pl.errors import printable
 
-# Okabe and Ito's colors, which people with color blindness tell apart
+# The colors of Okabe and Ito, which can be told apart with color blindness
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# The same on paper without colors
+# What tells lines apart on paper without colors
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -37,7 +37,7 @@ MARKERS = "osD^vPX"
 HATCHES = ("", "//////", "xxxxxx", "\\\\\\\\\\\\", "||||||", "++++++")
 INK = "0.15"
 
-COLUMN, PAGE = 3.4, 7.0  # inches: the width of a paper's column, and of both
+COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column of a paper, and of both
 STYLE: dict[str, Any] = {
     "font.size": 7,
     "axes.titlesize": 7.5,
@@ -67,14 +67,14 @@ STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.5,
     "figure.titlesize": 8.5,
     "figure.constrained_layout.use": True,
-    "text.parse_math": False,  # a name is no formula, whatever is in it
-    "svg.fonttype": "none",  # text that can be read and found
+    "text.parse_math": False,  # a "$" in a name must not start a formula
+    "svg.fonttype": "none",  # text stays text, so that it can be searched
 }
 TRUTH = "truth"
 
 
 class Look(NamedTuple):
-    """What tells one of several apart, in color and without."""
+    """What tells one of several apart, with color and without."""
 
     color: str
     dashes: Any
@@ -83,7 +83,7 @@ class Look(NamedTuple):
 
 
 def look(place: int) -> Look:
-    """That of the ``place``-th of several; the first six differ in everything."""
+    """Return the look of the ``place``-th of several; the first six differ in every respect."""
     turn = place + place // len(COLORS)
     return Look(
         COLORS[place % len(COLORS)],
@@ -95,27 +95,27 @@ def look(place: int) -> Look:
 
 @contextmanager
 def styled(also: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """All is drawn and written in this; the user's own matplotlibrc has no say (with TeX, names would be programs)."""
+    """Set the style of everything that is drawn and saved. The user's matplotlibrc is ignored: TeX would run names."""
     with style.context({**STYLE, **(also or {})}, after_reset=True):
         yield
 
 
 def png(figure: Figure, dpi: int = 200) -> memoryview:
-    """The picture as a PNG file."""
+    """Return the picture as a PNG file."""
     return _saved(figure, format="png", dpi=dpi, metadata={"Software": None}).getbuffer()
 
 
 def svg(figure: Figure, salt: str) -> str:
-    """The picture as an ``<svg>`` element; the same signs every time.
+    """Return the picture as an ``<svg>`` element, which is the same every time.
 
-    Text stays text. ``salt`` (of one page's pictures each its own) goes into the ids that the element refers to, and
-    ids that nothing refers to are left out, so that several can stand in one page.
+    Text stays text. ``salt`` must be different for every picture of a page: it becomes part of the ids in the element,
+    and ids that are not used are removed, so that several pictures can be in one page.
     """
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     file = _saved(figure, {"svg.hashsalt": salt}, format="svg", metadata=unsaid)
     text = file.getvalue().decode("utf-8")
     text = re.sub(r'<g id="[\w.]+"', "<g", text[text.index("<svg") :])
-    # a sheet of style would be that of the whole page; these two are handed down from the element itself
+    # a style sheet would apply to the whole page; these two properties are inherited from the element itself
     text = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     return text.replace("<svg ", '<svg style="stroke-linejoin: round; stroke-linecap: butt" ', 1)
 
@@ -123,14 +123,14 @@ def svg(figure: Figure, salt: str) -> str:
 def _saved(figure: Figure, also: Mapping[str, Any] | None = None, **options: Any) -> io.BytesIO:
     file = io.BytesIO()
     with styled(also), warnings.catch_warnings():
-        # a name in an alphabet that the font lacks is drawn as boxes, one so long that no room is left as it comes
+        # letters that the font lacks are drawn as boxes, and a name may be so long that the layout has no room
         warnings.filterwarnings("ignore", "Glyph .* missing|constrained_layout not applied", UserWarning)
         figure.savefig(file, **options)
     return file
 
 
 def words(text: str, limit: int = 60) -> str:
-    r"""Text as a picture shows it: on one line, no control characters, cut in the middle if it is long.
+    r"""Return text for a picture: on one line, without control characters, and shortened in the middle if it is long.
 
     >>> words("a\tb\x1b"), words("x" * 50 + "yz", limit=11)
     ('a b\\x1b', 'xxxx...xxyz')
@@ -141,11 +141,13 @@ def words(text: str, limit: int = 60) -> str:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend under all panels, in as many columns as the width has room for; the figure grows by its further rows."""
-    width = max(len(label) for label in labels) * 0.058 + 0.45  # inches of the widest entry
+    """Add a legend below all panels, with as many columns as fit; the figure grows by the height of further rows."""
+    width = max(len(label) for label in labels) * 0.058 + 0.45  # inches, of the widest entry
     rows = math.ceil(len(labels) / max(1, int(figure.get_figwidth() / width)))
     figure.set_figheight(figure.get_figheight() + 0.15 * (rows - 1))
-    named = [f" {label}" if label.startswith("_") else label for label in labels]  # matplotlib 3.9 leaves such out
+    named = [
+        f" {label}" if label.startswith("_") else label for label in labels
+    ]  # matplotlib 3.9 leaves such labels out
     columns = math.ceil(len(labels) / rows)
     figure.legend(handles, named, loc="outside lower center", ncols=columns, columnspacing=1.4)
 
@@ -157,11 +159,11 @@ def draw_timelines(
     events: Sequence[str],
     segment_seconds: float = 1.0,
 ) -> Figure:
-    """One video: a panel a modality, in it a row an event and in that a lane a source (truth, pseudo labels ...).
+    """Draw one video: a panel for each modality, in it a row for each event, and in that a lane for each source.
 
-    ``sources`` maps a name to [T, M, C]: booleans are drawn as bars, numbers in [0, 1] as bars of that opacity. The
-    one called ``truth`` is black, and shaded through the lanes of the others: a bar without shade is false, shade
-    without a bar missed. Only events that some source has anywhere are drawn.
+    ``sources`` maps names (truth, pseudo labels, ...) to [T, M, C]: booleans are drawn as bars, and numbers in [0, 1]
+    as bars of that opacity. The source called ``truth`` is black, and its shade extends through the lanes of the
+    others: a bar without shade is false, and shade without a bar is missed. Events that no source has are not drawn.
     """
     shown = [c for c in range(len(events)) if any((source[..., c] >= 0.5).any() for source in sources.values())]
     lane = 0.15 if len(sources) < 4 else 0.1  # inches
@@ -214,7 +216,7 @@ def _draw_panel(
 
 
 def _paints(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Black for the truth; the others look as first, second ... wherever it stands."""
+    """Return the paint of each source: black for the truth, and the looks of the others in their order."""
     looks = {name: look(place) for place, name in enumerate(name for name in names if name != TRUTH)}
     paints = {
         name: {"facecolor": own.color, "hatch": own.hatch, "edgecolor": "white", "lw": 0} for name, own in looks.items()
@@ -229,7 +231,7 @@ def _bar(
 
 
 def _bars(track: npt.NDArray[np.bool_ | np.floating]) -> list[tuple[int, int, float]]:
-    """(onset, offset, opacity) of a track [T]: maximal runs of booleans, every segment of numbers."""
+    """Return (onset, offset, opacity) for the intervals of a boolean track [T], or every segment of a numeric one."""
     if track.dtype == bool:
         return [(onset, offset, 1.0) for _, onset, offset in intervals(track[:, None].astype(bool))]
     return [(t, t + 1, float(np.clip(value, 0, 1))) for t, value in enumerate(track) if value > 0.02]

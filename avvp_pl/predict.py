@@ -8,7 +8,7 @@ from avvp_pl.commands.command import command
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write one LLP-format table for each modality, ``timelines.json`` and some pictures into ``cfg.output``."""
+    """Write a table in LLP format for each modality, ``timelines.json`` and some pictures into ``cfg.output``."""
     from pathlib import Path
 
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
@@ -16,6 +16,8 @@ def predict(cfg: DictConfig) -> None:
     from avvp_pl.errors import InputError
     from avvp_pl.tasks.parsing import join, write_parsed, write_pictures
 
+    if len(cfg.inference or ()) > 1:
+        raise InputError("predict writes the timelines of one inference; give one, such as inference=classifier")
     prepare_process(cfg)
     config, videos, model = restore(cfg, splits=(cfg.split,), truth_required=False)
     trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)

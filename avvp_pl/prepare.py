@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.prepare``: check a features folder and pack it, before training on it."""
+"""``python -m avvp_pl.prepare``: check a folder of features and pack it, before training on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avvp_pl.errors import InputError
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Check the tables and every feature file; pack the features, or fail with all that is wrong."""
+    """Check the tables and every feature file, and pack the features. Raises one error with all problems."""
     from pathlib import Path
 
     from avvp_pl.data.llp import LLPFolder

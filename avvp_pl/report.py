@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.report``: finished runs as tables, figures and a page; their panels at W&B."""
+"""``python -m avvp_pl.report``: finished runs as tables, figures and a page, and their panels at W&B."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from avvp_pl.errors import InputError
 
 
 def report(cfg: DictConfig) -> None:
-    """Write the report of ``cfg.runs``, and the definition of the panels of ``cfg.wandb``, into ``cfg.output``."""
+    """Write the report of ``cfg.runs`` into ``cfg.output``, and the definition of the panels of ``cfg.wandb``."""
     from pathlib import Path
 
     if cfg.runs is None and cfg.wandb is None:
         raise InputError("give runs=DIR, a folder of run folders, or wandb=ENTITY/PROJECT")
-    output = Path(cfg.output)
+    output, runs = Path(cfg.output), []
     if cfg.runs is not None:
         from avvp_pl.reporting.evidence import gather, write_report
 
-        folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
-        evidence = gather([Path(folder) for folder in folders], cfg.data, cfg.baseline, cfg.shown)
+        folders = [Path(folder) for folder in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)]
+        protocol = None if cfg.protocol is None else cfg.protocol.name
+        evidence = gather(folders, cfg.data, cfg.baseline, cfg.shown, protocol, cfg.trust)
+        runs = [run for setting in evidence.settings for run in setting.runs]
         media, published = (None if path is None else Path(path) for path in (cfg.media, cfg.published))
         page = write_report(output, evidence, cfg.title, cfg.figure3, media, published)
         print((output / "tables" / "tables.md").read_text(encoding="utf-8"))
-        print(f"{page} (beside it tables/ and figures/)")
+        print(f"{page} (tables/ and figures/ are beside it)")
     if cfg.wandb is not None:
         from avvp_pl.reporting.workspace import write_workspace
 
-        for path in write_workspace(output, cfg.wandb, cfg.online):
+        for path in write_workspace(output, cfg.wandb, cfg.online, runs):
             print(path)
-        print("sent to W&B" if cfg.online else "nothing was sent; online=true saves both at W&B")
+        print("saved at W&B" if cfg.online else "nothing was sent; online=true saves both at W&B")
 
 
 main = command("report", report)

@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.train``: train a method, then test its best epoch."""
+"""``python -m avvp_pl.train``: train a model and test its best epoch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from avvp_pl.commands.command import command
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train, test, and return the selected validation score, so that a sweeper can maximize it."""
+    """Train, test, and return the best validation score, which a sweeper can maximize."""
     from avvp_pl.commands.build import (
-        best_epoch,
         build_data,
         build_model,
         build_trainer,
         build_videos,
         prepare_process,
+        selected_epoch,
         speed_up,
     )
     from avvp_pl.commands.launching import as_one_process
@@ -34,11 +34,11 @@ def train(cfg: DictConfig) -> float | None:
         trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
         with logging_to(trainer.loggers, cfg), as_one_process(trainer):
             trainer.fit(model, data, ckpt_path=folder.checkpoint)
-            best = best_epoch(trainer)
-            trainer.test(model, data, ckpt_path=best.path, verbose=False)
+            selected = selected_epoch(trainer)
+            trainer.test(model, data, ckpt_path=selected.path, verbose=False)
     if trainer.is_global_zero:
         print(f"run folder: {folder.path}")
-    return best.score
+    return selected.score
 
 
 main = command("train", train)

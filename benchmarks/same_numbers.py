@@ -112,8 +112,13 @@ RENAMED_SETTINGS = (
     (r"method\.guided_smoothing\.(\w+)", r"method.targets.smoothing.\1"),
 )
 
-# What has changed on purpose since (see CHANGELOG.md), by the experiment: settings that undo it in the present code.
-UNDONE = {"han": ("optimizer/schedule=constant",)}
+# What has changed on purpose since (see CHANGELOG.md): settings that undo it in the present code, by the start of the
+# experiment's name. A case that sets one of them itself keeps its own value.
+UNDONE = {
+    "han": ("optimizer/schedule=constant",),
+}
+# Columns of tables: the new name of what the old name stood for; a column that is new has the old name now
+RENAMED_COLUMNS = {"train/em/bound": "train/em/disjunction_bound"}
 
 # The keys of a state dict that the redesign renames: the whole old key, and new ones, of which the first that exists
 # counts. A key that exists under its old name is its own partner.
@@ -202,10 +207,19 @@ class Side:
     def settings(self, case: Case) -> list[str]:
         """The settings of a run, under the names that this checkout has for them."""
         settings = [*PROCESS, *case.settings] if case.trained else [*TRAINING, *PROCESS, *case.settings]
-        renamed = [new_name(setting) if self.renamed else setting for setting in settings]
+        if not self.renamed:
+            return settings if case.trained else [*settings, *self.more_settings]
+        renamed = [new_name(setting) for setting in settings]
+        own = {setting.partition("=")[0] for setting in renamed}
+        undone = [
+            setting
+            for start, of_start in UNDONE.items()
+            if case.experiment.startswith(start)
+            for setting in of_start
+            if setting.partition("=")[0] not in own
+        ]
         if case.trained:
             return renamed
-        undone = UNDONE.get(case.experiment, ()) if self.renamed else ()
         return [*renamed, *undone, *self.more_settings]
 
     def arguments(self, case: Case) -> list[str]:
@@ -305,6 +319,9 @@ def compare_tables(before: Path, after: Path) -> Compared:
     if before.read_bytes() == after.read_bytes():
         return Compared(Counter({before.name: 1}), [])
     rows = [list(csv.reader(path.read_text(encoding="utf-8").splitlines())) for path in (before, after)]
+    rows[1] = with_old_columns(rows[1])
+    if rows[0] == rows[1]:
+        return Compared(Counter({before.name: 1}), [])
     header = rows[0][0] if rows[0] else []
     for line, pair in enumerate(zip_longest(*rows), 1):
         if None in pair:
@@ -314,6 +331,17 @@ def compare_tables(before: Path, after: Path) -> Compared:
                 name = header[column] if line > 1 and column < len(header) else f"column {column + 1}"
                 return Compared(Counter(), [f"line {line}, {name}: {old} before, {new} now"])
     return Compared(Counter(), ["the bytes differ, but not the fields"])
+
+
+def with_old_columns(rows: list[list[str]]) -> list[list[str]]:
+    """Give the renamed columns of a table their old names, and drop the new columns that have these names now."""
+    if not rows:
+        return rows
+    dropped = {old for old, new in RENAMED_COLUMNS.items() if new in rows[0]}
+    old_names = {new: old for old, new in RENAMED_COLUMNS.items()}
+    kept = [column for column, name in enumerate(rows[0]) if name not in dropped]
+    header = [old_names.get(rows[0][column], rows[0][column]) for column in kept]
+    return [header, *([row[column] for column in kept] for row in rows[1:])]
 
 
 def compare_checkpoints(before: Path, after: Path) -> Compared:

@@ -13,7 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from avvp_pl import train
-from avvp_pl.reporting.evidence import gather
+from avvp_pl.reporting.evidence import gather, write_report
+from avvp_pl.reporting.tables import paper_tables
 from avvp_pl.reporting.videos import data_of
 from avvp_pl.runs.reading import read_run
 from tests.conftest import Command
@@ -31,7 +32,7 @@ BASE, PPL, LOW = (
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base, and PPL_S with two values of gamma, two seeds each."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, sweep in (("base", ["+experiment=mil"]), ("gamma", ["+sweep=fig4_gamma", "method.gamma=0.3,0.5"])):
+    for name, sweep in (("base", ["+experiment=mil"]), ("gamma", ["+sweep=fig4_gamma", "labeling.gamma=0.3,0.5"])):
         with pytest.MonkeyPatch.context() as patch:
             arguments = ["-m", *sweep, *TINY, "seed=0,1", f"hydra.sweep.dir={folder / name}"]
             patch.setattr(sys, "argv", ["avvp_pl.train", *arguments])
@@ -51,7 +52,7 @@ def means(folder: Path) -> dict[str, float]:
     for path in folder.rglob("scores.json"):
         config, scores = OmegaConf.load(path.with_name("config.yaml")), json.loads(path.read_text())
         values = [*scores["segment"].values(), *scores["event"].values()]
-        label = BASE if config.name == "mil" else {0.3: LOW, 0.5: PPL}[config.method.gamma]
+        label = BASE if config.name == "mil" else {0.3: LOW, 0.5: PPL}[config.labeling.gamma]
         found.setdefault(label, []).append(statistics.fmean(values))
     return {label: statistics.fmean(values) for label, values in found.items()}
 
@@ -73,7 +74,7 @@ def test_runs_become_tables_figures_and_a_page(
         cells = re.search(rf"^\| {re.escape(label)} \| 2 \|.*\| ([^|]*) \|$", everything, re.MULTILINE)
         assert cells is not None, everything
         assert f"{mean:.1f}" == cells[1].strip("*").split(" ±")[0]
-    assert printed.rstrip().endswith(f"{output / 'index.html'} (beside it tables/ and figures/)")
+    assert printed.rstrip().endswith(f"{output / 'index.html'} (tables/ and figures/ are beside it)")
     assert {path.name for path in (output / "tables").iterdir()} >= {"tables.md", "table1.tex", "table2.csv", "all.csv"}
     figures = {path.name for path in (output / "figures").iterdir()}
     assert figures >= {"fig4_gamma.png", "fig4_gamma.svg", "fig4_gamma.csv", "fig3_1.svg", "per_event.png", "bound.svg"}
@@ -106,11 +107,12 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("baseline=nobody", f"is none of the settings; give baseline=\"'{BASE}'\", baseline=\"'{LOW}'\""),
-        ("shown=[mli]", "is none of the settings"),
-        ("figure3=[nobody]", "is no video of the test split"),
+        ("baseline=nobody", f"is not among the settings; give baseline=\"'{BASE}'\", baseline=\"'{LOW}'\""),
+        ("shown=[mli]", "is not among the settings"),
+        ("figure3=[nobody]", "is not a video of the test split"),
         ("media=nowhere", "no such folder"),
         ("published=nowhere.csv", "no such file"),
+        ("protocol=nobody", "there is no protocol 'nobody'"),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -120,7 +122,7 @@ def test_what_is_not_there_is_named(
     assert message in capsys.readouterr().err
 
 
-def test_without_the_test_videos_there_are_tables_all_the_same(
+def test_without_the_test_videos_there_are_still_tables(
     runs: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in runs.rglob("config.yaml"):
@@ -131,11 +133,11 @@ def test_without_the_test_videos_there_are_tables_all_the_same(
     capsys.readouterr()
     assert command("report", f"runs={runs}", f"output={tmp_path / 'report'}") == 0
     assert "without intervals" in capsys.readouterr().out
-    assert "The test videos are not at hand" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "The test videos are not available" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert not list((tmp_path / "report" / "figures").glob("fig3*"))
 
 
-def test_a_run_that_cannot_be_compared_is_named_and_costs_the_others_nothing(runs: Path) -> None:
+def test_a_run_that_cannot_be_compared_is_named_and_does_not_affect_the_others(runs: Path) -> None:
     (path,) = (p for p in (runs / "base").rglob("predictions/visual.csv") if p.parts[-3] == "0")
     path.unlink()
     evidence = gather([runs], None, baseline=PPL)
@@ -154,6 +156,74 @@ def test_a_run_folder_of_a_stranger_builds_nothing_but_data(runs: Path, tmp_path
     with pytest.raises(ValueError, match=r"would build os.system"):
         data_of(read_run(path.parent))
     assert not (tmp_path / "harm").exists()
+
+
+def test_runs_of_several_protocols_are_reported_one_at_a_time(
+    runs: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = f"--config-dir={tmp_path / 'conf'}"
+    for name in ("mine", "yours"):
+        (tmp_path / "conf" / "protocol").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / "protocol" / f"{name}.yaml").write_text(f"defaults: [common, _self_]\nname: {name}\n")
+    for path in (runs / "base").rglob("scores.json"):
+        path.write_text(path.read_text().replace('"protocol": "common"', '"protocol": "mine"'))
+    capsys.readouterr()
+    assert command("report", f"runs={runs}") == 2
+    assert "several protocols (common: 4 runs, mine: 2 runs)" in capsys.readouterr().err
+    assert command("report", f"runs={runs}", "protocol=common", f"output={tmp_path / 'common'}") == 0
+    assert "4 of 2 settings" in (tmp_path / "common" / "index.html").read_text(encoding="utf-8")
+    assert command("report", own, f"runs={runs}", "protocol=yours") == 2
+    assert "protocol=yours: no run was scored under this protocol (common: 4 runs, mine: 2" in capsys.readouterr().err
+    assert command("report", own, f"runs={runs}", "protocol=mine", f"output={tmp_path / 'mine'}") == 0
+    assert "measured on synthetic under the protocol mine." in (tmp_path / "mine" / "tables" / "tables.md").read_text()
+    assert '["Protocol","mine"]' in (tmp_path / "mine" / "index.html").read_text(encoding="utf-8")
+
+
+def test_data_of_an_outside_package_are_read_if_it_is_trusted(
+    runs: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "somebodys_reader.py").write_text(
+        "from avvp_pl.data.synthetic import generate\n\n\ndef read(**x):\n    return generate(**x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for path in runs.rglob("scores.json"):
+        config = OmegaConf.load(path.with_name("config.yaml"))
+        config.data.source["_target_"] = "somebodys_reader.read"
+        OmegaConf.save(config, path.with_name("config.yaml"))
+    assert command("report", f"runs={runs}", f"output={tmp_path / 'not'}") == 0
+    assert "give trust=[somebodys_reader]" in (tmp_path / "not" / "index.html").read_text(encoding="utf-8")
+    assert "without intervals" in (tmp_path / "not" / "tables" / "tables.md").read_text()
+    assert command("report", f"runs={runs}", "trust=[somebodys_reader]", f"output={tmp_path / 'trusted'}") == 0
+    assert "paired bootstrap" in (tmp_path / "trusted" / "tables" / "tables.md").read_text()
+
+
+def test_a_training_and_an_evaluation_with_several_inferences(command: Command, tmp_path: Path) -> None:
+    """Videos of different lengths: HAN is trained and tested, then by prototypes of both kinds (Table 3)."""
+    sizes, small = TINY[:3], TINY[3:5]
+    ragged = ("data.shortest=4", f"hydra.run.dir={tmp_path / 'runs' / 'ppl'}")
+    both = "inference=[classifier,prototype]"
+    assert command("train", "+experiment=ppl_soft", both, *sizes, *small, *TINY[5:], *ragged) == 0
+    han = ("data.shortest=4", f"hydra.run.dir={tmp_path / 'runs' / 'han'}")
+    assert command("train", "+experiment=han", *sizes, *small, *TINY[5:], *han) == 0
+    checkpoint = f"checkpoint={tmp_path / 'runs' / 'han' / 'checkpoints' / 'best.ckpt'}"
+    there = f"hydra.run.dir={tmp_path / 'runs' / 'table3'}"
+    assert command("evaluate", checkpoint, "+experiment=han_ppl_test", "trainer.accelerator=cpu", there) == 0
+    evidence = gather([tmp_path / "runs"])
+    assert evidence.videos is not None
+    assert len(set(evidence.videos.lengths)) > 1
+    size = "dim=16 feedforward_dim=16"
+    labels = {f"han {size} max_epochs=2", f"ppl_soft {size}", f"ppl_soft {size} inference=prototype"}
+    labels |= {f"han_ppl_test {size} max_epochs=2 inference={name}" for name in ("prototype", "prototype_hard")}
+    assert {setting.label for setting in evidence.settings} == labels
+    assert set(evidence.found) == labels  # their predictions have the scores of their files
+    found = {table.key: table for table in paper_tables(evidence.settings, None, None, {})}
+    assert [row.label for row in found["table3"].rows] == [
+        f"HAN {size} max_epochs=2",
+        f"HAN + PPL_Test, Eq. (9) {size} max_epochs=2",
+        f"HAN + PPL_Test, Eq. (10) {size} max_epochs=2",
+    ]
+    page = write_report(tmp_path / "report", evidence)
+    assert f"{len(labels)} of {len(labels)} settings" in page.read_text(encoding="utf-8")
 
 
 def test_one_of_runs_and_wandb_is_needed(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

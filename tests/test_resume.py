@@ -1,48 +1,40 @@
-"""A run that is killed at any moment and started again ends as one that never was, to the bit."""
+"""A run that is killed at any moment and resumed ends with the same bits as a run that was never interrupted."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from avvp_pl.files import read_rows
+from tests.restarts import Runs, assert_same, checkpoint, differences, kill_at_random, opened
+from tests.small import SMALL_NETWORK
+from tests.small import TWO_PROCESSES as TWO
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = (
     "+experiment=ppl_soft",
-    "method.source=best",
+    "labeling.source=best",
     "data.sizes.train=70",
     "data.sizes.val=16",
     "data.sizes.test=16",
-    "network.dim=32",
-    "network.feedforward_dim=32",
-    "trainer.accelerator=cpu",
+    *SMALL_NETWORK,
     "trainer.max_epochs=5",
-    "method.learning_rate=0.003",
+    "optimizer.learning_rate=0.003",
     "threads=1",
     "logger=csv",
     "resume=auto",
 )
-TWO = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_method=fork", "data.batch_size=8")
-# Where a kill could hurt: SIGKILL instead of the numbered call
+# Where a kill could do harm: SIGKILL comes in place of the numbered call
 POINTS = {
-    "between the optimizer's step and the momentum network's": ("avvp_pl.methods.npl:momentum_update", 13),
-    "while labeling": ("avvp_pl.methods.ppl:build_prototypes", 3),
+    "between the optimizer's step and the momentum network's": ("avvp_pl.models.momentum:momentum_update", 13),
+    "while labeling": ("avvp_pl.labeling.prototype:build_prototypes", 3),
     "while validating": ("avvp_pl.training.module:ParsingModule.validation_step", 3),
     "with a checkpoint written but not in its place": ("avvp_pl.runs.checkpoints:atomic_write_bytes", 4),
     "while a table is written": ("avvp_pl.files:_to_disk", 9),
@@ -58,60 +50,10 @@ POINTS = {
 }
 
 
-class Runs:
-    """Runs of the same settings, each in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", "-m", "tests.zygote", str(folder)]
-        self.zygote = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.seconds = 0.0
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self.zygote.stdout is not None
-        return self.zygote.stdout.readline().strip()
-
-    def start(self, name: str, *more: str, **deeds: Any) -> int:
-        """Start a run, or start it again; the number of its process. ``deeds``: see the zygote."""
-        assert self.zygote.stdin is not None
-        arguments = [*SETTINGS, f"hydra.run.dir={self.folder / name}", *more]
-        order = {"arguments": arguments, "log": str(self.folder / f"{name}.log"), **deeds}
-        self.zygote.stdin.write(json.dumps(order) + "\n")
-        self.zygote.stdin.flush()
-        return int(self._answer())
-
-    def said(self, name: str) -> str:
-        """What a run has printed so far."""
-        return (self.folder / f"{name}.log").read_text()
-
-    def ended(self) -> int:
-        """The exit status of the process that was started last."""
-        return int(self._answer())
-
-    def whole(self, name: str, *more: str) -> Path:
-        """A run from its beginning or wherever it was to its end; its folder."""
-        self.start(name, *more)
-        assert self.ended() == 0, self.said(name)
-        return self.folder / name
-
-    def timed(self, name: str, *more: str) -> Path:
-        """A whole run, whose seconds are kept."""
-        started = time.perf_counter()
-        folder = self.whole(name, *more)
-        self.seconds = time.perf_counter() - started
-        return folder
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    made = Runs(tmp_path_factory.mktemp("runs"))
-    yield made
-    made.zygote.kill()
-    made.zygote.communicate()
+    with opened(tmp_path_factory.mktemp("runs"), SETTINGS) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -124,54 +66,9 @@ def two_undisturbed(runs: Runs) -> Path:
     return runs.timed("two_undisturbed", *TWO)
 
 
-def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Where two nested containers are not the same to the bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = [*one, *(key for key in other if key not in one)]
-        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{path}/{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [
-            found for i, pair in enumerate(zip(one, other, strict=True)) for found in differences(*pair, f"{path}/{i}")
-        ]
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and torch.equal(one, other)
-    else:
-        same = type(one) is type(other) and one == other
-    return [] if same else [f"{path}: {one} and {other}"]
-
-
-def checkpoint(run: Path, name: str) -> dict[str, Any]:
-    """All of a checkpoint but clocks, counters of attempts and the folder's own name."""
-    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    del content["config"]["paths"]
-    loops = content.pop("loops")["fit_loop"]
-    content["steps"] = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
-    content["config"]["callbacks"] = content["config"]["trainer"] = content["config"]["logger"] = None
-    for state in content["callbacks"].values():
-        state.pop("training_seconds", None)
-        state.pop("dirpath", None)
-        state.pop("current_score", None)  # Lightning keeps it for nobody, and does not restore it
-        report = state.get("report", {})
-        for key in [key for key in report if key.startswith("labeling/")]:
-            del report[key]
-        for key in [key for key in state if key.endswith("model_path")]:
-            state[key] = Path(state[key]).name
-        if "best_k_models" in state:
-            state["best_k_models"] = {Path(path).name: score for path, score in state["best_k_models"].items()}
-    return content
-
-
-def assert_same(run: Path, other: Path) -> None:
-    for name in ("best", "last"):
-        assert not differences(checkpoint(run, name), checkpoint(other, name)), name
-    predictions = [f"predictions/{name}" for name in ("audio.csv", "visual.csv", "probabilities.npz")]
-    for name in ("metrics.csv", "pseudo_labels.csv", "scores.json", *predictions):
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    assert not list(run.rglob("*.tmp"))
-
-
-def test_the_comparison_bites(undisturbed: Path, runs: Runs) -> None:
+def test_the_comparison_notices_another_seed(undisturbed: Path, runs: Runs) -> None:
     other = runs.whole("other", "seed=1")
+    assert (undisturbed / "pseudo_labels.csv").exists()
     assert differences(checkpoint(undisturbed, "last"), checkpoint(other, "last"))
     assert (undisturbed / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes()
     assert [row["epoch"] for row in read_rows(undisturbed / "metrics.csv")] == ["0", "1", "2", "3", "4"]
@@ -184,22 +81,6 @@ def test_killed_at_the_worst_moment(runs: Runs, undisturbed: Path, point: str) -
     runs.start(name, point=place, call=call, signal=signal.SIGKILL, rank=0)
     assert runs.ended() == -signal.SIGKILL, runs.said(name)
     assert_same(runs.whole(name), undisturbed)
-
-
-def kill_at_random(runs: Runs, name: str, seed: int, kills: int, *more: str) -> Path:
-    """Start a run and kill it so often, each time after a part of what a whole one takes; then let it end."""
-    moments, killed = random.Random(seed), 0
-    while killed < kills:
-        process, started = runs.start(name, *more), time.perf_counter()
-        time.sleep(moments.random() * runs.seconds)
-        with suppress(ProcessLookupError):  # it was quicker, or is not a group yet
-            os.killpg(process, signal.SIGKILL)
-        status = runs.ended()
-        killed += status != 0
-        assert status in {0, -signal.SIGKILL}
-        if status == 0:
-            runs.seconds = time.perf_counter() - started  # from here on it only tests
-    return runs.whole(name, *more)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -230,7 +111,7 @@ def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal
     runs.start(name, point=point, call=call, signal=number, rank=0)
     assert runs.ended() == code, runs.said(name)
     said = runs.said(name)
-    assert f"To go on: the same command with resume=auto hydra.run.dir={runs.folder / name}" in said
+    assert f"the same command with resume=auto hydra.run.dir={runs.folder / name}" in said
     assert "Traceback" not in said
     assert_same(runs.whole(name), undisturbed)
 
@@ -274,7 +155,7 @@ def test_two_processes_asked_to_stop(runs: Runs, two_undisturbed: Path, rank: in
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_if_one_of_two_processes_dies_both_end_and_the_run_goes_on(
+def test_if_one_of_two_processes_dies_both_end_and_the_run_can_be_resumed(
     runs: Runs, two_undisturbed: Path, rank: int
 ) -> None:
     name = f"two_died_{rank}"
@@ -286,7 +167,7 @@ def test_if_one_of_two_processes_dies_both_end_and_the_run_goes_on(
 
 
 def test_two_processes_that_diverge_end_together(runs: Runs) -> None:
-    runs.start("two_diverge", *TWO, "method.learning_rate=1e30")
+    runs.start("two_diverge", *TWO, "optimizer.learning_rate=1e30")
     assert runs.ended() == 1
     said = runs.said("two_diverge")
     assert "training has diverged: the loss is nan at step 1 (epoch 0, batch 1), on the videos " in said
@@ -305,7 +186,7 @@ def test_the_process_that_waits_for_two_passes_the_signal_on(runs: Runs, two_und
 
 @pytest.mark.parametrize("largest", [3_500, 100_000])
 def test_a_full_disk_is_one_clear_error_and_costs_no_checkpoint(runs: Runs, undisturbed: Path, largest: int) -> None:
-    """What is too large for the disk is a file of Hydra's (of 4 kB) or a checkpoint (of 900 kB)."""
+    """What is too large for the disk is a file of Hydra (4 kB) or a checkpoint (900 kB)."""
     name = f"full_{largest}"
     point, call = POINTS["while validating"]
     runs.start(name, point=point, call=call, signal=signal.SIGKILL, rank=0)
@@ -315,7 +196,7 @@ def test_a_full_disk_is_one_clear_error_and_costs_no_checkpoint(runs: Runs, undi
     assert runs.ended() == 2, runs.said(name)
     said = runs.said(name)
     assert "written (File too large)" in said
-    assert ("the checkpoint that was there is unharmed" in said) == (largest == 100_000)
+    assert ("the previous checkpoint is unharmed" in said) == (largest == 100_000)
     assert "Traceback" not in said
     assert (runs.folder / name / "checkpoints" / "last.ckpt").read_bytes() == before
     assert_same(runs.whole(name), undisturbed)
@@ -329,17 +210,18 @@ def test_a_finished_run_is_only_tested_again(runs: Runs, undisturbed: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["resume=null"], "undisturbed holds a run already: resume=auto goes on with it"),
-        (["seed=3"], "undisturbed holds a run with other settings (method.seed: 0, now 3; seed: 0, now 3)"),
+        (["resume=null"], "undisturbed already holds a run: resume=auto resumes it"),
+        (["seed=3"], "undisturbed holds a run with other settings (labeling.seed: 0, now 3; seed: 0, now 3)"),
         (
-            ["method.tau=0.2", "data.noise=0.5"],
-            "(data.noise: 0.4, now 0.5; method.tau: 0.1, now 0.2); give these again",
+            ["labeling.tau=0.2", "data.noise=0.5"],
+            "(data.noise: 0.4, now 0.5; labeling.tau: 0.1, now 0.2); give the same settings again",
         ),
+        (["protocol.selection.mode=min"], "(protocol.selection.mode: max, now min); give the same settings again"),
         (["trainer.max_epochs=4"], "trainer.max_epochs=4 ends with epoch 3, but "),
         (["resume=nowhere.ckpt"], "resume=nowhere.ckpt: no such file"),
     ],
 )
-def test_a_run_is_neither_overwritten_nor_gone_on_with_by_another(
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
     runs: Runs, undisturbed: Path, settings: list[str], message: str
 ) -> None:
     last, log = undisturbed / "checkpoints" / "last.ckpt", runs.folder / "refused.log"
@@ -352,22 +234,22 @@ def test_a_run_is_neither_overwritten_nor_gone_on_with_by_another(
     assert last.read_bytes() == before
 
 
-def test_another_folder_can_go_on_from_a_checkpoint_with_other_settings(runs: Runs, undisturbed: Path) -> None:
+def test_a_checkpoint_can_be_resumed_in_another_folder_with_other_settings(runs: Runs, undisturbed: Path) -> None:
     best = undisturbed / "checkpoints" / "best.ckpt"
-    runs.whole("branch", f"resume={best}", "method.tau=0.2")
-    assert "going on with other settings than before: method.tau: 0.1, now 0.2" in runs.said("branch")
+    runs.whole("branch", f"resume={best}", "labeling.tau=0.2")
+    assert "resuming with other settings than before: labeling.tau: 0.1, now 0.2" in runs.said("branch")
     assert (undisturbed / "checkpoints" / "best.ckpt").read_bytes() == best.read_bytes()
 
 
-def test_two_runs_are_not_in_one_folder_at_a_time(runs: Runs, undisturbed: Path) -> None:
+def test_two_runs_cannot_use_one_folder_at_the_same_time(runs: Runs, undisturbed: Path) -> None:
     with (undisturbed / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         runs.start("second", f"hydra.run.dir={undisturbed}")
         assert runs.ended() == 2
-    assert f"{undisturbed}: another run is in this folder now" in runs.said("second")
+    assert f"{undisturbed}: another run is using this folder" in runs.said("second")
 
 
-def test_a_finished_run_without_its_checkpoints_is_not_begun_over(runs: Runs) -> None:
+def test_a_finished_run_without_its_checkpoints_is_not_started_again(runs: Runs) -> None:
     run = runs.whole("cleared")
     shutil.rmtree(run / "checkpoints")
     for resume in ("auto", "null"):
@@ -377,7 +259,7 @@ def test_a_finished_run_without_its_checkpoints_is_not_begun_over(runs: Runs) ->
     assert len(read_rows(run / "metrics.csv")) == 5
 
 
-def test_a_moved_folder_goes_on_with_its_best_epoch(runs: Runs, undisturbed: Path) -> None:
+def test_a_run_in_a_moved_folder_keeps_its_best_epoch(runs: Runs, undisturbed: Path) -> None:
     point, call = POINTS["while testing"]
     runs.start("before", point=point, call=call, signal=signal.SIGKILL, rank=0)
     runs.ended()

@@ -1,10 +1,10 @@
-"""A process that has imported everything and forks a real ``avvp_pl.train`` for each line it is told.
+"""A process that has imported everything and forks a real ``avvp_pl.train`` for every line on its standard input.
 
-So a test can start, kill and start again dozens of runs, each in a process group of its own, in a second each. A line
-is JSON: ``arguments``, ``log`` (where its output goes), ``environment`` (more variables), ``largest_file`` (in bytes,
-for a disk that is full), and to be sent a signal from inside ``point`` (``module:name``), ``call``, ``signal`` and
-``rank``: it comes before that call, counted from 1, in the process of that rank; SIGKILL to all. Answered are the
-process's number, then its exit status.
+So a test can start, kill and resume dozens of runs, each in a process group of its own, in a second each. A line is
+JSON with ``arguments``, ``log`` (the file for its output), ``environment`` (additional variables), ``largest_file`` (in
+bytes, to imitate a full disk), and ``point`` (``module:name``), ``call``, ``signal`` and ``rank``: the signal comes
+just before that call of the function ``point``, counted from 1, in the process of that rank; SIGKILL goes to all
+processes. The answers are the process id, then the exit status.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,15 @@ def run(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
         send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
-    sys.argv = ["avvp_pl.train", *order["arguments"]]
+    module = order.get("module", "avvp_pl.train")  # or another one with a main()
+    sys.argv = [module, *order["arguments"]]
     code = 1
     try:
-        importlib.import_module("avvp_pl.train").main()
-        code = 0
+        code = int(importlib.import_module(module).main() or 0)
     except SystemExit as leave:
         code = int(leave.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,8 +1,9 @@
-"""From a configuration to objects: the only place that knows both."""
+"""From a configuration to objects. This is the only place that knows both."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Collection
@@ -16,7 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
@@ -24,21 +25,22 @@ from omegaconf import DictConfig
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks import in_order
+from avvp_pl.training.callbacks.best_epoch import BestEpoch
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import ParsingNetwork
 
-THREADS = torch.get_num_threads()  # what torch likes: the job before may have set another number
+THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this process may set another number
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Seed everything, set the number of threads, and silence what is noise on every run."""
+    """Seed all generators, set the number of threads, and silence messages that appear in every run."""
     reseed(cfg.seed)
     torch.set_num_threads(cfg.threads or THREADS)
     for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
@@ -48,11 +50,11 @@ def prepare_process(cfg: DictConfig) -> None:
         "lightning.pytorch.accelerators.cuda",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:  # of several processes one speaks; all may complain
-        handler.addFilter(_speaks)
+    for handler in logging.getLogger().handlers:  # of several processes only the first one logs; all may log errors
+        handler.addFilter(_is_logged)
 
 
-def _speaks(record: logging.LogRecord) -> bool:
+def _is_logged(record: logging.LogRecord) -> bool:
     first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     return first or record.levelno >= logging.ERROR
 
@@ -66,15 +68,15 @@ def build_videos(
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
-    """Return loaders of these videos; ``predicted`` is the split that a prediction parses."""
+    """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses."""
     data = cfg.data
     resident = data.get("resident", "auto")
     return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
-    """Return the network ``cfg.network``, sized for these videos."""
-    torch.manual_seed(cfg.seed)  # the same start whatever the data drew before
+    """Return the network ``cfg.network``, with the sizes that these videos need."""
+    torch.manual_seed(cfg.seed)  # the same weights whatever the data drew before
     given = {
         "modalities": {name: list(streams) for name, streams in videos.modalities.items()},
         "stream_dims": videos.stream_dims,
@@ -86,10 +88,10 @@ def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
 def build_model(
     cfg: DictConfig, videos: ParsingSet, network: ParsingNetwork | None = None, trained: bool = True
 ) -> ParsingModule:
-    """Return the module that ``cfg`` composes around ``network``, or around a new one as ``cfg.network`` says.
+    """Return the module that ``cfg`` describes, around ``network`` or a new network.
 
-    Each part is given those of ``network``, ``modalities`` and ``events`` that its constructor names, and parts inside
-    it those of ``modalities`` and ``events``. Without ``trained`` the module has no optimizer: it can be tested only.
+    Of ``network``, ``modalities`` and ``events``, each part is given those that its constructor has as arguments; parts
+    inside it are given no network. If not ``trained``, the module has no optimizer and can only be tested.
     """
     if network is None:
         network = build_network(cfg, videos)
@@ -101,7 +103,10 @@ def build_model(
         if node is not None
     }
     if not inferences:
-        raise InputError("inference: give one at least, such as inference=classifier")
+        raise InputError("inference: give at least one, such as inference=classifier")
+    for name in inferences:
+        if not re.fullmatch(r"\w[\w-]*", name):  # each of several inferences has a folder of its name
+            raise InputError(f"the name of an inference is {quote(name)}; it must consist of letters, digits, _ and -")
     return ParsingModule(
         network=network,
         method=build("method", cfg.method, Method, given, words),
@@ -117,21 +122,21 @@ def build_model(
 
 
 def speed_up(cfg: DictConfig, model: ParsingModule) -> None:
-    """Set the precision of matrix products, and compile the trained network if asked to."""
+    """Set the precision of matrix products, and compile the network if ``cfg.compile`` is given."""
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     if cfg.compile is not None:
         model.network.compile(**cfg.compile)
 
 
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
-    """The trainer with the configured callbacks and loggers; a progress bar where someone can see it."""
+    """Return the trainer with the configured callbacks and loggers, and with a progress bar in a terminal."""
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None] + [*more]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar(leave=False))
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
     plugins = [*(instantiate(cfg.trainer.get("plugins")) or []), CheckpointFiles()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun may run inside SLURM
-        # Lightning's own way to queue a job again would save a checkpoint of another kind
+        # before queueing a job again, Lightning would save a checkpoint of another kind
         plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
@@ -145,29 +150,28 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
 
 
 def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
-    """Lightning would start its other processes with the command line of the whole sweep."""
+    """Refuse to start processes by their command, because Lightning would start the whole sweep in each of them."""
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if in_sweep and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         raise InputError(
-            "trainer=ddp cannot start processes inside a sweep; give each job one (trainer=default), start them by "
-            "fork on CPUs (+trainer.strategy.start_method=fork), or leave it to SLURM (docs/cluster.md)"
+            "trainer=ddp cannot start processes inside a sweep; run each job in one process (trainer=default), fork "
+            "the processes on CPUs (+trainer.strategy.start_method=fork), or let SLURM start them (docs/cluster.md)"
         )
 
 
-class BestEpoch(NamedTuple):
-    """The checkpoint of the best epoch by validation, and its score; None where none was selected."""
+class Selected(NamedTuple):
+    """The checkpoint of the epoch that is tested, and its validation score; None if there is none."""
 
     path: str | None
     score: float | None
 
 
-def best_epoch(trainer: pl.Trainer) -> BestEpoch:
-    """What the trainer has selected, in whichever process it did."""
-    found = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
-    best = next(found, None)
+def selected_epoch(trainer: pl.Trainer) -> Selected:
+    """Return the epoch that the trainer has selected, in whichever process it did."""
+    best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestEpoch)), None)
     if best is None:
-        return BestEpoch(None, None)
+        return Selected(None, None)
     score = best.best_model_score
-    if score is None and best.best_model_path:  # forked processes hand back the path only
+    if score is None and best.best_model_path:  # forked processes return only the path
         score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]
-    return BestEpoch(best.best_model_path or None, None if score is None else float(score))
+    return Selected(best.best_model_path or None, None if score is None else float(score))

@@ -1,6 +1,6 @@
-"""Several processes on one machine as if they were one: passed its signals, and ended with it.
+"""Several processes on one machine that behave as one.
 
-Their errors and exit codes are its own.
+The first process passes on its signals, all end together, and errors and exit codes are those of one process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from avvp_pl.errors import InputError, TrainingError
 from avvp_pl.processes.signals import STOPPING, exit_code, handling, stop_at_once
 
-GRACE = 5.0  # seconds for the others to leave by themselves
+GRACE = 5.0  # seconds for the other processes to end by themselves
 
 
 @contextmanager
 def as_one_process(trainer: pl.Trainer) -> Iterator[None]:
-    """Let a run of several processes be stopped, fail and exit as a run of one does."""
+    """Let a run of several processes stop, fail and exit as a run of one process does."""
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _MultiProcessingLauncher):
         with _forked(launcher):
@@ -42,7 +42,7 @@ def as_one_process(trainer: pl.Trainer) -> Iterator[None]:
 
 @contextmanager
 def _forked(launcher: _MultiProcessingLauncher) -> Iterator[None]:
-    """Wait for the others, and be told what they are."""
+    """Pass signals on to the forked processes, and raise their errors here."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if not any(process.is_alive() for process in launcher.procs):
@@ -66,7 +66,7 @@ def _forked(launcher: _MultiProcessingLauncher) -> Iterator[None]:
 
 
 def _end(others: list[subprocess.Popen[bytes]]) -> None:
-    """End the processes that wait for this one, which has failed."""
+    """End the processes that wait for this one, after this one has failed."""
     deadline = time.monotonic() + GRACE
     while any(process.poll() is None for process in others) and time.monotonic() < deadline:
         time.sleep(0.05)

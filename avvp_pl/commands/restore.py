@@ -1,4 +1,4 @@
-"""From a checkpoint to a module that can be tested, on the videos that it is for."""
+"""From a checkpoint to a module that can be tested, and the data for its test."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from avvp_pl.errors import InputError
 from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, trained_config
 from avvp_pl.training.module import ParsingModule
 
-REPLACEABLE = ("data", "labeling", "inference", "protocol")
+# the groups that can be replaced in a test, each with the start of the names of its weights
+REPLACEABLE = {"data": None, "labeling": "labeling.", "inference": "inferences.", "protocol": "decision."}
 
 
 class Restored(NamedTuple):
-    """A module with the weights of a checkpoint, the videos that it is for, and the configuration of both."""
+    """A module with the weights of a checkpoint, the videos for its test, and the configuration of both."""
 
     config: DictConfig
     videos: ParsingSet
@@ -27,11 +28,11 @@ class Restored(NamedTuple):
 
 
 def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> Restored:
-    """Return the module of ``cfg.checkpoint``, with what ``cfg`` gives of data, labeling, inference and protocol.
+    """Restore the module in ``cfg.checkpoint``, with the data, labeling, inference and protocol that ``cfg`` gives.
 
-    What it does not give is that of the training. With another labeling, the checkpoint's network is all that is kept of
-    the training, and the splits that an inference is fitted to (the training videos, whose prototypes are built) are among
-    those that are read. :class:`InputError` where the inference is not possible.
+    Groups that ``cfg`` does not give are those of the training. With another labeling, only the network of the
+    checkpoint is used; the videos then include the splits to which an inference is fitted, such as the training videos
+    from which prototypes are built. Raises :class:`InputError` if an inference is not possible.
     """
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
@@ -48,21 +49,21 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
         model = build_model(config, videos, network, trained=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    prefixes = {"labeling": "labeling.", "inference": "inferences.", "protocol": "decision."}
-    load_weights(model, checkpoint, path, new=tuple(prefixes[group] for group in replaced if group in prefixes))
+    new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
+    load_weights(model, checkpoint, path, new=new)
     return Restored(config, _with_splits_to_fit(config, videos, model, path, "labeling" in replaced), model)
 
 
 def _with_splits_to_fit(
     config: DictConfig, videos: ParsingSet, model: ParsingModule, path: Path, other_labeling: bool
 ) -> ParsingSet:
-    """Read the splits that inferences are fitted to, too."""
+    """Add the splits to which inferences are fitted."""
     needed = {split for inference in model.inferences.values() for split in inference.needs(model.labeling)}
-    if "train" in needed and not other_labeling:
+    if "train" in needed and not other_labeling and model.labeling.bank is not None:
         start = OmegaConf.select(config, "labeling.start_epoch")
         raise InputError(
-            f"{path} has no prototypes: its epoch came before labeling.start_epoch={start}; give inference=classifier, or "
-            "a checkpoint of a later epoch"
+            f"{path} has no prototypes, because its epoch came before labeling.start_epoch={start}; give "
+            "inference=classifier, or a checkpoint of a later epoch"
         )
     missing = sorted(needed - set(videos.splits))
     if not missing:

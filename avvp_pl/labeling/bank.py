@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from avvp_pl.pseudo_labels import prototype_evidence
+from avvp_pl.pseudo_labels import Lacking, prototype_evidence
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes
 
 SIGNS = ("positive", "negative")
@@ -38,9 +38,10 @@ class PrototypeBank(nn.Module):
         tau: float,
         normalize_features: bool,
         attending: Sequence[str] | None,
+        lacking: Lacking,
     ) -> None:
         super().__init__()
-        self.tau, self.normalize_features = tau, normalize_features
+        self.tau, self.normalize_features, self.lacking = tau, normalize_features, lacking
         self.attending = None if attending is None else tuple(attending)
         self.groups = [slice(None)] if shared else [slice(m, m + 1) for m in range(num_modalities)]
         for sign in SIGNS:
@@ -90,4 +91,6 @@ class PrototypeBank(nn.Module):
             finally:
                 network.attending = None
         tau = 1.0 if hard else self.tau  # Eq. (9) has no temperature
-        return self.score(self.comparable(output.features), lambda own, of: prototype_evidence(own, of, tau))
+        return self.score(
+            self.comparable(output.features), lambda own, of: prototype_evidence(own, of, tau, self.lacking)
+        )

@@ -105,8 +105,8 @@ def labels_of(
         "events": len(product.events) - len(events),
     }
     if any(ignored.values()):
-        counts = ", ".join(f"{count} {name}" for name, count in ignored.items() if count)
-        log.info("%s: ignored are %s that are not in the training data", path, counts)
+        counts = ", ".join(f"{count} of its {name}" for name, count in ignored.items() if count)
+        log.info("%s: %s are not in the training data and are ignored", path, counts)
     return labels
 
 

@@ -31,13 +31,14 @@ class Naive(StoredLabels):
         labels: Literal["soft", "hard"],
         label_threshold: float,
         weight_pseudo_label: float,
+        over_events: Literal["mean", "sum"],
         start_epoch: int,
         source: Literal["momentum", "best"],
         momentum: float,
         momentum_warmup: bool,
         attending: Sequence[str] | None,
     ) -> None:
-        super().__init__(weight_pseudo_label, label_threshold)
+        super().__init__(weight_pseudo_label, label_threshold, over_events)
         self.hard, self.start_epoch, self.modalities = labels == "hard", start_epoch, tuple(modalities)
         self.teacher = Teacher(network, source, momentum, momentum_warmup, attending)
 
@@ -60,7 +61,8 @@ class Naive(StoredLabels):
             report.lap("encode")
             made.add(block, self._label(block.segment_probs, block.weak_labels))
             report.lap("label")
-        self.pseudo_labels, report.values["train/em/bound"] = made.result(team)
+        self.pseudo_labels, bounds = made.result(team)
+        report.values |= bounds
         report.lap("label")
         return report
 

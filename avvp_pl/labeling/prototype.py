@@ -19,6 +19,7 @@ from avvp_pl.pseudo_labels import (
     EncodedVideos,
     KeySegments,
     KeySegmentSample,
+    Lacking,
     blocks_of,
     build_prototypes,
     hard_labels,
@@ -29,13 +30,16 @@ from avvp_pl.pseudo_labels import (
 from avvp_pl.pseudo_labels.prototypes import Backend
 from avvp_pl.types import Batch, ParsingNetwork, Prototypes
 
+EVIDENCE = {"zero": -torch.inf, "weak": torch.inf}  # of an event that lacks prototypes of one sign
+
 
 class Prototype(StoredLabels):
     """Labels by similarity to prototypes, with weight_pseudo_label * L_PL + weight_contrastive * L_CL (Eq. 13).
 
     At the start of every epoch from ``start_epoch`` (counted from 0) on: key segments of each event (Eqs. 5-7), their
     k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes``
-    are shared by the modalities, or each modality has its own. For ``source``, ``momentum``, ``momentum_warmup`` and
+    are shared by the modalities, or each modality has its own. ``k_positive`` and ``k_negative``
+    replace ``k`` for prototypes of one sign. For ``source``, ``momentum``, ``momentum_warmup`` and
     ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
     """
 
@@ -49,6 +53,7 @@ class Prototype(StoredLabels):
         labels: Literal["soft", "hard"],
         label_threshold: float,
         weight_pseudo_label: float,
+        over_events: Literal["mean", "sum"],
         start_epoch: int,
         source: Literal["momentum", "best"],
         momentum: float,
@@ -58,6 +63,10 @@ class Prototype(StoredLabels):
         beta: float,
         mistake_threshold: float,
         k: int,
+        k_positive: int | None,
+        k_negative: int | None,
+        without_positives: Literal["zero", "weak"],
+        without_negatives: Literal["zero", "weak"],
         tau: float,
         prototypes: Literal["shared", "per_modality"],
         min_modality: float,
@@ -70,10 +79,12 @@ class Prototype(StoredLabels):
         include_self: bool,
         seed: int,
     ) -> None:
-        super().__init__(weight_pseudo_label, label_threshold)
+        super().__init__(weight_pseudo_label, label_threshold, over_events)
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.hard, self.start_epoch = labels == "hard", start_epoch
-        self.gamma, self.beta, self.mistake_threshold, self.k, self.tau = gamma, beta, mistake_threshold, k, tau
+        self.gamma, self.beta, self.mistake_threshold, self.tau = gamma, beta, mistake_threshold, tau
+        self.k = (k_positive or k, k_negative or k)
+        self.lacking = Lacking(EVIDENCE[without_positives], EVIDENCE[without_negatives])
         self.per_modality, self.min_modality = prototypes == "per_modality", min_modality
         self.max_segments_per_event, self.kmeans = max_segments_per_event, kmeans
         self.feature_memory_gb, self.seed = feature_memory_gb, seed
@@ -83,12 +94,13 @@ class Prototype(StoredLabels):
         self.bank = PrototypeBank(
             len(self.modalities),
             len(self.events),
-            k,
+            max(self.k),
             network.feature_dim,
             not self.per_modality,
             tau,
             normalize_features,
             attending,
+            self.lacking,
         )
 
     def notes(self, device: torch.device) -> list[str]:
@@ -152,7 +164,8 @@ class Prototype(StoredLabels):
             report.lap("encode")
             made.add(block, self._label(block.features, block.weak_labels))
             report.lap("label")
-        self.pseudo_labels, report.values["train/em/bound"] = made.result(team)
+        self.pseudo_labels, bounds = made.result(team)
+        report.values |= bounds
         report.lap("label")
         self._describe(report, len(videos), device)
         return report
@@ -192,9 +205,10 @@ class Prototype(StoredLabels):
 
     def _cluster(self, found: KeySegments, epoch: int, team: Team, report: Report) -> None:
         groups, events, k, dim = self.bank.positive.shape
+        numbers = groups * [number for number in self.k for _ in range(events)]
         if team.size > 1:
             found = found[found.problem % team.size == team.rank]
-        centers, mask = build_prototypes(found, groups * 2 * events, self.k, (self.seed, epoch), self.kmeans)
+        centers, mask = build_prototypes(found, len(numbers), numbers, (self.seed, epoch), self.kmeans)
         used = team.add_up(mask.long()).bool().view(groups, 2, events, k)
         self.bank.replace(team.add_up(centers).view(groups, 2, events, k, dim), used)
         for sign, of_events in zip(SIGNS, used.sum((0, 3)), strict=True):
@@ -206,21 +220,19 @@ class Prototype(StoredLabels):
         sums = {name: sum(counts) for name, counts in report.per_event.items()}
         report.values |= {f"pseudo_labels/{name}": float(number) for name, number in sums.items()}
         positive, negative = self.bank.positive_mask.any(-1), self.bank.negative_mask.any(-1)
+        labels = _labels_at(self.lacking.positives)
         report.warnings += [
-            f"{event} has no positive segments{where}, so its pseudo labels{where} are 0"
+            f"{event} has no positive segments{where}, so its pseudo labels{where} are {labels}"
             for event, where in self._named(~positive)
         ]
         report.summary.append(
-            f"{videos} training videos: {sums['positive_segments']} positive and {sums['negative_segments']} negative key "
-            f"segments, {sums['positive_prototypes']} and {sums['negative_prototypes']} prototypes "
+            f"{videos} training videos: {sums['positive_segments']} positive and {sums['negative_segments']} negative "
+            f"key segments, {sums['positive_prototypes']} and {sums['negative_prototypes']} prototypes "
             f"(k-means on the {kmeans_device(self.kmeans, device)})"
         )
         for lacking, problem in (
-            (~positive, "without positive prototypes, so never found"),
-            (
-                positive & ~negative,
-                "without negative prototypes, so found in all segments of a video that has the event",
-            ),
+            (~positive, f"without positive prototypes, so {_found_at(self.lacking.positives)}"),
+            (positive & ~negative, f"without negative prototypes, so {_found_at(self.lacking.negatives)}"),
         ):
             if names := dict.fromkeys(f"{event}{where}" for event, where in self._named(lacking)):
                 report.summary.append(f"{problem}: {', '.join(names)}")
@@ -236,7 +248,17 @@ class Prototype(StoredLabels):
     def _label(self, features: Float[Tensor, "B T M D"], weak_labels: Float[Tensor, "B C"]) -> Tensor:
         def label(own: Tensor, prototypes: Prototypes) -> Tensor:
             if self.hard:
-                return hard_labels(own, prototypes, weak_labels)
-            return soft_labels(own, prototypes, weak_labels, self.tau)
+                return hard_labels(own, prototypes, weak_labels, self.lacking)
+            return soft_labels(own, prototypes, weak_labels, self.tau, self.lacking)
 
         return self.bank.score(features, label)
+
+
+def _labels_at(evidence: float) -> str:
+    """Say which labels an event gets whose evidence is always this."""
+    return "those of the video" if evidence > 0 else "0"
+
+
+def _found_at(evidence: float) -> str:
+    """Say where an event is found whose evidence is always this."""
+    return "found in all segments of a video that has the event" if evidence > 0 else "never found"

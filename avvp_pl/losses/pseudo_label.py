@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -12,11 +14,20 @@ def pseudo_label_loss(
     segment_probs: Float[Tensor, "B T M C"],
     pseudo_labels: Float[Tensor, "B T M C"],
     mask: Bool[Tensor, "B T"],
+    over_events: Literal["mean", "sum"] = "mean",
 ) -> Float[Tensor, ""]:
     """Eq. (11): binary cross-entropy of segment_probs against pseudo_labels, mean over the real segments.
 
-    The loss of a batch that is all padding is 0.
+    The paper does not say whether the loss of a segment is the mean or the sum over events: ``over_events``. The loss
+    of a batch that is all padding is 0.
+
+    >>> import torch
+    >>> half, one = torch.full((1, 1, 1, 4), 0.5), torch.ones(1, 1, 1, 4)
+    >>> real = torch.ones(1, 1, dtype=torch.bool)
+    >>> pseudo_label_loss(half, one, real), pseudo_label_loss(half, one, real, "sum")  # ln 2, 4 ln 2
+    (tensor(0.6931), tensor(2.7726))
     """
     entropy = binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
     valid = mask[:, :, None, None]
-    return (entropy * valid).sum() / (valid.sum() * entropy[0, 0].numel()).clamp(min=1)
+    numbers = entropy[0, 0].numel() if over_events == "mean" else entropy.shape[2]
+    return (entropy * valid).sum() / (valid.sum() * numbers).clamp(min=1)

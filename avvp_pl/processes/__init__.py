@@ -1,1 +1,1 @@
-"""The processes of a run: signals that stop them, collectives between them, and their random numbers."""
+"""The processes of a run: signals that stop them, communication between them, and their random numbers."""

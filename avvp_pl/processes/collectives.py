@@ -1,6 +1,6 @@
-"""The processes of a run: who does what, and how the parts come together. A single process pays nothing for it.
+"""Communication between the processes of a run. In a single process, none of these functions costs anything.
 
-All but ``rank``, ``world_size`` and ``share`` have to be called by all processes.
+All of them except ``rank``, ``world_size`` and ``share`` must be called by all processes.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """The number of this process."""
+    """Return the number of this process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def share(parts: Sequence[T]) -> list[T]:
-    """The parts of the work that are this process's."""
+    """Return the parts of the work that this process does."""
     return list(parts[rank() :: world_size()])
 
 
 def add_up(x: Tensor) -> Tensor:
-    """The sum of every process's ``x``, in place; exact where all but one of them are 0."""
+    """Sum ``x`` over all processes, in place. The sum is exact where at most one process has a value other than 0."""
     if world_size() > 1:
         dist.all_reduce(x)
     return x
 
 
 def largest(number: int) -> int:
-    """The largest of every process's ``number``."""
+    """Return the largest ``number`` of all processes."""
     if world_size() == 1:
         return number
     found = torch.tensor(number, device=_device())
@@ -48,7 +48,7 @@ def largest(number: int) -> int:
 
 
 def gather_objects(item: T) -> list[T]:
-    """Every process's ``item``, in their order; of plain data, for it goes by pickle between them."""
+    """Return the ``item`` of every process, in order. It must be plain data, because it is sent as a pickle."""
     if world_size() == 1:
         return [item]
     items: list[Any] = [None] * world_size()
@@ -57,12 +57,12 @@ def gather_objects(item: T) -> list[T]:
 
 
 def _device() -> torch.device:
-    """Where the numbers must be that processes tell each other."""
+    """Return the device on which tensors must be to be sent between processes."""
     return torch.device("cpu" if dist.get_backend() == "gloo" else torch.accelerator.current_accelerator() or "cpu")
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, [n, ...], one process after the other; each may have its own number of them."""
+    """Join the rows of all processes, [n, ...], in order. Each process may have another number of rows."""
     if world_size() == 1:
         return rows
     mine = torch.tensor([len(rows)], device=rows.device)
@@ -77,7 +77,7 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def gather_batch(x: Tensor) -> Tensor:
-    """The equally long batches of all processes, [B, ...], joined; gradients find their way back."""
+    """Join the batches of all processes, [B, ...], which must have equal lengths. Gradients are sent back."""
     if world_size() == 1:
         return x
     joined: Tensor = _GatherBatch.apply(x)  # type: ignore[no-untyped-call]

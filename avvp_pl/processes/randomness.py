@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and on where a run is, and on nothing that came before."""
+"""Random numbers that depend only on the seed and on how far a run is, and not on what was drawn before."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 
 def reseed(*position: int | str) -> None:
-    """Start every global generator anew (Python's, numpy's, torch's on all devices), each position from its own seed.
+    """Seed all global generators (of Python, numpy, and torch on all devices), with another seed for each position.
 
-    A run that starts every step so draws the same numbers in it whether it came there in one go, after another job in
-    the same process, or from a checkpoint; so no generator's state has to be saved, of however many processes.
+    If every step begins with this, a run draws the same numbers in it whether it was never interrupted, was resumed
+    from a checkpoint, or follows another job in the same process. So no state of a generator has to be saved.
     """
     digest = hashlib.blake2b(repr(position).encode(), digest_size=8).digest()
     seed = int.from_bytes(digest) >> 1

@@ -1,4 +1,4 @@
-"""Signals that ask a command to stop, and the exit codes that say so. Nothing heavy is imported here."""
+"""Signals that ask a command to stop, and the exit codes that follow. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any, NoReturn, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
-# SIGUSR1 is what SLURM is often told to send before a job's time is over
+# SLURM is often told to send SIGUSR1 before a job reaches its time limit
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def exit_code(number: int) -> int:
-    """130 after SIGINT, else 143."""
+    """Return 130 after SIGINT, else 143."""
     return 130 if number == signal.SIGINT else 143
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave with the exit code of the signal, through all ``finally`` clauses."""
+    """Exit with the code of the signal, after all ``finally`` clauses."""
     raise SystemExit(exit_code(number))
 
 
 def handlers() -> dict[int, Handler]:
-    """Who handles the stopping signals now."""
+    """Return the present handlers of the stopping signals."""
     return {number: signal.getsignal(number) for number in STOPPING}
 
 
 def is_foreign(handler: Handler) -> bool:
-    """Whether somebody else has a use for a signal, such as the launcher of a cluster's jobs; it is left alone then."""
+    """Return whether another program handles a signal, such as a launcher of cluster jobs. Its handler stays."""
     defined_in = str(getattr(handler, "__module__", ""))
     return callable(handler) and handler != signal.default_int_handler and not defined_in.startswith("avvp_pl.")
 
 
 def handle(wanted: Mapping[int, Handler]) -> None:
-    """Set handlers, where that is possible: in the main thread."""
+    """Set handlers. This is only possible in the main thread."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in wanted.items():
             signal.signal(number, handler)
@@ -45,7 +45,7 @@ def handle(wanted: Mapping[int, Handler]) -> None:
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Handle the stopping signals that nobody else does, and afterwards as before."""
+    """Handle the stopping signals that no other program handles, and restore the handlers afterwards."""
     before = handlers()
     handle({number: handler for number, present in before.items() if not is_foreign(present)})
     try:
@@ -55,9 +55,9 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes a signal that asks to stop, for those who look where it is safe to.
+    """Notes a signal that asks to stop, so that the run can stop where it is safe.
 
-    The first one stands; a second SIGINT (Ctrl-C again) is obeyed at once.
+    The first signal counts. A second SIGINT (Ctrl-C again) stops at once.
     """
 
     def __init__(self) -> None:

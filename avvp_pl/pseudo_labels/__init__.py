@@ -2,6 +2,7 @@
 
 from avvp_pl.pseudo_labels.encoding import EncodedBlock, EncodedVideos, blocks_of
 from avvp_pl.pseudo_labels.labels import (
+    Lacking,
     hard_labels,
     naive_hard_labels,
     naive_soft_labels,
@@ -17,6 +18,7 @@ __all__ = [
     "EncodedVideos",
     "KeySegmentSample",
     "KeySegments",
+    "Lacking",
     "blocks_of",
     "build_prototypes",
     "hard_labels",

@@ -1,17 +1,12 @@
-"""Why alternating labels and training is expectation maximization (Eqs. 14-18).
+"""Training on soft pseudo labels as expectation maximization (Eqs. 14-18), as the paper prints it.
 
-The labels y of an event's S segments (over time and modalities) are latent, independent Bernoulli(p_s) given
-the video, and the weak label is their disjunction, w = [some y_s = 1]. Any distribution q over the y that agree
-with w gives a lower bound on log P(w | x). Pseudo labels r, with r_s in (0, 1), stand for
+The labels y of an event's S segments (over time and modalities) are latent and, given the video, independent Bernoulli
+variables with the probabilities p_s. The weak label w is predicted by pooling, without access to y, so
+p(w | y, x) = p(w | x): ``video_probs`` for w = 1, and one minus it for w = 0. Pseudo labels r stand for the
+distribution q(y) = prod_s r_s^y_s (1 - r_s)^(1 - y_s).
 
-    q(y) = prod_s r_s^y_s (1 - r_s)^(1 - y_s) / Z(r)   over the y that agree with w,
-
-where Z(r) = 1 - prod_s (1 - r_s) for w = 1; for w = 0 only y = 0 agrees and q is certain of it. The true
-posterior has this very form with r = p, so the E step is exact there; prototypes are another, better informed
-choice of r. The paper's own derivation is short; this is the reading of it under which every step can be
-checked by enumeration, and tests/pseudo_labels/test_em.py does so.
-
-All functions take probabilities and labels [B, S, C], or any shape with segments on dimension 1.
+All functions take probabilities and labels [B, S, C], or any shape with segments on dimension 1. A reading in which the
+weak label is the disjunction of y is in :mod:`avvp_pl.pseudo_labels.disjunction`; the paper does not use it.
 """
 
 from __future__ import annotations
@@ -20,71 +15,73 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MARGIN = 1e-6  # keeps logarithms of saturated probabilities and of hard labels finite
+MARGIN = 1e-7  # keeps logarithms of saturated probabilities finite
 
 
 def bound(
     segment_probs: Float[Tensor, "B S C"],
+    video_probs: Float[Tensor, "B C"],
     pseudo_labels: Float[Tensor, "B S C"],
     weak_labels: Float[Tensor, "B C"],
     mask: Bool[Tensor, "B S"],
 ) -> Float[Tensor, "B C"]:
-    """Eq. (14): E_q[log P(y, w | x)] + H(q) <= log P(w | x), with equality for pseudo_labels = segment_probs.
+    """Eq. (14): E_q[ln p(w | Y, x)] - KL(q || p(y | x)) = ln p(w | x) - sum_s KL(r_s || p_s).
 
-    For w = 1 this is the M step's objective (Eq. 18) plus the entropy of q in closed form; for w = 0 it is
-    sum_s log(1 - p_s). A video that is all padding has 0: no labeling of it can agree with w = 1, and the -inf
-    of that would hide all other videos in a mean.
+    It equals ln p(w | x) for pseudo_labels = segment_probs, and is smaller for all others.
+
+    >>> p, w = torch.tensor([[[0.5], [0.5]]]), torch.tensor([[0.8]])
+    >>> occurs, real = torch.ones(1, 1), torch.ones(1, 2, dtype=torch.bool)
+    >>> certain = torch.tensor([[[1.0], [0.5]]])
+    >>> bound(p, w, p, occurs, real), bound(p, w, certain, occurs, real)  # ln 0.8, and ln 2 less
+    (tensor([[-0.2231]]), tensor([[-0.9163]]))
     """
-    p, r = _inner(segment_probs), _inner(pseudo_labels)
-    mean = posterior(r, torch.ones_like(weak_labels), mask)
-    valid = mask[..., None]
-    gain = mean * (p / r).log() + (1 - mean) * ((1 - p) / (1 - r)).log()
-    occurs = (gain * valid).sum(1) + _log_normalizer(r, mask)
-    absent = ((1 - p).log() * valid).sum(1)
-    return torch.where((weak_labels > 0.5) & mask.any(1, keepdim=True), occurs, absent)
+    p, r = segment_probs.clamp(MARGIN, 1 - MARGIN), pseudo_labels
+    divergence = torch.xlogy(r, r / p) + torch.xlogy(1 - r, (1 - r) / (1 - p))  # 0 ln 0 is 0
+    return _log_weak(video_probs, weak_labels) - (divergence * mask[..., None]).sum(1)
 
 
 def e_step(segment_probs: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B S C"]:
-    """Eq. (15): the pseudo labels that maximize the bound for the current model, r = w p."""
+    """Eqs. (15)-(16): the probability that y_s = 1 given video and weak label, p_s if w = 1 and 0 if w = 0.
+
+    Naive soft pseudo labels are an exact E step; those from prototypes are another estimate of the same posterior.
+    """
     return weak_labels[:, None, :] * segment_probs
 
 
-def posterior(
-    pseudo_labels: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"], mask: Bool[Tensor, "B S"]
-) -> Float[Tensor, "B S C"]:
-    """Eq. (16): P(y_s = 1) under q, w r_s / Z(r): knowing that the event occurs raises every segment."""
-    r = _inner(pseudo_labels)
-    mean = (r.log() - _log_normalizer(r, mask)[:, None]).exp().clamp(max=1)
-    return weak_labels[:, None, :] * mean * mask[..., None]
-
-
-def expected_log_joint(
-    segment_probs: Float[Tensor, " S"], labelings: Float[Tensor, "L S"], q: Float[Tensor, " L"]
+def expected_negative_log_joint(
+    segment_probs: Float[Tensor, " S"],
+    video_prob: Float[Tensor, ""],
+    weak_label: float,
+    labelings: Float[Tensor, "L S"],
+    q: Float[Tensor, " L"],
 ) -> Float[Tensor, ""]:
-    """Eq. (17): sum_y q(y) log P(y, w | x) over explicit labelings y of one event in one video.
+    """Eq. (17): -sum_y q(y) ln p(y | x) - sum_y q(y) ln p(w | y, x).
 
-    q must be 0 where a labeling disagrees with w; where it agrees P(w | y) = 1 and drops out.
+    The sums go over explicit labelings y of one event in one video.
     """
-    p = _inner(segment_probs)
-    log_joint = labelings @ p.log() + (1 - labelings) @ (1 - p).log()
-    return (q * log_joint).sum()
+    p = segment_probs.clamp(MARGIN, 1 - MARGIN)
+    log_labeling = labelings @ p.log() + (1 - labelings) @ (1 - p).log()
+    log_weak = _log_weak(video_prob.reshape(1, 1), video_prob.new_full((1, 1), weak_label))[0, 0]
+    return -(q * (log_labeling + log_weak)).sum()
 
 
 def m_step_objective(
-    segment_probs: Float[Tensor, "B S C"], posterior_mean: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]
+    segment_probs: Float[Tensor, "B S C"],
+    video_probs: Float[Tensor, "B C"],
+    pseudo_labels: Float[Tensor, "B S C"],
+    weak_labels: Float[Tensor, "B C"],
+    mask: Bool[Tensor, "B S"],
 ) -> Float[Tensor, "B C"]:
-    """Eq. (18): the same as (17), as a sum over segments: minus their cross-entropy against P(y_s = 1).
+    """Eq. (18): the cross-entropy of the segments against their pseudo labels, plus -ln p(w | x); to be minimized.
 
-    Its maximization is the minimization of L_PL (Eq. 11).
+    Up to the weights of the two terms, this is L_PL (Eq. 11) + L_MIL (Eq. 4).
     """
-    p = _inner(segment_probs)
-    return ((posterior_mean * p.log() + (1 - posterior_mean) * (1 - p).log()) * mask[..., None]).sum(1)
+    p = segment_probs.clamp(MARGIN, 1 - MARGIN)
+    cross_entropy = -(pseudo_labels * p.log() + (1 - pseudo_labels) * (1 - p).log())
+    return (cross_entropy * mask[..., None]).sum(1) - _log_weak(video_probs, weak_labels)
 
 
-def _inner(probs: Tensor) -> Tensor:
-    return probs.clamp(MARGIN, 1 - MARGIN)
-
-
-def _log_normalizer(r: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B C"]:
-    """Log Z(r) = log(1 - prod_s (1 - r_s)) over the real segments, accurate where the r are small."""
-    return (-torch.expm1((torch.log1p(-r) * mask[..., None]).sum(1))).log()
+def _log_weak(video_probs: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+    """Return ln p(w | x)."""
+    occurs = video_probs.clamp(MARGIN, 1 - MARGIN)
+    return torch.where(weak_labels > 0.5, occurs.log(), (1 - occurs).log())

@@ -44,6 +44,7 @@ class EncodedBlock:
     weak_labels: Float[Tensor, "B C"]
     features: Float[Tensor, "B T M D"]
     segment_probs: Float[Tensor, "B T M C"]
+    video_probs: Float[Tensor, "B C"]
 
     @property
     def bytes(self) -> int:
@@ -89,4 +90,12 @@ class EncodedVideos:
         if not output.segment_probs.isfinite().all():
             raise ValueError("some segment probabilities are NaN: the network has diverged")
         features = F.normalize(output.features, dim=-1) if self.normalize_features else output.features
-        return EncodedBlock(batch.index, batch.segment, batch.mask, batch.weak_labels, features, output.segment_probs)
+        return EncodedBlock(
+            batch.index,
+            batch.segment,
+            batch.mask,
+            batch.weak_labels,
+            features,
+            output.segment_probs,
+            output.video_probs,
+        )

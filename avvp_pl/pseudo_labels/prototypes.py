@@ -35,11 +35,12 @@ def kmeans_device(backend: Backend, device: torch.device) -> str:
 
 
 def build_prototypes(
-    found: KeySegments, problems: int, k: int, seed: Sequence[int], backend: Backend = "faiss"
+    found: KeySegments, problems: int, k: int | Sequence[int], seed: Sequence[int], backend: Backend = "faiss"
 ) -> Centers:
     """Eq. (8): k-means over the features of each problem's key segments, which must be sorted by problem.
 
-    A problem with at most k segments has these as its prototypes, and the others are masked. Both backends start from k
+    ``k`` is the number of centers, one for all problems or one for each (k_p and k_n of the paper); K is the largest. A
+    problem with at most k segments has these as its prototypes, and the others are masked. Both backends start from k
     segments drawn with ``seed`` and run 20 iterations of Lloyd's algorithm. ``faiss`` solves one problem after another,
     on the CPU or with faiss-gpu on the GPU; ``torch`` solves all at once on the device of the features. Raises
     ValueError if a feature is not finite.
@@ -49,21 +50,23 @@ def build_prototypes(
         raise ValueError("some segment features are NaN or infinite: the network has diverged")
     counts = found.problem.bincount(minlength=problems).tolist()
     parts = torch.split(found.features, counts)
-    centers = found.features.new_zeros(problems, k, found.features.shape[1])
+    of_problem = [k] * problems if isinstance(k, int) else list(k)
+    centers = found.features.new_zeros(problems, max(of_problem), found.features.shape[1])
     for problem, part in enumerate(parts):
-        if len(part) <= k:
+        if len(part) <= of_problem[problem]:
             centers[problem, : len(part)] = part
-    large = [problem for problem, count in enumerate(counts) if count > k]
     cluster: Callable[..., None] = {"faiss": _cluster_with_faiss, "torch": _cluster_with_torch}[backend]
-    cluster(centers, parts, large, seed)
-    used = torch.tensor(counts, device=centers.device)[:, None] > torch.arange(k, device=centers.device)
-    return Centers(centers, used)
+    for number in dict.fromkeys(of_problem):
+        large = [p for p, count in enumerate(counts) if of_problem[p] == number and count > number]
+        cluster(centers, number, parts, large, seed)
+    numbers = torch.tensor([min(pair) for pair in zip(counts, of_problem, strict=True)], device=centers.device)
+    return Centers(centers, numbers[:, None] > torch.arange(centers.shape[1], device=centers.device))
 
 
 def _cluster_with_faiss(
-    centers: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+    centers: Float[Tensor, "P K D"], k: int, parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
-    k, dim = centers.shape[1:]
+    dim = centers.shape[2]
     with _one_thread():
         for problem in large:
             kmeans = faiss.Kmeans(
@@ -76,7 +79,7 @@ def _cluster_with_faiss(
                 max_points_per_centroid=len(parts[problem]),  # faiss would silently sample 256 for each center
             )
             kmeans.train(np.ascontiguousarray(parts[problem].float().cpu().numpy()))
-            centers[problem] = torch.from_numpy(kmeans.centroids).to(centers)
+            centers[problem, :k] = torch.from_numpy(kmeans.centroids).to(centers)
 
 
 @contextmanager
@@ -94,10 +97,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _cluster_with_torch(
-    centers: Float[Tensor, "P K D"], parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
+    centers: Float[Tensor, "P K D"], k: int, parts: Sequence[Tensor], large: Sequence[int], seed: Sequence[int]
 ) -> None:
     """Solve problems of similar size together, padded to the largest of them."""
-    k, dim = centers.shape[1:]
+    dim = centers.shape[2]
     waiting = sorted(large, key=lambda problem: len(parts[problem]))
     while waiting:
         rows = len(parts[waiting[-1]])
@@ -109,7 +112,7 @@ def _cluster_with_torch(
         starts = [_generator(seed, problem).choice(len(parts[problem]), k, replace=False) for problem in together]
         start = torch.from_numpy(np.stack(starts)).to(padded.device)
         first = padded.gather(1, start[..., None].expand(-1, -1, dim))
-        centers[together] = lloyd(padded, sizes, first, ITERATIONS)
+        centers[together, :k] = lloyd(padded, sizes, first, ITERATIONS)
 
 
 def lloyd(

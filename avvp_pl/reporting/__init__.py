@@ -1,7 +1,9 @@
-"""Finished runs turned into evidence: tables, figures, a page to look at, a W&B workspace.
+"""Finished runs as evidence: tables, figures, an HTML page and a W&B workspace.
 
-``runs`` reads run folders, ``videos`` the test videos and what each run found in them. ``statistics`` says how sure a
-difference is; ``tables`` (with ``published``; as files, ``formats``) and ``curves`` (with ``epochs``, ``events`` and
-``examples``, on ``drawings``) make what a paper prints; ``page`` (with ``browser``) one HTML file; ``evidence`` puts
-all of it together. ``workspace`` is a W&B workspace and report of ``wandb_panels``.
+:mod:`avvp_pl.runs.reading` reads the run folders, and ``videos`` the test videos with what each run found in them.
+``statistics`` computes confidence intervals. ``tables`` are the tables of the paper: ``rows`` are their rows (from
+``rows.csv``), ``published`` the printed numbers (from ``published.csv``), and ``formats`` writes the files. ``curves``
+are all figures, of which ``epochs``, ``events`` and ``examples`` draw some; ``swept`` are the varied settings
+(``swept.csv``), and ``drawings`` is what figures share. ``page`` is the HTML page, and ``browser`` what it shows of
+the videos. ``evidence`` puts everything together. ``workspace`` is a W&B workspace and report of ``wandb_panels``.
 """

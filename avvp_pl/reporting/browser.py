@@ -1,4 +1,4 @@
-"""What the page shows of every test video: its truth, what each method found, and where the two part."""
+"""What the page shows of every test video: its truth, what each method found, and where the two differ."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from avvp_pl.reporting.videos import Probabilities, TestVideos
 KINDS = ("missed", "false", "extent", "inexact", "exact")
 MARKS = dict(zip(KINDS, "MFXIC", strict=True))
 
-# two digits of every percent there is; 99 is also what is above
+# the two digits of every percentage; 99 also stands for what is above
 _DIGITS = np.array([f"{percent:02d}" for percent in range(100)], dtype="S2")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one method found in the test videos: the run of ``seed``."""
+    """What one method, the run with ``seed``, found in the test videos."""
 
     prediction: Bool[Tensor, "N T M C"]
     probabilities: Probabilities | None
@@ -35,7 +35,7 @@ class Found:
 
 
 class Group(NamedTuple):
-    """Runs of truth and prediction that hang together, and what is to be said of them; ``offset`` is exclusive."""
+    """Overlapping intervals of truth and prediction, and the kind of their agreement; ``offset`` is exclusive."""
 
     kind: str
     onset: int
@@ -43,32 +43,30 @@ class Group(NamedTuple):
 
 
 class Track(NamedTuple):
-    """An event of a video in one modality, a character a segment; several methods stand one behind the other.
+    """An event of a video in one modality: strings with one character for each segment, one method after another.
 
-    ``truth`` and ``predictions`` are of 0 and 1. ``marks`` has the letter of the :data:`MARKS` for every segment of a
-    group, a capital where one begins, and a dot elsewhere. Each of the three is empty where nothing is in it.
-    ``percents`` has two digits a segment, of the methods whose probabilities are known.
+    ``truth`` and ``predictions`` consist of 0 and 1. ``marks`` has a letter of :data:`MARKS` for every segment of a
+    group, a capital letter where a group begins, and a dot elsewhere. Each of the three is empty where it would say
+    nothing. ``percents`` has two digits for each segment, and ``likely`` two digits for the video as a whole, both for
+    the methods whose probabilities are known.
     """
 
     truth: str
     predictions: str
     marks: str
     percents: str
+    likely: str
 
 
 class Shown(NamedTuple):
-    """An event that a video shows: truly, as some method found, or with a probability of at least 0.5.
-
-    ``likely`` has two digits for every method whose probabilities are known: its video-level probability.
-    """
+    """An event of a video that is worth showing: it occurs, a method found it, or a probability is at least 0.5."""
 
     event: int
-    likely: str
     tracks: tuple[Track, ...]
 
 
 class Video(NamedTuple):
-    """A test video. ``media`` is a relative address, ``scores`` each method's mean of all scores on it alone."""
+    """A test video. ``media`` is a relative address; ``scores`` are the mean of all scores on this video, by method."""
 
     name: str
     segments: int
@@ -78,7 +76,7 @@ class Video(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method of which a run is shown."""
+    """A method of which the page shows one run."""
 
     label: str
     seed: int
@@ -87,7 +85,7 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True)
 class Browser:
-    """All that the page needs to browse the test videos."""
+    """Everything that the page needs to browse the test videos."""
 
     events: tuple[str, ...]
     modalities: tuple[str, ...]
@@ -97,10 +95,10 @@ class Browser:
 
 
 def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, Path], page_folder: Path) -> Browser:
-    """The test videos with what each method (by its label) found in them.
+    """Return the test videos with what each method (by its label) found in them.
 
-    ``media`` has the file of each video that can be played; the page in ``page_folder`` names it by its relative path.
-    Segments outside a video's mask count for nothing and, at its end, are not shown.
+    ``media`` has the file of each video that can be played; the page in ``page_folder`` refers to it by its relative
+    path.
     """
     inside = videos.mask[:, :, None, None]
     truth = (videos.truth & inside).numpy()
@@ -110,26 +108,24 @@ def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, P
     probable = [(probabilities.segment * inside).numpy() for probabilities in known]
     shown = np.logical_or(truth.any((1, 2)), predicted.any((0, 2, 3)))  # [N, C]
     for video, segment in zip(likely, probable, strict=True):
-        shown |= (video >= 0.5) | (segment >= 0.5).any((1, 2))
-    likely_digits = np.stack([_digits(video) for video in likely]) if known else None  # [P, N, C]
-    digits = np.stack([_digits(segment) for segment in probable]) if known else None  # [P, N, T, M, C]
+        shown |= (video >= 0.5).any(1) | (segment >= 0.5).any((1, 2))
+    likely_digits = [_digits(video) for video in likely]  # of each method [N, M, C]
+    digits = [_digits(segment) for segment in probable]  # of each method [N, T, M, C]
     scores = [video_scores(method.prediction, videos)[:, -1].tolist() for method in found.values()]  # average
-    last = videos.mask.shape[1] - videos.mask.flip(1).int().argmax(1)  # of an all-masked video T, which is as good
     listed = []
-    for n, name in enumerate(videos.names):
-        segments = int(last[n])
+    for n, (name, segments) in enumerate(zip(videos.names, videos.lengths, strict=True)):
         events = []
         for event in np.flatnonzero(shown[n]).tolist():
             tracks = tuple(
                 _track(
                     truth[n, :segments, m, event],
                     predicted[:, n, :segments, m, event],
-                    None if digits is None else digits[:, n, :segments, m, event],
+                    [of_method[n, :segments, m, event] for of_method in digits],
+                    [of_method[n, m, event] for of_method in likely_digits],
                 )
                 for m in range(len(videos.modalities))
             )
-            percents = "" if likely_digits is None else likely_digits[:, n, event].tobytes().decode()
-            events.append(Shown(event, percents, tracks))
+            events.append(Shown(event, tracks))
         address = relative_address(media[name], page_folder) if name in media else None
         listed.append(Video(name, segments, address, tuple(of[n] for of in scores), tuple(events)))
     methods = tuple(Method(label, of.seed, of.probabilities is not None) for label, of in found.items())
@@ -137,12 +133,13 @@ def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, P
 
 
 def compare(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> list[Group]:
-    """What became of an event in one modality, [T] each: its maximal runs, in groups that overlap, in order of time.
+    """Compare prediction and truth, [T] each, of an event in one modality: groups of overlapping intervals, by time.
 
-    A true run that no prediction touches is *missed*, a predicted one that touches no truth *false*. Of runs that
-    overlap, the *extent* is wrong where one of them matches none of the other side as the event-level score demands
-    (intersection over union of at least 0.5); they are *inexact* where all match but not to the segment, and
-    *exact* where they are equal. So a track is free of the first three where its event-level F1 is 1.
+    A true interval that overlaps no prediction is *missed*, and a predicted one that overlaps no truth is *false*.
+    Where intervals overlap, the *extent* is wrong if one of them matches no interval of the other side by the rule of
+    the event-level score (intersection over union of at least 0.5). They are *inexact* if all match but some bounds
+    differ, and *exact* if they are equal. So the event-level F1 of a track is 1 exactly if it has none of the first
+    three.
 
     >>> compare(np.array([1, 1, 0, 0, 1], dtype=bool), np.array([1, 1, 1, 0, 0], dtype=bool))
     [Group(kind='inexact', onset=0, offset=3), Group(kind='false', onset=4, offset=5)]
@@ -150,17 +147,19 @@ def compare(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> 
     sides = np.stack([prediction, truth], axis=1)
     groups: list[list[tuple[int, int, int]]] = []
     reach = 0
-    for run in sorted(intervals(sides), key=lambda run: run[1]):
-        if groups and run[1] < reach:  # what reaches here is of the other side: runs of one have gaps between them
-            groups[-1].append(run)
+    for interval in sorted(intervals(sides), key=lambda interval: interval[1]):
+        if (
+            groups and interval[1] < reach
+        ):  # it overlaps one of the other side: those of one side have gaps between them
+            groups[-1].append(interval)
         else:
-            groups.append([run])
-        reach = max(reach, run[2])
+            groups.append([interval])
+        reach = max(reach, interval[2])
     return [Group(_kind(group), group[0][1], max(offset for _, _, offset in group)) for group in groups]
 
 
 def relative_address(path: Path, folder: Path) -> str:
-    """How a page in ``folder`` names a file, as an address: of any file name, also one that is no text.
+    """Return the address by which a page in ``folder`` refers to a file, whatever bytes its name has.
 
     >>> relative_address(Path("/media/a b#1?.mp4"), Path("/reports/one"))
     '../../media/a%20b%231%3F.mp4'
@@ -173,26 +172,30 @@ def relative_address(path: Path, folder: Path) -> str:
 
 
 def _kind(group: Sequence[tuple[int, int, int]]) -> str:
-    predicted, true = ([run[1:] for run in group if run[0] == side] for side in (0, 1))
+    predicted, true = ([bounds for of_side, *bounds in group if of_side == side] for side in (0, 1))
     if not predicted:
         return "missed"
     if not true:
         return "false"
     if predicted == true:
         return "exact"
-    matches = sum(_match(run, other) for run in predicted for other in true)
+    matches = sum(_match(one, other) for one in predicted for other in true)
     return "inexact" if matches == len(predicted) == len(true) else "extent"
 
 
-def _match(run: tuple[int, int], other: tuple[int, int]) -> bool:
-    intersection = min(run[1], other[1]) - max(run[0], other[0])
-    return 3 * intersection >= (run[1] - run[0]) + (other[1] - other[0])  # as in metrics.avvp
+def _match(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether the intersection over union is at least 0.5, in whole numbers as in metrics.avvp."""
+    intersection = min(one[1], other[1]) - max(one[0], other[0])
+    return 3 * intersection >= (one[1] - one[0]) + (other[1] - other[0])
 
 
 def _track(
-    truth: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], digits: npt.NDArray[np.bytes_] | None
+    truth: npt.NDArray[np.bool_],
+    predicted: npt.NDArray[np.bool_],
+    digits: Sequence[npt.NDArray[np.bytes_]],
+    likely: Sequence[np.bytes_],
 ) -> Track:
-    """Of [T] truth, [K, T] predictions and [P, T] digits."""
+    """Write down a track: its truth [T], predictions [K, T], and for P methods the digits [T] and one for the video."""
     marks = ""
     if truth.any() or predicted.any():
         marks = "".join(_marks(prediction, truth) for prediction in predicted)
@@ -200,7 +203,8 @@ def _track(
         _bits(truth),
         _bits(predicted),
         marks,
-        "" if digits is None else digits.tobytes().decode(),
+        b"".join(of_method.tobytes() for of_method in digits).decode(),
+        b"".join(likely).decode(),
     )
 
 
@@ -216,7 +220,7 @@ def _bits(track: npt.NDArray[np.bool_]) -> str:
 
 
 def _digits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
-    """Probabilities in percent, never rounded over the threshold: 0.497 is 49, not 50."""
+    """Write probabilities in percent, without rounding any up to the threshold: 0.497 becomes 49, not 50."""
     percents = np.rint(100 * probabilities.astype(np.float64)).clip(0, 99).astype(int)
     below = probabilities < 0.5
     percents[below] = percents[below].clip(max=49)

@@ -1,6 +1,6 @@
-"""All figures of a report, and those of scores by a setting (Figures 4 and 5).
+"""All figures of a report, and the figures of scores by the values of a setting (Figures 4 and 5).
 
-They are pure: runs in, matplotlib figures out, each with the numbers that it shows.
+These are pure functions from runs to matplotlib figures, each with the numbers that it shows.
 """
 
 from __future__ import annotations
@@ -36,26 +36,10 @@ from avvp_pl.reporting.drawings import (
 from avvp_pl.reporting.epochs import bound, learning, pseudo_label_quality
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
+from avvp_pl.reporting.swept import SWEEPS, Sweep
 from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Run, Setting, apart
 
-
-class Sweep(NamedTuple):
-    """A setting that the paper, or we, vary: its full name, its sign, the paper's value."""
-
-    figure: str
-    key: str
-    sign: str
-    default: float
-    log: bool
-
-
-SWEEPS = (
-    Sweep("fig4_gamma", "method.gamma", "\N{GREEK SMALL LETTER GAMMA}", 0.5, log=False),
-    Sweep("fig4_beta", "method.beta", "\N{GREEK SMALL LETTER BETA}", 0.2, log=False),
-    Sweep("fig5_k", "method.k", "k (prototypes per event and sign)", 10, log=True),
-    Sweep("tau", "method.tau", "\N{GREEK SMALL LETTER TAU}", 0.1, log=True),
-)
 SCORES = {
     "segment/type_av": "segment level, Type@AV",
     "segment/event_av": "segment level, Event@AV",
@@ -66,14 +50,14 @@ PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder
 
 
 class Curve(NamedTuple):
-    """Runs that differ in one setting (and their seeds): by each of its values, ascending."""
+    """Runs that differ in one setting and in their seeds only, by the values of that setting in ascending order."""
 
     label: str
     points: Mapping[float, tuple[Run, ...]]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All that some point has, ascending."""
+        """All seeds of any point, in ascending order."""
         return tuple(sorted({run.seed for runs in self.points.values() for run in runs}))
 
 
@@ -86,11 +70,11 @@ def draw_all(
     seeds: Mapping[str, int],
     chosen: Sequence[str] | None,
 ) -> list[Drawing]:
-    """Every figure that these runs allow.
+    """Draw every figure that these runs allow.
 
-    Figures of single settings have those ``shown``, and ``found`` is what a run of each found in ``videos``, by the
-    setting's label, and ``seeds`` that run's seed. ``chosen`` names the videos of Figure 3, without which they are
-    chosen (:func:`choose_videos`). Raises :class:`InputError` where one is not of the test split.
+    Figures of single settings have the settings ``shown``. By the label of the setting, ``found`` has what one run
+    found in ``videos``, and ``seeds`` the seed of that run. ``chosen`` are the names of the videos of Figure 3; None:
+    they are chosen by :func:`choose_videos`. Raises :class:`InputError` where a name is not in the test split.
     """
     drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
     drawings += [per_event(shown, videos), pseudo_label_quality(shown), bound(shown), learning(shown)]
@@ -106,17 +90,18 @@ def draw_all(
 
 
 def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
-    """Runs whose settings are equal but for ``key``, where they have two values of it or more.
+    """Find the runs whose settings are equal except for ``key``, of which they have at least two values.
 
-    As for :func:`~avvp_pl.runs.reading.by_setting`, what some runs do not know counts only where the others differ.
-    Each is called by its experiment and, where several are of one name, by what sets it apart from these.
+    As in :func:`~avvp_pl.runs.reading.by_setting`, a setting that some runs do not have counts only where the others
+    differ in it. A curve is labeled by its experiment and, where several are of one experiment, by what sets it apart
+    from those.
     """
     having = [setting for setting in settings if _is_number(setting.settings.get(key))]
     others = [_without(setting.runs[0], key) for setting in having]
     groups: dict[tuple[str, ...], dict[float, dict[int, Run]]] = {}
     for setting, other in zip(having, others, strict=True):
         points = groups.setdefault(tuple(apart(other, others)), {})
-        for run in setting.runs:  # the same experiment by another name is no second seed
+        for run in setting.runs:  # the same experiment under another name is not a second seed
             points.setdefault(float(run.settings[key]), {}).setdefault(run.seed, run)
     kept = [points for points in groups.values() if len(points) > 1]
     first = [_without(next(iter(next(iter(points.values())).values())), key) for points in kept]
@@ -128,10 +113,10 @@ def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
 
 
 def of_common_seeds(curve: Curve) -> Curve:
-    """The part of a curve whose points are all of the same seeds, so that these make no difference between them.
+    """Return the part of a curve whose points all have the same seeds, so that seeds cannot explain differences.
 
-    They are the seeds that every value has. Where there is none, values are left out: those that remain have the seed
-    that most of them have (of equal ones the lowest), and the seeds are all that these share.
+    These are the seeds that every value has. Where there is none, values are left out: those that have the most
+    frequent seed remain (of equally frequent ones the lowest), with all seeds that they share.
     """
     seeds = {value: {run.seed for run in runs} for value, runs in curve.points.items()}
     common = set.intersection(*seeds.values())
@@ -145,17 +130,17 @@ def of_common_seeds(curve: Curve) -> Curve:
 
 
 def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | None) -> Drawing | None:
-    """Test scores by the values of a setting, a line a curve; None where no setting was varied alone.
+    """Draw the test scores by the values of a setting, one line for each curve; None where it was not varied alone.
 
-    All points of a line are of the same seeds (:func:`of_common_seeds`), and so is the baseline where it has those of
-    the lines, or else of all of its own; the caption says which, and what was left out for it.
+    All points of a line have the same seeds (:func:`of_common_seeds`). So has the baseline if it has the seeds of the
+    lines; otherwise it has all of its own. The caption says which seeds, and what was left out because of them.
     """
     whole = sweep_curves(settings, sweep.key)
     cut = [of_common_seeds(curve) for curve in whole]
     curves = [curve for curve in cut if len(curve.points) > 1]
     if not curves:
         return None
-    short = sweep.key.partition(".")[2]
+    short = sweep.short
     spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
     numbers: Numbers = tuple(
         {
@@ -171,7 +156,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         for curve, spread in zip(curves, of_score, strict=True)
         for value, mean, deviation, seeds in spread.rows()
     )
-    # of a grid of several settings, the lines nearest to the paper's values
+    # if several settings were varied in a grid, the lines nearest to the paper's values are drawn
     nearest_first = sorted(range(len(curves)), key=lambda i: _distance(next(iter(curves[i].points.values()))[0]))
     shown = sorted(nearest_first[:MOST])
     of_lines = {seed for i in shown for seed in curves[i].seeds}
@@ -190,37 +175,39 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
                 level = statistics.fmean(run.scores[score] for run in base)
                 panel.axhline(level, **LEVEL)
                 ends.append(level)
-            panel.axvline(sweep.default, **PAPER)
+            panel.axvline(sweep.paper, **PAPER)
             panel.set_title(title)
-            panel.set_xlabel(sweep.sign)
+            panel.set_xlabel(sweep.axis)
             extents.append((min(ends), max(ends)))
         panels[0].set_ylabel("F1 (%)")
         span = 1.15 * max(2.0, *(high - low for low, high in extents))
         for panel, (low, high) in zip(panels, extents, strict=True):
             panel.set_ylim((low + high - span) / 2, (low + high + span) / 2)
             panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            _value_axis(panel, sweep, {sweep.default, *(value for i in shown for value in curves[i].points)})
+            _value_axis(panel, sweep, {sweep.paper, *(value for i in shown for value in curves[i].points)})
         lines = [handle(place) for place in range(len(shown))]
         labels = [words(curves[i].label) for i in shown]
         if baseline is not None:
             lines.append(Line2D([], [], **LEVEL))
             labels.append(words(baseline.label) + " (mean)" * (len(base) > 1))
         lines.append(Line2D([], [], **PAPER))
-        labels.append(f"the paper's value, {sweep.default:g}")
+        labels.append(f"the paper's value, {sweep.paper:g}")
         legend_below(figure, lines, labels)
     caption = sentences(
-        f"Scores of the test split by {short}, all else equal: {_seeds_of([curves[i] for i in shown])}.",
+        f"Scores of the test split by {short}, with all other settings equal: {_seeds_of([curves[i] for i in shown])}.",
         "Bars are one standard deviation." if barred else "",
         "All panels have the same scale.",
-        "" if baseline is None else f"Dashed is {words(baseline.label)}, {_seeds_of_level(base, of_lines)}.",
-        f"Left out, for want of a common seed: {missing}." if (missing := _left_out(whole, cut)) else "",
-        f"The table has {count(left, 'curve')} more." if (left := len(curves) - len(shown)) else "",
+        "" if baseline is None else f"The dashed line is {words(baseline.label)}, {_seeds_of_level(base, of_lines)}.",
+        f"Left out, because they share no seed with the others: {missing}."
+        if (missing := _left_out(whole, cut))
+        else "",
+        f"The table has {count(left, 'further curve')}." if (left := len(curves) - len(shown)) else "",
     )
     return Drawing(sweep.figure, f"Scores by {short}", caption, figure, numbers)
 
 
 def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
-    """An axis with a tick at each value, and its label where the one before leaves room."""
+    """Put a tick at each value of the axis, and a label where the one before leaves room."""
     low, high = min(values), max(values)
     if sweep.log and low > 0:
         panel.set_xscale("log")
@@ -240,7 +227,7 @@ def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
 
 
 def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
-    """A line with error bars, ``shift`` points to the side, so that those of several do not cover each other."""
+    """Draw a line with error bars, shifted to the side by ``shift`` points, so that several do not cover each other."""
     own = look(place)
     aside = panel.transData + ScaledTranslation(shift / 72, 0, panel.figure.dpi_scale_trans)
     panel.errorbar(
@@ -258,13 +245,13 @@ def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
 
 
 def _of_seeds(setting: Setting, seeds: set[int]) -> tuple[Run, ...]:
-    """Its runs of these seeds where it has all of them, or else all of its runs."""
+    """Return the runs with these seeds if there is one for each seed, or else all runs."""
     some = tuple(run for run in setting.runs if run.seed in seeds)
     return some if len(some) == len(seeds) else setting.runs
 
 
 def _seeds_of(curves: Sequence[Curve]) -> str:
-    """``mean over seeds 0 to 2``; of curves that differ in them, ``mean over seeds 0 to 2 (ppl); seed 0 (mil)``."""
+    """Return ``mean over seeds 0 to 2``, or ``mean over seeds 0 to 2 (ppl); seed 0 (mil)`` where curves differ."""
     labels: dict[tuple[int, ...], list[str]] = {}
     for curve in curves:
         labels.setdefault(curve.seeds, []).append(words(curve.label))
@@ -280,7 +267,7 @@ def _seeds_of_level(runs: Sequence[Run], of_lines: set[int]) -> str:
 
 
 def _left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
-    """``ppl at 0.3 and 0.7``: the values of each curve that are not drawn."""
+    """Return the values of each curve that are not drawn: ``ppl at 0.3 and 0.7``."""
     parts = []
     for before, after in zip(whole, cut, strict=True):
         drawn = after.points if len(after.points) > 1 else {}
@@ -302,5 +289,5 @@ def _without(run: Run, key: str) -> Run:
 
 
 def _distance(run: Run) -> int:
-    """In how many of the settings that the paper sweeps a run does not have the paper's value."""
-    return sum(run.settings.get(sweep.key, sweep.default) != sweep.default for sweep in SWEEPS)
+    """Count the settings of which a run does not have the paper's value, among those that the paper varies."""
+    return sum(run.settings.get(sweep.key, sweep.paper) != sweep.paper for sweep in SWEEPS)

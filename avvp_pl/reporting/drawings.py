@@ -1,4 +1,4 @@
-"""What the figures of a report share: their files, the spread over seeds, legends and captions."""
+"""What the figures of a report share: files, the spread over seeds, legends and captions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from matplotlib.patches import Patch
 from avvp_pl.errors import printable
 from avvp_pl.figures import look, png, svg
 from avvp_pl.files import atomic_write, atomic_write_bytes, remove_stale
+from avvp_pl.reporting.swept import SWEEPS
 from avvp_pl.runs.reading import Setting
 
 Numbers: TypeAlias = tuple[Mapping[str, str | float | int | None], ...]
 
 # every file name that a figure of a report can have
-FILES = re.compile(
-    r"(fig3_[1-9][0-9]*|fig4_gamma|fig4_beta|fig5_k|tau|per_event|pseudo_label_quality|bound|learning)\.(png|svg|csv)"
-)
-MOST = 6  # settings in one figure: as many as look different in everything
+SWEPT = "|".join(sweep.figure for sweep in SWEEPS)
+FILES = re.compile(rf"(fig3_[1-9][0-9]*|{SWEPT}|per_event|pseudo_label_quality|bound|learning)\.(png|svg|csv)")
+MOST = 6  # settings in one figure: so many look different in color, dashes, marker and hatch
 
 
 class Drawing(NamedTuple):
-    """A figure: ``key`` names its files, ``caption`` are sentences of plain text, ``numbers`` the rows of its table."""
+    """A figure: ``key`` names its files, ``caption`` is plain text, and ``numbers`` are the rows of its table."""
 
     key: str
     title: str
@@ -39,7 +39,7 @@ class Drawing(NamedTuple):
 
 
 def write_drawing(folder: Path, drawing: Drawing) -> str:
-    """``KEY.png``, ``KEY.svg`` and, where it has numbers, ``KEY.csv``; the ``<svg>`` element, for a page."""
+    """Write ``KEY.png``, ``KEY.svg`` and, if it has numbers, ``KEY.csv``; return the ``<svg>`` element for a page."""
     picture = svg(drawing.figure, salt=drawing.key)
     file = f'<?xml version="1.0" encoding="utf-8"?>\n{picture}'
     atomic_write_bytes(folder / f"{drawing.key}.svg", memoryview(file.encode("utf-8")))
@@ -54,7 +54,7 @@ def write_drawing(folder: Path, drawing: Drawing) -> str:
 
 
 def remove_stale_drawings(folder: Path, written: Sequence[Drawing]) -> None:
-    """Remove the figures of an earlier report in this folder that are none of those just ``written``."""
+    """Remove the figures of an earlier report in this folder that are not among those just ``written``."""
     suffixes = [
         (drawing.key, suffix) for drawing in written for suffix in ("png", "svg", *["csv"] * bool(drawing.numbers))
     ]
@@ -62,7 +62,7 @@ def remove_stale_drawings(folder: Path, written: Sequence[Drawing]) -> None:
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation (None: one seed) over ``seeds`` runs, at each of ``x``."""
+    """Mean and sample standard deviation (None: one seed) over ``seeds`` runs, at each value of ``x``."""
 
     x: tuple[float, ...]
     mean: tuple[float, ...]
@@ -70,16 +70,16 @@ class Spread(NamedTuple):
     seeds: tuple[int, ...]
 
     def rows(self) -> Iterator[tuple[float, float, float | None, int]]:
-        """(x, mean, deviation, seeds) one by one."""
+        """Yield (x, mean, deviation, seeds) for each x."""
         return zip(*self, strict=True)
 
     def ends(self) -> list[float]:
-        """The mean less a standard deviation, and more one, at each x in turn."""
+        """Return the mean minus and plus a standard deviation, for each x in turn."""
         return [y for _, mean, deviation, _ in self.rows() for y in (mean - (deviation or 0), mean + (deviation or 0))]
 
 
 def spread_of(values: Mapping[float, Sequence[float]]) -> Spread:
-    """That of the values at each x.
+    """Compute the spread of the values at each x.
 
     >>> spread_of({0.5: [40.0, 44.0, 48.0], 1.0: [50.0]})
     Spread(x=(0.5, 1.0), mean=(44.0, 50.0), deviation=(4.0, None), seeds=(3, 1))
@@ -93,9 +93,10 @@ def spread_of(values: Mapping[float, Sequence[float]]) -> Spread:
 
 
 def few_settings(settings: Sequence[Setting], baseline: Setting | None, most: int = MOST) -> list[Setting]:
-    """At most ``most`` of them: the baseline, then the first of every experiment, then the second ...
+    """Choose at most ``most`` settings: the baseline, then the first one of every experiment, then the second one, ...
 
-    They are the baseline and the others as given. Scores have no say, so that none is picked by the test split.
+    They are returned in the given order, the baseline first. Scores are ignored, so that nothing is chosen by the test
+    split.
     """
     ordered = [setting for setting in settings if baseline is None or setting.label != baseline.label]
     if baseline is not None:
@@ -110,30 +111,30 @@ def few_settings(settings: Sequence[Setting], baseline: Setting | None, most: in
 
 
 def handle(place: int, line: bool = True) -> Line2D:
-    """The legend's line (or dot) of the ``place``-th of several; made in :func:`~avvp_pl.figures.styled`."""
+    """Return the legend's line (or dot) of the ``place``-th of several; call it in :func:`~avvp_pl.figures.styled`."""
     own = look(place)
     return Line2D([], [], color=own.color, ls=own.dashes if line else "", marker=own.marker)
 
 
 def patch(place: int) -> Patch:
-    """The same of bars."""
+    """Return the legend's patch of the ``place``-th of several bars."""
     own = look(place)
     return Patch(facecolor=own.color, hatch=own.hatch, edgecolor="white", lw=0)
 
 
 def sentences(*parts: str) -> str:
-    """Those that are not empty, one after the other."""
+    """Join the parts that are not empty."""
     return " ".join(part for part in parts if part)
 
 
 def over(seeds: Sequence[int]) -> str:
-    """``over 3 seeds.`` or, where their numbers are not alike, ``over 1 to 3 seeds.``."""
+    """Return ``over 3 seeds.``, or ``over 1 to 3 seeds.`` where the numbers differ."""
     low, high = min(seeds), max(seeds)
     return f"over {count(high, 'seed')}." if low == high else f"over {low} to {high} seeds."
 
 
 def of_seeds(seeds: Iterable[int]) -> str:
-    """Which seeds.
+    """Name the seeds.
 
     >>> of_seeds([0]), of_seeds([2, 0, 1]), of_seeds([0, 1]), of_seeds([0, 2, 5])
     ('seed 0', 'seeds 0 to 2', 'seeds 0 and 1', 'seeds 0, 2 and 5')
@@ -147,10 +148,10 @@ def of_seeds(seeds: Iterable[int]) -> str:
 
 
 def listed(parts: Sequence[str]) -> str:
-    """``a, b and c``."""
+    """Return ``a, b and c``."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def count(number: int, noun: str) -> str:
-    """``1 seed``, ``3 seeds``."""
+    """Return ``1 seed`` or ``3 seeds``."""
     return f"{number} {noun}{'s' * (number != 1)}"

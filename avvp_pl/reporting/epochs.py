@@ -1,4 +1,4 @@
-"""Figures by epoch: the quality of pseudo labels, the bound, and how learning went."""
+"""Figures by epoch: the quality of the pseudo labels, the EM bound, and the validation score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 
 
 def pseudo_label_quality(settings: Sequence[Setting]) -> Drawing | None:
-    """Precision, recall and F1 of the pseudo labels by epoch, a row of panels a modality; None where none is known."""
+    """Draw precision, recall and F1 of the pseudo labels, one row of panels for each modality; None where unknown."""
     columns = dict.fromkeys(name for setting in settings for run in setting.runs for row in run.epochs for name in row)
     modalities = dict.fromkeys(found[1] for name in columns if (found := QUALITY.fullmatch(name)))
     grid = [[f"pseudo_labels/{modality}/{part}" for part in ("precision", "recall", "f1")] for modality in modalities]
@@ -38,7 +38,7 @@ def pseudo_label_quality(settings: Sequence[Setting]) -> Drawing | None:
     return _by_epoch(
         "pseudo_label_quality",
         "Quality of the pseudo labels by epoch",
-        "Pseudo labels of the training segments against their annotation, which training never sees",
+        "Pseudo labels of the training segments against their annotation, which training never uses",
         settings,
         grid,
         titles,
@@ -47,7 +47,7 @@ def pseudo_label_quality(settings: Sequence[Setting]) -> Drawing | None:
 
 
 def bound(settings: Sequence[Setting]) -> Drawing | None:
-    """The EM bound (Eq. 14) at every refresh; None where no run has one."""
+    """Draw the EM bound (Eq. 14) at every refresh; None where no run has one."""
     name = "train/em/bound"
     return _by_epoch(
         "bound",
@@ -61,12 +61,14 @@ def bound(settings: Sequence[Setting]) -> Drawing | None:
 
 
 def learning(settings: Sequence[Setting]) -> Drawing | None:
-    """The validation score that epochs are chosen by; None where no run has one."""
+    """Draw Type@AV of the validation split, by which most protocols select the epoch to test; None where unknown."""
     name = "val/segment/type_av"
+    monitors = {run.settings.get("protocol.selection.monitor", name) for setting in settings for run in setting.runs}
     return _by_epoch(
         "learning",
         "Validation score by epoch",
-        "Type@AV of the validation split at segment level, by which the epoch to test is chosen",
+        "Type@AV of the validation split at segment level"
+        + ", by which the epoch to test is selected" * (monitors <= {name}),
         settings,
         [[name]],
         {name: ""},
@@ -75,7 +77,7 @@ def learning(settings: Sequence[Setting]) -> Drawing | None:
 
 
 def by_epoch(setting: Setting, column: str) -> Spread:
-    """A column of ``metrics.csv`` over the runs that have it, at the epochs that all of these have."""
+    """Average a column of ``metrics.csv`` over the runs that have it, at the epochs that all of these have."""
     series = [
         {int(row["epoch"]): row[column] for row in run.epochs if math.isfinite(row.get(column, math.nan))}
         for run in setting.runs
@@ -94,7 +96,7 @@ def _by_epoch(
     titles: Mapping[str, str],
     unit: str,
 ) -> Drawing | None:
-    """A grid of panels, each a column of ``metrics.csv`` by epoch, a line with a band a setting."""
+    """Draw a grid of panels, each with a column of ``metrics.csv`` by epoch; a setting is a line with a band."""
     columns = [column for row in grid for column in row]
     spreads = {column: [by_epoch(setting, column) for setting in settings] for column in columns}
     having = [place for place in range(len(settings)) if any(spreads[column][place].x for column in columns)]
@@ -140,5 +142,5 @@ def _band_line(panel: Axes, spread: Spread, place: int, alpha: float) -> None:
     if any(spread.deviation):
         low, high = spread.ends()[::2], spread.ends()[1::2]
         panel.fill_between(spread.x, low, high, color=own.color, alpha=alpha, lw=0)
-    step = max(1, len(spread.x) // 6)  # markers of several lines not all at the same epochs
+    step = max(1, len(spread.x) // 6)  # so that the markers of several lines are at different epochs
     panel.plot(spread.x, spread.mean, color=own.color, ls=own.dashes, marker=own.marker, markevery=(place % step, step))

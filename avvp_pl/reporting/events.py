@@ -1,4 +1,4 @@
-"""F1 of every event as a figure."""
+"""A figure of the F1 of every event."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from avvp_pl.reporting.drawings import Drawing, handle, over, patch, sentences
 from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Setting
 
-MOST_BARS = 3  # settings as bars; of more, dots are easier to compare
+MOST_BARS = 3  # settings that are drawn as bars; more of them are easier to compare as dots
 
 
 def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing | None:
-    """Each event's F1 (segments), a panel a track: bars of up to three settings, dots of more.
+    """Draw the F1 of each event at segment level, one panel for each track: bars for up to three settings, else dots.
 
-    The most frequent event of the truth comes first; without ``videos`` they are in the order of their names.
+    The most frequent event of the truth comes first; without ``videos``, events are sorted by name.
     """
     tracks = list(
         dict.fromkeys(
@@ -70,20 +70,22 @@ def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing
         legend_below(figure, handles, [words(setting.label) for setting in settings])
     caption = sentences(
         f"F1 of each event at segment level, test split: mean {over([len(s.runs) for s in settings])}",
-        "In brackets is the number of test videos with the event; the most frequent comes first." if often else "",
-        "'none': neither annotated nor predicted.",
+        "The number of test videos with the event is in brackets; the most frequent event comes first."
+        if often
+        else "",
+        "'none' means neither annotated nor predicted.",
     )
     return Drawing("per_event", "F1 of each event", caption, figure, numbers)
 
 
 def frequencies(videos: TestVideos) -> dict[str, int]:
-    """In how many videos each event truly occurs, heard or seen."""
+    """Count the videos in which each event truly occurs in any modality."""
     occurs = (videos.truth & videos.mask[:, :, None, None]).flatten(1, 2).any(1)  # [N, C]
     return dict(zip(videos.events, occurs.sum(0).tolist(), strict=True))
 
 
 def _event_mean(setting: Setting, track: str, event: str) -> float | None:
-    """Over the seeds in which it is defined; None where it is in none."""
+    """Average over the seeds in which the F1 is defined; None where it never is."""
     scores = [run.per_event.get("segment", {}).get(track, {}).get(event) for run in setting.runs]
     known = [score for score in scores if score is not None]
     return statistics.fmean(known) if known else None

@@ -1,4 +1,4 @@
-"""Everything a report is made of, gathered; and the files it is."""
+"""Gathering everything that a report shows, and writing its files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings
 from avvp_pl.reporting.formats import write_tables
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import read_published
+from avvp_pl.reporting.rows import baseline as base_experiment
+from avvp_pl.reporting.rows import trained_as
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
 from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables
 from avvp_pl.reporting.videos import (
@@ -31,15 +33,13 @@ from avvp_pl.runs.reading import Setting, by_setting, read_runs
 
 log = logging.getLogger(__name__)
 
-BASE = "mil"  # what others are compared with where nothing else is said
-
 
 @dataclass(frozen=True)
 class Evidence:
-    """Finished runs by setting and, where the test videos are at hand, what was found in them.
+    """Finished runs by setting and, where the test videos are available, what was found in them.
 
-    ``shown`` are those that figures and the page's videos show, and ``found`` has the first seed of each;
-    ``differences`` are those to the ``baseline``.
+    ``shown`` are the settings that figures and the page's videos show, and ``found`` has the first seed of each.
+    ``differences`` are to the ``baseline``.
     """
 
     settings: Sequence[Setting]
@@ -56,24 +56,28 @@ def gather(
     data: DictConfig | None = None,
     baseline: str | None = None,
     shown: Sequence[str] | None = None,
+    protocol: str | None = None,
+    trust: Sequence[str] = (),
 ) -> Evidence:
-    """Read the runs in ``folders``, and the test videos of ``data`` or, where that is None, of the runs' own.
+    """Read the runs in ``folders``, and the test videos of ``data`` or, where that is None, those of the runs.
 
-    ``baseline`` is the name or label of a setting; None: Base, where it was run once. ``shown`` name those that figures
-    and the page's videos show; None: as many as fit into a figure. Runs whose test videos cannot be read are evidence
-    all the same, and a note says so; with ``data``, that is an :class:`InputError`.
+    ``baseline`` is the name or label of a setting; None: Base, if there is exactly one setting of it. ``shown`` are
+    the names or labels of the settings that figures and the page's videos show; None: as many as fit into a figure.
+    ``protocol`` selects the runs that were scored under it; None: all, which must be of one. The test videos of the
+    runs are read by this package or one in ``trust``. Where they cannot be read, the report has no intervals and no
+    timelines, and a note says so; with ``data``, that is an :class:`InputError`.
     """
-    settings = by_setting(read_runs(folders))
+    settings = by_setting(read_runs(folders, protocol), trained_as())
     base = find_baseline(settings, baseline) if baseline is not None else _base_of(settings)
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
     notes = _notes_on_shown(settings, chosen)
     try:
-        videos = _videos_of(settings) if data is None else read_test_videos(data)
+        videos = _videos_of(settings, trust) if data is None else read_test_videos(data)
     except InputError as error:
         if data is not None:
             raise
-        note = f"The test videos are not at hand, so there are no intervals and no timelines here: {error}"
-        return Evidence(settings, base, chosen, notes=_said([*notes, note]))
+        note = f"The test videos are not available, so there are no intervals and no timelines: {error}"
+        return Evidence(settings, base, chosen, notes=_logged([*notes, note]))
     scores: dict[str, Tensor] = {}
     found: dict[str, Found] = {}
     problems: list[InputError] = []
@@ -86,12 +90,12 @@ def gather(
                 found[setting.label] = Found(predictions[0], read_probabilities(first, videos), first.seed)
         except InputError as error:
             problems.append(error)
-            notes.append(f"{setting.label} has no intervals and no timelines here: {error}")
+            notes.append(f"{setting.label} has no intervals and no timelines: {error}")
     if len(problems) == len(settings):
         raise problems[0]
     compared = base is not None and base.label in scores
     differences = compare(scores, base.label, videos.modalities) if base is not None and compared else None
-    return Evidence(settings, base, chosen, videos, found, differences, _said(notes))
+    return Evidence(settings, base, chosen, videos, found, differences, _logged(notes))
 
 
 def write_report(
@@ -102,11 +106,10 @@ def write_report(
     media: Path | None = None,
     published: Path | None = None,
 ) -> Path:
-    """Write ``tables/``, ``figures/`` and the page ``index.html``, whose path is returned.
+    """Write ``tables/``, ``figures/`` and the page ``index.html``, and return the path of the page.
 
-    Tables and figures of an earlier report in ``folder`` that this one has not are removed.
-
-    ``figure3`` names the videos of Figure 3, ``media`` is the folder of the videos' files, and ``published`` a file
+    Tables and figures of an earlier report in ``folder`` are removed where this report does not have them. ``figure3``
+    are the names of the videos of Figure 3, ``media`` is the folder with the videos' files, and ``published`` a file
     with more of the paper's numbers.
     """
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
@@ -128,42 +131,42 @@ def write_report(
     return page
 
 
-def _videos_of(settings: Sequence[Setting]) -> TestVideos:
-    """The test videos of the first run whose data is at hand; :class:`InputError` where none is."""
+def _videos_of(settings: Sequence[Setting], trust: Sequence[str]) -> TestVideos:
+    """Read the test videos of the first run whose data can be read; :class:`InputError` where there is none."""
     places = {str(run.config.data): run for setting in settings for run in setting.runs}
     problems = []
     for run in places.values():
         try:
-            return read_test_videos(data_of(run))
+            return read_test_videos(data_of(run, trust))
         except InputError as error:
             problems.append(error)
     raise problems[0]
 
 
-def _said(notes: Sequence[str]) -> tuple[str, ...]:
-    """The notes, which are in the log, too."""
+def _logged(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return the notes after logging them."""
     for note in notes:
         log.warning("%s", note)
     return tuple(notes)
 
 
 def _base_of(settings: Sequence[Setting]) -> Setting | None:
-    named = of_name(settings, BASE)
+    named = of_name(settings, base_experiment())
     return named[0] if len(named) == 1 else None
 
 
 def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
-    """The settings of these labels or experiments."""
+    """Return the settings with these labels, or of these experiments."""
     chosen: dict[str, Setting] = {}
     for name in names:
         found = [setting for setting in settings if name in (setting.label, setting.name)]
         if not found:
             names = list(dict.fromkeys(called for setting in settings for called in (setting.name, setting.label)))
             there = ", ".join(map(quote, names))
-            raise InputError(f"shown={quote(name)} is none of the settings: {there}.{nearest(name, names)}")
+            raise InputError(f"shown={quote(name)} is not among the settings: {there}.{nearest(name, names)}")
         chosen |= {setting.label: setting for setting in found}
     if len(chosen) > MOST:
-        raise InputError(f"shown: {len(chosen)} settings ({', '.join(chosen)}); a figure has room for {MOST}")
+        raise InputError(f"shown: {len(chosen)} settings ({', '.join(chosen)}), but a figure has room for {MOST}")
     return list(chosen.values())
 
 
@@ -172,13 +175,13 @@ def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting]) -> li
         return []
     labels = ", ".join(setting.label for setting in shown)
     return [
-        f"Tables and curves have all {len(settings)} settings. Events, epochs and videos are shown of {labels}; "
-        "shown=[NAME,NAME] gives others.",
+        f"Tables and curves have all {len(settings)} settings. Events, epochs and videos are shown for {labels}; "
+        "shown=[NAME,NAME] selects others.",
     ]
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str]]:
-    """What was compared, for the head of the page."""
+    """Return what was compared, for the top of the page."""
     runs = [run for setting in evidence.settings for run in setting.runs]
     seeds = sorted({run.seed for run in runs})
     facts = [
@@ -186,5 +189,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("Runs", f"{len(runs)} of {len(evidence.settings)} settings"),
         ("Seeds", ", ".join(map(str, seeds))),
     ]
-    against = "nothing (baseline=NAME says with what)" if evidence.baseline is None else evidence.baseline.label
+    if runs[0].protocol != "common":
+        facts.append(("Protocol", runs[0].protocol))
+    against = "nothing (baseline=NAME selects a setting)" if evidence.baseline is None else evidence.baseline.label
     return [*facts, ("Compared with", against)]

@@ -1,4 +1,4 @@
-"""Figure 3: parsed videos, and which of them."""
+"""Figure 3: parsed videos, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from avvp_pl.reporting.drawings import Drawing, of_seeds, sentences
 from avvp_pl.reporting.videos import TestVideos
 
 CHOSEN_BY_DISAGREEMENT = (
-    "Nobody chose this video: the program took those on which these runs disagree most, where possible of different "
-    "events. It shows how they differ, and is not typical."
+    "This video was chosen automatically, among those on which these runs disagree most, if possible with different "
+    "events. It shows how the runs differ and is not typical."
 )
 
 
 def choose_videos(videos: TestVideos, found: Mapping[str, Bool[Tensor, "N T M C"]], count: int) -> list[str]:
-    """Names of ``count`` videos on which the methods disagree most, as far as possible of different events.
+    """Return the names of ``count`` videos on which the methods disagree most, if possible with different events.
 
-    Disagreement is the number of segments, modalities and events that some method says and some does not (of a single
-    method: that it does not share with the truth). One after the other, the video with the largest disagreement is
-    taken among those that have fewest of the events already shown; of equal ones the first in the list.
+    Disagreement counts the (segment, modality, event) cells that some methods find and others do not; a single method
+    is compared with the truth. Videos are taken one by one: among those with the fewest events that have already been
+    shown, the one with the largest disagreement, and of equal ones the first in the list.
     """
     answers = [*found.values()] if len(found) > 1 else [*found.values(), videos.truth]
     real = videos.mask[:, :, None, None]
@@ -50,18 +50,18 @@ def figure3(
     chosen: Sequence[str],
     reason: str = "",
 ) -> list[Drawing]:
-    """The timelines of each chosen video: the truth, and below it what a run of each of the methods found.
+    """Draw the timelines of each chosen video: the truth, and below it what one run of each method found.
 
-    ``seeds`` are those of the runs, by the label of the method; each caption names them, and the ``reason`` for these
-    videos. Raises :class:`InputError` where one is no test video.
+    ``seeds`` are the seeds of these runs, by the label of the method; the captions name them, and the ``reason`` for
+    the choice of videos. Raises :class:`InputError` where a name is not a test video.
     """
     rows = {name: row for row, name in enumerate(videos.names)}
     drawings = []
     for number, name in enumerate(chosen, start=1):
         if name not in rows:
-            raise InputError(f"{quote(name)} is no video of the test split.{nearest(name, videos.names)}")
+            raise InputError(f"{quote(name)} is not a video of the test split.{nearest(name, videos.names)}")
         row = rows[name]
-        length = int(videos.mask[row].nonzero().max()) + 1 if videos.mask[row].any() else 1
+        length = max(1, videos.lengths[row])
         sources = {TRUTH: videos.truth, **{_not_truth(label): timelines for label, timelines in found.items()}}
         figure = draw_timelines(
             name,
@@ -71,9 +71,9 @@ def figure3(
             videos.segment_seconds,
         )
         caption = sentences(
-            f"Test video {words(name)}, in each row from top to bottom: {', '.join(map(words, sources))}.",
+            f"Test video {words(name)}. In each row, from top to bottom: {', '.join(map(words, sources))}.",
             _runs(found, seeds),
-            "Gray shade is where the event truly occurs: a bar without it is false, shade without a bar is missed.",
+            "Gray shade is where the event truly occurs: a bar without shade is false, shade without a bar is missed.",
             reason,
         )
         drawings.append(Drawing(f"fig3_{number}", f"Parsed video {words(name)}", caption, figure))
@@ -81,7 +81,7 @@ def figure3(
 
 
 def _runs(found: Mapping[str, object], seeds: Mapping[str, int]) -> str:
-    """``Each method is one run, of seed 0.``; where they differ, that of each."""
+    """Return ``Each method is one run, of seed 0.``, or the seed of each method where they differ."""
     own = {_not_truth(label): seeds[label] for label in found}
     if not own:
         return ""

@@ -1,4 +1,4 @@
-"""Tables as files: Markdown to read, CSV for programs, LaTeX for a paper."""
+"""Tables as files: Markdown for reading, CSV for programs, LaTeX for a paper."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avvp_pl.runs import markdown
 
 
 def to_markdown(table: Table) -> str:
-    """A section: means with deviations, each row's printed numbers below it, then the differences, then the notes."""
+    """Write a section: means with deviations, printed numbers below each row, then the differences and the notes."""
     lines = []
     for row in table.rows:
         label = markdown.literally(row.label)
@@ -66,7 +66,7 @@ def _bold(text: str, bold: bool) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """For programs: a line a row and score, unrounded; what is not known is empty."""
+    """Write one line for each row and score, unrounded; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ("table", "row", "seeds", "score", "mean", "std", "baseline", "difference", "low", "high", "printed")
@@ -95,7 +95,7 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
-    "[": "{[}",  # after the end of a row it would be its height
+    "[": "{[}",  # after the end of a row, "[" would begin the height of the row
     "]": "{]}",
     "*": "{*}",
     "±": r"$\pm$",
@@ -103,7 +103,7 @@ SPECIAL = {
 
 
 def latex_escaped(text: str) -> str:
-    r"""Text as LaTeX sets it, with any engine: signs that a plain one has no letter for are written as their number.
+    r"""Escape text for any LaTeX engine; characters that plain LaTeX cannot set become their number.
 
     >>> print(latex_escaped("npl_soft 5 % é 中"))
     npl\_soft 5 \% é U+4E2D
@@ -116,7 +116,7 @@ def latex_escaped(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table*`` for a paper; needs the package booktabs."""
+    """Write a ``table*`` for a paper; it needs the package booktabs."""
     levels = [(level, len(list(group))) for level, group in groupby(table.columns, lambda name: name.partition("/")[0])]
     over, rules, column = [], [], 3
     for level, width in levels:
@@ -196,9 +196,9 @@ def _latex_interval(cell: Cell | None) -> str:
 
 
 def write_tables(folder: Path, tables: Sequence[Table]) -> None:
-    """``tables.md`` with all of them, and ``KEY.csv`` and ``KEY.tex`` of each.
+    """Write ``tables.md`` with all tables, and ``KEY.csv`` and ``KEY.tex`` of each.
 
-    Those of tables of an earlier report in this folder that are not among them are removed.
+    Files of an earlier report in this folder are removed where this report does not have the table.
     """
     with atomic_write(folder / "tables.md") as file:
         file.write("\n".join(map(to_markdown, tables)))

@@ -1,4 +1,4 @@
-"""A report as one HTML file, to be opened from the disk: nothing of it is ever fetched from a network."""
+"""A report as one HTML file that is opened from the disk; it never loads anything from a network."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def write_page(
     notes: Sequence[str],
     facts: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page: ``facts`` (what was compared) and ``notes`` on top, then tables, drawings and videos.
+    """Write the page: ``facts`` (what was compared) and ``notes`` at the top, then tables, drawings and videos.
 
-    ``drawings`` are title, caption and the text of an SVG file. Media files are named by the addresses that
-    ``browser`` has; everything else is in the file. Its policy lets it run its own script, show the pictures in it
-    and play files of the disk it lies on (or the site it comes from), no more. Raises
+    ``drawings`` are titles, captions and the texts of SVG files. Media files are referred to by the addresses in
+    ``browser``; everything else is in the file itself. The content policy of the page allows its own script, the
+    pictures in it, and media files from the same disk or site, and nothing else. Raises
     :class:`~avvp_pl.errors.InputError` where the file cannot be written.
     """
     content = {
@@ -53,11 +53,11 @@ def write_page(
         "title": html.escape(printable(title)),
         "style": style,
         "script": script,
-        # the end of a script element is its only danger; what is not ASCII is escaped too, U+2028 among it
+        # "<" could end the script element; other characters that need it, such as U+2028, json.dumps escapes
         "content": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
     }
     with atomic_write(path) as file:
-        # in one pass, for what is put in may look like a place for more
+        # in one pass, because the inserted text may look like a placeholder
         file.write(re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template))
 
 
@@ -66,7 +66,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but this very style and script, pictures in the page, and media of the same disk or site."""
+    """Allow exactly this style and this script, pictures inside the page, and media from the same disk or site."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "

@@ -6,20 +6,20 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.reporting import rows as paper
 from avvp_pl.reporting.published import Published, inconsistencies
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
-from avvp_pl.runs.reading import INFERENCE, Setting, shipped
+from avvp_pl.runs.reading import Setting
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score of a setting, in percent: its mean and sample standard deviation over seeds (None: one seed).
+    """A score of a setting in percent: its mean and its sample standard deviation over the seeds (None: one seed).
 
-    ``difference`` is that of the means to the baseline's (None for the baseline itself, and without one), ``interval``
-    its paired bootstrap interval over the test videos (None also where these are not at hand).
+    ``difference`` is the mean minus that of the baseline; None for the baseline itself, and where there is none.
+    ``interval`` is its paired bootstrap interval over the test videos; None also where these are not available.
     """
 
     mean: float
@@ -29,15 +29,15 @@ class Cell:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval is on one side of 0."""
+        """Whether the interval excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row: what was measured over ``seeds`` runs, and what the paper prints for the same.
+    """A row: the scores measured over ``seeds`` runs, and the numbers that the paper prints for the same row.
 
-    Either may be empty: a setting that is not in the paper, or a row of the paper that was not run.
+    Either may be empty, for a setting that is not in the paper and for a row of the paper that was not run.
     """
 
     label: str
@@ -48,9 +48,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` sentences.
+    """A table: ``key`` names its files (``table1``), ``columns`` are names of scores, ``notes`` are sentences.
 
-    ``baseline`` is what the differences are to, as its row is labeled.
+    ``baseline`` is the label of the row to which the differences are.
     """
 
     key: str
@@ -61,27 +61,9 @@ class Table:
     baseline: str | None = None
 
     def is_best(self, row: Row, column: str) -> bool:
-        """Whether no other measured row has a higher mean, as it is shown; never where there is one row only."""
+        """Return whether no measured row has a higher mean, rounded as shown; False where there is only one row."""
         means = [round(other.cells[column].mean, 1) for other in self.rows if column in other.cells]
         return len(means) > 1 and column in row.cells and round(row.cells[column].mean, 1) == max(means)
-
-
-class _PaperRow(NamedTuple):
-    """A row of the paper, and which settings are one: by the name of the experiment, as shipped, and the inference."""
-
-    label: str
-    name: str
-    inference: str = "classifier"
-    reference: bool = False  # stands there for comparison and makes no table by itself
-
-    def is_of(self, setting: Setting) -> bool:
-        inference = setting.settings.get(INFERENCE, "classifier")
-        return setting.name == self.name and setting.plain and inference == self.inference
-
-    def label_of(self, setting: Setting) -> str:
-        """With what sets it apart, less what the row says anyway."""
-        said = f"{INFERENCE.partition('.')[2]}={self.inference}"
-        return " ".join([self.label, *(part for part in setting.apart if part != said)])
 
 
 TITLES = {
@@ -91,36 +73,12 @@ TITLES = {
     "table4": "Table 4: contrastive loss",
     "all": "All settings",
 }
-ROWS = {
-    "table1": (
-        _PaperRow("HAN", "han"),
-        _PaperRow("MA", "ma"),
-        _PaperRow("Base", "mil"),
-        _PaperRow("PPL", "ppl_soft"),
-    ),
-    "table2": (
-        _PaperRow("Base", "mil"),
-        _PaperRow("NPL_H", "npl_hard"),
-        _PaperRow("NPL_S", "npl_soft"),
-        _PaperRow("PPL_H", "ppl_hard"),
-        _PaperRow("PPL_S", "ppl_soft"),
-    ),
-    "table3": (
-        _PaperRow("HAN", "han", reference=True),
-        _PaperRow("HAN + PPL_Test, Eq. (9)", "han_ppl_test", "prototype_hard"),
-        _PaperRow("HAN + PPL_Test, Eq. (10)", "han_ppl_test", "prototype"),
-    ),
-    "table4": (
-        _PaperRow("No-CL", "ppl_soft_no_cl"),
-        _PaperRow("With-CL", "ppl_soft"),
-    ),
-}
 
 
 def of_name(settings: Sequence[Setting], wanted: str) -> list[Setting]:
-    """The setting of this label, or the only one of this experiment, or the only one of it as shipped.
+    """Return the setting with this label, or else the only one of this experiment, or else the only one as shipped.
 
-    Where none of these is one, all of the name.
+    Where no rule leaves exactly one setting, all settings of the experiment are returned.
     """
     named = [setting for setting in settings if setting.name == wanted]
     exact = [setting for setting in settings if setting.label == wanted]
@@ -129,10 +87,10 @@ def of_name(settings: Sequence[Setting], wanted: str) -> list[Setting]:
 
 
 def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
-    """The one of :func:`of_name`; :class:`InputError` if it is not one."""
+    """Return the setting that :func:`of_name` finds; :class:`InputError` where it is not exactly one."""
     found = of_name(settings, wanted)
     if len(found) != 1:
-        problem = "is the name of several settings" if found else "is none of the settings"
+        problem = "is the name of several settings" if found else "is not among the settings"
         near = "" if found else nearest(wanted, [setting.label for setting in settings])
         give = ", ".join(f"baseline={pasted(setting.label)}" for setting in found or settings)
         raise InputError(f"baseline={quote(wanted)} {problem}; give {give}.{near}")
@@ -140,7 +98,7 @@ def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
 
 
 def pasted(label: str) -> str:
-    r"""A label as a shell hands it to Hydra: in quotes for both where it is more than a word.
+    r"""Quote a label so that a shell passes it to Hydra unchanged; a single word needs no quotes.
 
     >>> print(pasted("ppl_soft"), pasted("ppl_soft gamma=0.3"))
     ppl_soft "'ppl_soft gamma=0.3'"
@@ -157,24 +115,24 @@ def paper_tables(
     differences: Differences | None,
     published: Published,
 ) -> list[Table]:
-    """Tables 1 to 4, as far as something of them was run, and ``all``, which has every setting.
+    """Make the tables of the paper of which something was run, and the table ``all`` with every setting.
 
-    A setting stands in a table if it is of the paper's (an experiment whose method is as shipped) or if its experiment
-    is the user's own and has the table's name among its ``tags``. What else sets a setting apart its row says, and then
-    the printed numbers have one of their own. ``differences`` are those of
-    :func:`~avvp_pl.reporting.statistics.compare`, None without test videos.
+    A setting is in a table of the paper if it reproduces a row (:meth:`~avvp_pl.reporting.rows.PaperRow.is_of`), or if
+    its experiment is the user's own and has the table's name among its ``tags``. Its label says what else sets it
+    apart, and then the printed numbers have a row of their own. ``differences`` are those of
+    :func:`~avvp_pl.reporting.statistics.compare`; None without test videos.
     """
     made = []
-    for key, paper in ROWS.items():
-        of_rows: dict[str, dict[str, Setting]] = {row.label: {} for row in paper}
+    for key, rows in paper.tables().items():
+        of_rows: dict[str, dict[str, Setting]] = {row.label: {} for row in rows}
         own: dict[str, dict[str, Setting]] = {}
         found = False
         for setting in settings:
-            row = next((row for row in paper if row.is_of(setting)), None)
+            row = next((row for row in rows if row.is_of(setting)), None)
             if row is not None:
                 of_rows[row.label][row.label_of(setting)] = setting
-                found |= not row.reference
-            elif shipped(setting.name) is None and any(key in (run.config.get("tags") or ()) for run in setting.runs):
+                found |= row.role != "reference"
+            elif setting.shipped is None and any(key in (run.config.get("tags") or ()) for run in setting.runs):
                 own[setting.label] = {setting.label: setting}
                 found = True
         if found:
@@ -196,7 +154,7 @@ def _table(
     differences: Differences | None,
     notes: Sequence[str],
 ) -> Table:
-    """A table of the settings of each row, by their labels; one that is neither measured nor printed is left out."""
+    """Make a table of the settings of each row, by their labels, without rows that are neither measured nor printed."""
     members = [setting for group in groups.values() for setting in group.values()]
     names = list(dict.fromkeys(name for setting in members for name in setting.mean))
     columns = (*(name for name in names if name != "average"), "average")  # of modalities that some have
@@ -210,22 +168,27 @@ def _table(
             cells = _cells(setting, baseline, differences)
             rows.append(Row(own, len(setting.runs), cells, as_printed if own == label else {}))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
-    notes = [*_legend(members, rows), *_notes_on_differences(rows, against), *notes]
+    notes = [*_legend(members, columns, rows), *_notes_on_differences(rows, against), *notes]
     return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)
 
 
-def _legend(members: Sequence[Setting], rows: Sequence[Row]) -> list[str]:
-    data = members[0].runs[0].data
+def _legend(members: Sequence[Setting], columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Say what the columns are, and by which protocol where it is not the common one."""
+    data, protocol = members[0].runs[0].data, members[0].runs[0].protocol
+    under = "" if protocol == "common" else f" under the protocol {protocol}"
+    tracks = "A, V and AV are audio, visual and audio-visual, " if "segment/audio_visual" in columns else ""
     legend = [
-        f"F1 in percent, measured on {data}. A, V and AV are audio, visual and audio-visual, Type and Event are "
+        f"F1 in percent, measured on {data}{under}. {tracks}Type and Event are "
         "Type@AV and Event@AV, first of segments (seg), then of events; average is the mean of all of them."
     ]
     if any(len(setting.runs) > 1 for setting in members):
         legend.append("± is the sample standard deviation over seeds.")
     if len(members) > 1:
-        legend.append("Bold is the best mean of a column.")
+        legend.append("The best mean of a column is bold.")
     if any(row.printed for row in rows):
-        other = "" if data == "llp" else f", which {data} is not: compare orders and distances, not numbers"
+        other = (
+            "" if data == "llp" else f", not of {data}: compare the order and the distances of rows, not the numbers"
+        )
         legend.append(f"Printed numbers are of the test split of LLP{other}.")
     return legend
 
@@ -247,17 +210,17 @@ def _notes_on_differences(rows: Sequence[Row], baseline: str | None) -> list[str
     if not cells:
         return []
     if all(cell.interval is None for cell in cells):
-        return [f"Differences are to {baseline}, in points, without intervals: the test videos were not at hand."]
+        return [f"Differences are to {baseline}, in points, without intervals: the test videos were not available."]
     return [
         f"Differences are to {baseline}, in points, with the {100 * CONFIDENCE:g} % interval of a paired bootstrap "
-        "over the test videos, both sides being means over their seeds; bold where it is on one side of 0.",
-        "The interval speaks of other test videos for these networks, not of other seeds, and each is taken by itself: "
-        "of many, some are on one side by chance.",
+        "over the test videos; both sides are means over their seeds. A difference whose interval excludes 0 is bold.",
+        "An interval says how much a difference depends on the choice of test videos, for these very networks, and "
+        "nothing about other seeds. Intervals are not corrected for multiple comparisons: some exclude 0 by chance.",
     ]
 
 
 def _notes_on_printed(key: str, published: Published) -> list[str]:
-    """Where the printed numbers are from, which are not known, and which contradict each other."""
+    """Say where the printed numbers are from, which ones are unknown, and which ones contradict each other."""
     rows = published.get(key, {})
     notes = []
     sources: dict[str, list[str]] = {}
@@ -265,9 +228,9 @@ def _notes_on_printed(key: str, published: Published) -> list[str]:
         for source in dict.fromkeys(cell.source for cell in cells.values()):
             sources.setdefault(source, []).append(label)
     notes += [f"Printed for {', '.join(labels)}: {source}." for source, labels in sources.items()]
-    if unknown := [row.label for row in ROWS[key] if len(set(rows.get(row.label, {})) - {"average"}) < 10]:
+    if unknown := [row.label for row in paper.tables()[key] if len(set(rows.get(row.label, {})) - {"average"}) < 10]:
         notes.append(
-            f"Not all numbers that the paper prints were at hand ({', '.join(unknown)}); what is empty is not known. "
+            f"Some numbers that the paper prints are not known here ({', '.join(unknown)}), and their cells are empty; "
             "published=FILE adds them."
         )
     for label, cells in rows.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +16,23 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from avvp_pl.commands.build import build_videos
-from avvp_pl.data.annotations import Oddities, read_timelines, stack_timelines
+from avvp_pl.data.annotations import Oddities, join_timelines, read_timelines
 from avvp_pl.data.llp import feature_key
+from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.runs.checkpoints import check_built
+from avvp_pl.runs.names import CONFIG, PREDICTIONS, PROBABILITIES, predictions_of
 from avvp_pl.runs.reading import Run
 
 
 @dataclass(frozen=True)
 class TestVideos:
-    """N test videos and what truly occurs in them."""
+    """N test videos, padded to T segments, and what truly occurs in them.
 
-    __test__ = False  # for pytest, which takes it for a test
+    ``mask`` is true for the segments that a video has; they come first.
+    """
+
+    __test__ = False  # pytest would take the class for a test
 
     names: tuple[str, ...]
     events: tuple[str, ...]
@@ -34,88 +41,119 @@ class TestVideos:
     mask: Bool[Tensor, "N T"]
     segment_seconds: float
 
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """The number of segments of each video."""
+        return tuple(self.mask.sum(1).tolist())
+
+    def padded(self, flat: Tensor) -> Tensor:
+        """Return values of all segments, one video after another, as [N, T, ...] with zeros at padding."""
+        if len(flat) == self.mask.numel():  # videos of equal length need no copy
+            return flat.view(*self.mask.shape, *flat.shape[1:])
+        rectangle = flat.new_zeros(*self.mask.shape, *flat.shape[1:])
+        rectangle[self.mask] = flat
+        return rectangle
+
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What a run's network said of the test videos, before any threshold; the video's own may be above 1."""
+    """The probabilities that a run's network gave the test videos, before any threshold.
+
+    Those of segments are 0 at padding. Those of a whole video are for each modality, and may be above 1.
+    """
 
     segment: Float[Tensor, "N T M C"]
-    video: Float[Tensor, "N C"]
+    video: Float[Tensor, "N M C"]
 
 
-def data_of(run: Run) -> DictConfig:
-    """The data group that a run was tested on; :class:`InputError` where it would build anything but a data set."""
+def data_of(run: Run, trust: Sequence[str] = ()) -> DictConfig:
+    """Return the group of the configuration with the data that a run was tested on.
+
+    Raises :class:`InputError` where it would build anything but a data set of this package or of one in ``trust``.
+    """
     plain = OmegaConf.to_container(run.config.data)
-    check_built({"data": plain}, run.folder / "config.yaml")
+    check_built({"data": plain}, run.folder / CONFIG, trust)
     return OmegaConf.create({"data": plain}).data  # type: ignore[no-any-return]
 
 
 def read_test_videos(data: DictConfig) -> TestVideos:
-    """The test split of a data set, by its group of the configuration."""
+    """Read the test split of a data set, which ``data``, a group of the configuration, describes."""
     try:
         videos = build_videos(OmegaConf.create({"data": data}), splits=("test",))
-    except InstantiationException as error:  # Hydra wraps what its target raises
+    except InstantiationException as error:  # Hydra wraps the errors of what it builds
         raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
+    return of_test_split(videos)
+
+
+def of_test_split(videos: ParsingSet) -> TestVideos:
+    """Return the test split of a data set whose truth is known."""
     test = videos.test
     assert test is not None
     assert test.truth is not None
-    return TestVideos(
-        test.names, videos.events, tuple(videos.modalities), test.truth, test.mask, videos.segment_seconds
-    )
+    truth = test.padded(test.truth)
+    return TestVideos(test.names, videos.events, tuple(videos.modalities), truth, test.mask, videos.segment_seconds)
 
 
 def read_predictions(run: Run, videos: TestVideos) -> Bool[Tensor, "N T M C"]:
-    """What a run found, by ``predictions/MODALITY.csv`` of its folder.
+    """Read what a run found in the test videos from ``predictions/MODALITY.csv`` of its folder.
 
-    Raises :class:`InputError` where these name a video that is not of the test split: the run was tested on others.
+    Raises :class:`InputError` where a table names a video that is not in the test split: the run was tested on others.
     """
-    segments = videos.truth.shape[1]
-    tables = {}
+    lengths = dict(zip(videos.names, videos.lengths, strict=True))
+    longest, tables = videos.mask.shape[1], {}
     for modality in videos.modalities:
-        path = run.folder / "predictions" / f"{modality}.csv"
-        tables[modality] = read_timelines(path, videos.events, segments, Oddities(), videos.segment_seconds)
-        if strangers := set(tables[modality]) - set(videos.names):
+        path = predictions_of(run.folder / PREDICTIONS, modality)
+        tables[modality] = read_timelines(path, videos.events, longest, Oddities(), videos.segment_seconds, lengths)
+        if unknown := set(tables[modality]) - set(videos.names):
             raise InputError(
-                f"{path}: {min(strangers)} is no test video of the data; the run was tested on others (give data=...)"
+                f"{path}: {min(unknown)} is no test video of the data, so the run was tested on others; give data=..."
             )
     if run.listed != len(videos.names):
         raise InputError(
-            f"{run.folder}: tested on {run.listed} videos, the data has {len(videos.names)} (give data=...)"
+            f"{run.folder}: tested on {run.listed} videos, but the data has {len(videos.names)}; give the data of the "
+            "run: data=..."
         )
-    return torch.from_numpy(stack_timelines(videos.names, tables, segments, len(videos.events)))
+    return videos.padded(torch.from_numpy(join_timelines(lengths, tables, len(videos.events))))
 
 
 def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
-    """What a run's network said, by ``predictions/probabilities.npz`` of its folder; None where there is no such file.
+    """Read the probabilities of a run from ``predictions/probabilities.npz`` of its folder; None without that file.
 
-    Raises :class:`InputError` where it is damaged or of other videos.
+    Raises :class:`InputError` where the file is damaged or of other videos.
     """
-    path = run.folder / "predictions" / "probabilities.npz"
+    path = run.folder / PREDICTIONS / PROBABILITIES
     if not path.exists():
         return None
+    wanted = {
+        "names": videos.names,
+        "events": videos.events,
+        "modalities": videos.modalities,
+        "lengths": videos.lengths,
+    }
     try:
-        # by way of memory, for numpy leaves a damaged file open
+        # from memory, because numpy leaves a damaged file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            content = {name: np.asarray(file[name]) for name in ("names", "events", "modalities", "segment", "video")}
+            content = {name: np.asarray(file[name]) for name in (*wanted, "segment", "video")}
         if not all(np.isfinite(content[name]).all() for name in ("segment", "video")):
-            raise ValueError("a probability that is no number")
+            raise ValueError("a probability that is not a number")
     except Exception as error:  # numpy and zipfile raise half a dozen kinds
-        raise InputError(f"{path}: damaged ({brief(error)}); evaluate the run's checkpoint anew") from None
-    wanted = {"names": videos.names, "events": videos.events, "modalities": videos.modalities}
-    for name, words in wanted.items():
-        if content[name].tolist() != list(words):
-            raise InputError(f"{path}: its {name} are not those of the test videos; give the run's own data=...")
-    shape = tuple(videos.truth.shape)
-    if content["segment"].shape != shape or content["video"].shape != (shape[0], shape[3]):
-        raise InputError(f"{path}: {content['segment'].shape} probabilities, the test videos need {shape}")
+        raise InputError(f"{path}: damaged ({brief(error)}); evaluate the checkpoint of the run again") from None
+    for name, values in wanted.items():
+        if content[name].tolist() != list(values):
+            raise InputError(f"{path}: its {name} are not those of the test videos; give the data of the run: data=...")
+    axes = (len(videos.modalities), len(videos.events))
+    shapes = {"segment": (sum(videos.lengths), *axes), "video": (len(videos.names), *axes)}
+    for name, shape in shapes.items():
+        if content[name].shape != shape:
+            raise InputError(f"{path}: {name} has the shape {content[name].shape}; the test videos need {shape}")
     segment, video = (torch.from_numpy(content[name].astype(np.float32)) for name in ("segment", "video"))
-    return Probabilities(segment, video)
+    return Probabilities(videos.padded(segment), video)
 
 
 def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """The media file of each video that has one: ``NAME.mp4`` (or webm, mkv, mov) or that of its feature key."""
+    """Return the media files by video: ``NAME.mp4`` (or webm, mkv, mov), or the same with the stem of its features."""
     if not folder.is_dir():
-        raise InputError(f"{folder.absolute()}: no such folder; media= takes one with the videos' files")
+        raise InputError(f"{folder.absolute()}: no such folder; media= takes the folder with the videos' files")
     found: dict[str, Path] = {}
     for name in names:
         for stem in dict.fromkeys((name, feature_key(name))):

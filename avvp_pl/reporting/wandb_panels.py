@@ -1,4 +1,4 @@
-"""The panels of our evidence at W&B, made of what runs log. Slow to import, and needs the extra ``dashboards``."""
+"""The panels of our evidence at W&B, from what runs log. Slow to import, and needs the extra ``dashboards``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import wandb_workspaces.reports.v2.interface as wr
 
 from avvp_pl.errors import printable
 from avvp_pl.metrics.avvp import LEVELS, track_names
+from avvp_pl.reporting.swept import SWEEPS, Sweep
 
-SWEPT = ("gamma", "beta", "k", "tau")  # of `method`, in figures 4 and 5 of the paper, but for tau
-LOSSES = ("loss", "mil", "guided", "pseudo_label", "contrastive")
-LABELING = ("encode_seconds", "select_seconds", "cluster_seconds", "label_seconds", "seconds", "share_of_training")
 PER_EVENT = "test/per_event_f1"  # a table
-MAX_RUNS = 200  # in a panel; W&B's own 10 would be three seeds of three methods
+MAX_RUNS = 200  # in a panel; the default of W&B, 10, would be three seeds of three methods
 
 
 class Section(NamedTuple):
-    """Panels of one kind, and a sentence on what they show; ``grouped``: the table of runs has a row an experiment."""
+    """Panels of one kind and what they show. ``grouped``: the table of runs has one row for each experiment."""
 
     title: str
     text: str
@@ -27,11 +25,28 @@ class Section(NamedTuple):
     grouped: bool = False
 
 
-def build_sections(modalities: Sequence[str], timelines: int) -> list[Section]:
-    """The sections of both, of panels that have the same number in every process."""
-    scores = score_names(modalities)
+def logged_by_ppl(modalities: Sequence[str]) -> list[str]:
+    """Return the names that a run of ``ppl_soft`` logs by epoch: what is shown where no runs are given."""
     quality = [f"{m}/{name}" for m in modalities for name in ("precision", "recall", "f1")]
     counts = [f"{sign}_{kind}" for kind in ("segments", "prototypes") for sign in ("positive", "negative")]
+    stages = [f"{stage}_seconds" for stage in ("encode", "select", "cluster", "label")]
+    losses = ("loss", "mil", "guided", "pseudo_label", "contrastive", "em/bound", "em/disjunction_bound")
+    return [
+        *(f"train/{name}" for name in losses),
+        *(f"pseudo_labels/{name}" for name in (*quality, *counts)),
+        *(f"labeling/{name}" for name in (*stages, "seconds", "share_of_training")),
+    ]
+
+
+def build_sections(modalities: Sequence[str], timelines: int, logged: Sequence[str] | None = None) -> list[Section]:
+    """Build the sections of both; the ids of their panels are the same in every process.
+
+    ``logged`` are the names that runs log by epoch, from which the panels of losses, pseudo labels and labeling follow;
+    None: those of PPL.
+    """
+    scores = score_names(modalities)
+    names = logged_by_ppl(modalities) if logged is None else logged
+    losses = [name for name in names if name.startswith("train/") and not name.startswith("train/em/")]
     videos = [f"timelines/{number}" for number in range(1, timelines + 1)]
     sections = [
         Section(
@@ -43,26 +58,30 @@ def build_sections(modalities: Sequence[str], timelines: int) -> list[Section]:
         Section("Validation scores", "F1 in percent by epoch.", [_line(f"val/{name}") for name in scores]),
         Section(
             "Sweeps",
-            "The average of the test scores against gamma, beta, k and tau (the paper's figures 4 and 5; it does not "
+            "The average of the test scores against gamma, beta, k and tau (figures 4 and 5 of the paper; it does not "
             "show tau): every run, and the mean of those with the same value.",
-            [_parallel(), *(_scatter(name) for name in SWEPT), *(_bar("test/average", name) for name in SWEPT)],
+            [
+                _parallel(),
+                *(_scatter(sweep) for sweep in SWEEPS),
+                *(_bar("test/average", sweep) for sweep in SWEEPS),
+            ],
         ),
         Section(
             "Pseudo labels",
-            "Labels of the training videos by epoch: their precision, recall and F1 in percent, where the data has the "
-            "truth, and of how many key segments and prototypes they are made.",
-            [_line(f"pseudo_labels/{name}") for name in (*quality, *counts)],
+            "Labels of the training videos by epoch: precision, recall and F1 in percent, where the data has the "
+            "truth, and the numbers of key segments and prototypes from which they are made.",
+            [_line(name) for name in names if name.startswith("pseudo_labels/")],
         ),
         Section(
             "EM bound",
             "The lower bound of the log-likelihood of the weak labels at every refresh (Eq. 14).",
-            [_line("train/em/bound")],
+            [_line(name) for name in names if name.startswith("train/em/")],
         ),
-        Section("Losses", "Means over the training videos by epoch.", [_line(f"train/{name}") for name in LOSSES]),
+        Section("Losses", "Means over the training videos by epoch.", [_line(name) for name in losses]),
         Section(
             "Labeling time",
-            "Seconds of each part of labeling, and all of it as a share of the epoch's training.",
-            [_line(f"labeling/{name}") for name in LABELING],
+            "Seconds of each stage of labeling, and of all stages as a fraction of the epoch's training.",
+            [_line(name) for name in names if name.startswith("labeling/")],
         ),
         Section(
             "Timelines",
@@ -86,17 +105,17 @@ def build_sections(modalities: Sequence[str], timelines: int) -> list[Section]:
     for section in sections:
         for place, panel in enumerate(section.panels):
             panel._id = stable_id(section.title, str(place))
-    return sections
+    return [section for section in sections if section.panels]
 
 
 def score_names(modalities: Sequence[str]) -> list[str]:
-    """The scores of a split as they are logged, ``segment/audio`` to ``average``."""
+    """Return the names under which the scores of a split are logged, ``segment/audio`` to ``average``."""
     names = (*track_names(modalities), "type_av", "event_av")
     return [*(f"{level}/{name}" for level in LEVELS for name in names), "average"]
 
 
 def _line(metric: str) -> wr.LinePlot:
-    """A metric by epoch: a line a run name, the mean over its seeds."""
+    """Show a metric by epoch: one line for each run name, the mean over its seeds."""
     return wr.LinePlot(
         title=printable(metric),
         x="epoch",
@@ -109,35 +128,36 @@ def _line(metric: str) -> wr.LinePlot:
     )
 
 
-def _bar(metric: str, swept: str | None = None) -> wr.BarPlot:
-    """A test score: a bar a run name or a value of a swept setting, the mean over its runs."""
+def _bar(metric: str, swept: Sweep | None = None) -> wr.BarPlot:
+    """Show a test score: one bar for each run name, or for each value of a swept setting, the mean over its runs."""
     return wr.BarPlot(
-        title=printable(metric) if swept is None else f"{metric} by {swept}",
+        title=printable(metric) if swept is None else f"{metric} by {swept.short}",
         metrics=[metric],
-        groupby="Group" if swept is None else wr.Config(f"method.{swept}"),
+        groupby="Group" if swept is None else wr.Config(swept.key),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=MAX_RUNS,
     )
 
 
-def _scatter(swept: str) -> wr.ScatterPlot:
+def _scatter(swept: Sweep) -> wr.ScatterPlot:
     return wr.ScatterPlot(
-        title=f"test/average against {swept}",
-        x=wr.Config(f"method.{swept}"),
+        title=f"test/average against {swept.short}",
+        x=wr.Config(swept.key),
         y=wr.SummaryMetric("test/average"),
         running_ymean=True,
     )
 
 
 def _parallel() -> wr.ParallelCoordinatesPlot:
-    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(f"method.{name}"), display_name=name) for name in SWEPT]
+    axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(sweep.key), display_name=sweep.short) for sweep in SWEEPS]
     axes.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("test/average"), display_name="test average"))
-    return wr.ParallelCoordinatesPlot(title="gamma, beta, k, tau and the test average", columns=axes)
+    names = ", ".join(sweep.short for sweep in SWEEPS)
+    return wr.ParallelCoordinatesPlot(title=f"{names} and the test average", columns=axes)
 
 
 def _event_bars(column: str) -> wr.CustomChart:
-    """Bars of one column of the table of events, as ``wandb.plot.bar`` makes them."""
+    """Show one column of the table of events as bars, as ``wandb.plot.bar`` does."""
     return wr.CustomChart(
         query={"summaryTable": {"tableKey": PER_EVENT}},
         chart_name="wandb/bar/v0",
@@ -147,7 +167,7 @@ def _event_bars(column: str) -> wr.CustomChart:
 
 
 def lay_out(panels: Sequence[Any]) -> None:
-    """Three panels a row of a report, which is 24 wide; pictures, tables and parallel axes have a row of their own."""
+    """Put three panels into each row of a report, which is 24 wide; wide panels have a row of their own."""
     wide = (wr.MediaBrowser, wr.WeavePanelSummaryTable, wr.ParallelCoordinatesPlot)
     x = y = 0
     for panel in panels:
@@ -159,5 +179,5 @@ def lay_out(panels: Sequence[Any]) -> None:
 
 
 def stable_id(*of: str) -> str:
-    """The same twelve digits for the same words, where the library would draw some."""
+    """Return twelve digits that depend on the words only; the library would draw them at random."""
     return hashlib.sha256("/".join(of).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The evidence of logged runs as a W&B workspace and report: built without a connection, sent only when asked."""
+"""The evidence of logged runs as a W&B workspace and report: built offline, and sent only on request."""
 
 from __future__ import annotations
 
@@ -11,25 +11,37 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from avvp_pl.errors import InputError, brief, nearest, printable, quote
-from avvp_pl.files import atomic_write
+from avvp_pl.files import atomic_write, read_rows
+from avvp_pl.runs.names import TIMINGS
+from avvp_pl.runs.reading import Run
 
 if TYPE_CHECKING:  # slow to import, and an extra
     import wandb_workspaces.reports.v2.interface as wr
     import wandb_workspaces.workspaces as ws
 
 TITLE = "Evidence"  # of the workspace and of the report
-PART = re.compile(r"[^/\\#?%:\s](?:[^/\\#?%:\n]{0,126}[^/\\#?%:\s])?")  # what W&B takes for a name of 128 signs
-SECONDS = 10.0  # to wait for an answer; W&B's client alone tries for a minute and a half
+MODALITIES = ("audio", "visual")
+PART = re.compile(
+    r"[^/\\#?%:\s](?:[^/\\#?%:\n]{0,126}[^/\\#?%:\s])?"
+)  # a name of at most 128 characters that W&B accepts
+SECONDS = 10.0  # to wait for an answer; the client of W&B alone would try for 90 s
 
 
 def build_workspace(
-    entity: str, project: str, modalities: Sequence[str] = ("audio", "visual"), timelines: int = 4
+    entity: str,
+    project: str,
+    modalities: Sequence[str] = MODALITIES,
+    timelines: int = 4,
+    logged: Sequence[str] | None = None,
 ) -> ws.Workspace:
-    """The workspace of a project: its sections, and the table of runs with their test scores.
+    """Build the workspace of a project: its sections, and the table of runs with their test scores.
 
-    ``timelines`` is the number of videos that runs have drawn (``callbacks.panels.num_videos``). Runs are not grouped
-    in the table, as the panels of sweeps need each by itself; the others group them, seeds together, by experiment.
+    ``timelines`` is the number of videos that runs draw (``callbacks.panels.num_videos``), and ``logged`` are the
+    names that they log by epoch (None: those of PPL). The table does not group runs, because the panels of sweeps need
+    every run; the other panels group the seeds of an experiment.
     """
     import wandb_workspaces.expr as expr
     import wandb_workspaces.workspaces as ws
@@ -42,7 +54,7 @@ def build_workspace(
         name=TITLE,
         sections=[
             ws.Section(name=section.title, panels=section.panels, is_open=True)
-            for section in build_sections(modalities, timelines)
+            for section in build_sections(modalities, timelines, logged)
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
@@ -53,18 +65,22 @@ def build_workspace(
 
 
 def build_report(
-    entity: str, project: str, modalities: Sequence[str] = ("audio", "visual"), timelines: int = 4
+    entity: str,
+    project: str,
+    modalities: Sequence[str] = MODALITIES,
+    timelines: int = 4,
+    logged: Sequence[str] | None = None,
 ) -> wr.Report:
-    """The same panels as a report to read from top to bottom, each section with the table of its runs."""
+    """Build the same panels as a report, in which each section has the table of its runs."""
     import wandb_workspaces.reports.v2.interface as wr
 
     from avvp_pl.reporting.wandb_panels import build_sections, lay_out, score_names, stable_id
 
     columns = ["run:displayName", *(f"summary:test/{name}" for name in score_names(modalities))]
     blocks: list[Any] = [wr.TableOfContents()]
-    for section in build_sections(modalities, timelines):
+    for section in build_sections(modalities, timelines, logged):
         lay_out(section.panels)
-        # of the report's own project; one that is named would be looked up at once
+        # in the project of the report itself; a named project would be looked up at once
         runset = wr.Runset(
             name="Runs",
             order=[wr.OrderBy(wr.SummaryMetric("test/average"))],
@@ -88,21 +104,23 @@ def write_workspace(
     folder: Path,
     target: str,
     online: bool = False,
-    modalities: Sequence[str] = ("audio", "visual"),
+    runs: Sequence[Run] = (),
     timelines: int = 4,
 ) -> list[Path]:
-    """Write ``wandb_workspace.json`` and ``wandb_report.json`` into a folder; where ``online``, save both at W&B.
+    """Write ``wandb_workspace.json`` and ``wandb_report.json`` into a folder; if ``online``, save both at W&B.
 
-    ``target`` is ``ENTITY/PROJECT``. The files hold what is sent, and are the same for the same arguments. W&B saves
-    a new view every time, under a name that is drawn then and is not in the files: what was edited there by hand
-    stays. Raises :class:`InputError` where the target is none, the extra is not installed or, ``online``, where
-    there is no login, no answer or no such project.
+    ``target`` is ``ENTITY/PROJECT``. The panels show what ``runs`` have logged by epoch; where there are none, what a
+    run of PPL logs. The files have the content that is sent, and are the same for the same arguments. W&B saves a new
+    view every time, under a random name that is not in the files, so that manual edits are kept. Raises
+    :class:`InputError` where the target is not valid, the extra is not installed or, ``online``, where there is no
+    login, no answer or no such project.
     """
     entity, project = read_target(target)
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise InputError('wandb= needs wandb-workspaces, which is not installed: pip install "avvp_pl[dashboards]"')
-    workspace = build_workspace(entity, project, modalities, timelines)
-    report = build_report(entity, project, modalities, timelines)
+    modalities, logged = modalities_of(runs), logged_names(runs) or None
+    workspace = build_workspace(entity, project, modalities, timelines, logged)
+    report = build_report(entity, project, modalities, timelines, logged)
     contents = {"wandb_workspace.json": _workspace_content(workspace), "wandb_report.json": _report_content(report)}
     for name, content in contents.items():
         with atomic_write(folder / name) as file:
@@ -113,8 +131,21 @@ def write_workspace(
     return [folder / name for name in contents]
 
 
+def logged_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names that some of the runs have logged by epoch, ``train/loss`` first, then in alphabetical order."""
+    tables = [[*run.epochs, *read_rows(run.folder / TIMINGS)] for run in runs]
+    names = {name for rows in tables for row in rows for name in row}
+    return sorted(names - {"epoch", "step"}, key=lambda name: (name != "train/loss", name))
+
+
+def modalities_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return all modalities of the runs' data; without runs, audio and visual."""
+    named = (name for run in runs for name in OmegaConf.select(run.config, "data.modalities") or ())
+    return tuple(dict.fromkeys(map(str, named))) or MODALITIES
+
+
 def read_target(target: str) -> tuple[str, str]:
-    """Entity and project of ``ENTITY/PROJECT``.
+    """Return entity and project of ``ENTITY/PROJECT``.
 
     >>> read_target("my-team/avvp_pl")
     ('my-team', 'avvp_pl')
@@ -123,13 +154,13 @@ def read_target(target: str) -> tuple[str, str]:
     if len(parts) != 2 or not all(PART.fullmatch(part) and printable(part) == part for part in parts):
         raise InputError(
             f"wandb={quote(target)}: it must be ENTITY/PROJECT, a user or team of W&B and the project of the runs "
-            "(logger.wandb.project, avvp_pl unless it was set)"
+            "(logger.wandb.project, avvp_pl by default)"
         )
     return parts[0], parts[1]
 
 
 def _workspace_content(workspace: ws.Workspace) -> dict[str, Any]:
-    """What :meth:`Workspace.save` sends, its ``spec`` not yet a string."""
+    """Return what :meth:`Workspace.save` sends, with ``spec`` not yet a string."""
     view = workspace._to_model()
     return {
         "entityName": view.entity,
@@ -143,7 +174,7 @@ def _workspace_content(workspace: ws.Workspace) -> dict[str, Any]:
 
 
 def _report_content(report: wr.Report) -> dict[str, Any]:
-    """What :meth:`Report.save` sends, its ``spec`` not yet a string."""
+    """Return what :meth:`Report.save` sends, with ``spec`` not yet a string."""
     model = report._to_model()  # type: ignore[no-untyped-call]
     return {
         "id": None,
@@ -157,30 +188,30 @@ def _report_content(report: wr.Report) -> dict[str, Any]:
 
 
 def _send(workspace: ws.Workspace, report: wr.Report) -> None:
-    """Save both. What can be wrong is looked at first: W&B's client waits long, and the report makes a project."""
+    """Save both. Login, server and project are checked first: the client waits long, and a report makes a project."""
     import wandb
 
     host = wandb.setup().settings.base_url
     try:
         known = wandb.login(verify=False, prompt=False)
-    except Exception as error:  # a key of another shape
-        raise InputError(f"W&B does not take its key ({brief(error)}); run `wandb login --relogin`") from None
+    except Exception as error:  # a malformed key
+        raise InputError(f"W&B does not accept the key ({brief(error)}); run `wandb login --relogin`") from None
     if not known:
         raise InputError(
-            "online=true, but there is no login to W&B: run `wandb login` or set WANDB_API_KEY (and leave WANDB_MODE "
-            "at online); without an account, online=false writes the definition, and `wandb leet` shows the runs"
+            "online=true, but there is no login to W&B: run `wandb login` or set WANDB_API_KEY (and do not set "
+            "WANDB_MODE=offline); without an account, online=false writes the definition, and `wandb leet` shows runs"
         )
     _ask(host)
     entity, project = workspace.entity, workspace.project
     try:
         projects: Iterable[Any] = wandb.Api(timeout=round(SECONDS)).projects(entity)
         names = [found.name for found in projects]
-    except Exception as error:  # of a client, its service and a server: a dozen kinds
+    except Exception as error:  # the client, its service and the server raise a dozen kinds
         raise InputError(f"W&B shows no projects of {entity!r} ({brief(error)}); give wandb=ENTITY/PROJECT") from None
     if project not in names:
         raise InputError(
-            f"wandb={entity}/{project}: there is no such project, or it is not yours to see.{nearest(project, names)} "
-            "It appears with its first run: `wandb sync` sends those that were logged offline"
+            f"wandb={entity}/{project}: there is no such project, or you may not see it.{nearest(project, names)} "
+            "A project appears with its first run: `wandb sync` sends runs that were logged offline"
         )
     try:
         workspace.save()  # type: ignore[no-untyped-call]
@@ -190,7 +221,7 @@ def _send(workspace: ws.Workspace, report: wr.Report) -> None:
 
 
 def _ask(host: str) -> None:
-    """Raise :class:`InputError` where nobody answers at this address; any answer will do."""
+    """Raise :class:`InputError` where no server answers at this address; any answer is sufficient."""
     try:
         with urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=SECONDS):
             pass
@@ -198,6 +229,6 @@ def _ask(host: str) -> None:
         answer.close()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"online=true, but {host} does not answer ({brief(error)}): see to the network or WANDB_BASE_URL, or "
-            "leave it at online=false, which writes the definition"
+            f"online=true, but {host} does not answer ({brief(error)}): check the network and WANDB_BASE_URL, or use "
+            "online=false, which only writes the definition"
         ) from None

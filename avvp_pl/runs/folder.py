@@ -1,6 +1,6 @@
-"""The folder of a training run: begun once, then gone on with from its checkpoint, and never begun over.
+"""The folder of a training run, which is created once, resumed from its checkpoint, and never overwritten.
 
-And those of evaluations, which may be done again, but never in a training run's.
+An evaluation has a folder too. It may be repeated there, but it never uses the folder of a training run.
 """
 
 from __future__ import annotations
@@ -17,30 +17,37 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write, read_rows, remove_unfinished
-from avvp_pl.runs.checkpoints import changed_settings, check_data, check_weights, read_checkpoint
-from avvp_pl.tasks.parsing import PREDICTIONS_FOLDER, SCORES_FILE
+from avvp_pl.runs import names
+from avvp_pl.runs.checkpoints import (
+    changed_settings,
+    check_data,
+    check_weights,
+    packages_outside,
+    read_checkpoint,
+    stopped_inside_epoch,
+)
 from avvp_pl.training.module import ParsingModule, digest
-
-TABLES = ("metrics.csv", "timings.csv", "pseudo_labels.csv")
 
 log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """What a run finds in ``paths.run_dir`` and, by ``resume``, begins with: nothing, or a checkpoint that fits it.
+    """The folder ``paths.run_dir``, and the checkpoint from which ``resume`` lets the run continue, if any.
 
-    While it is open, no other run can be in the folder. :class:`InputError` where one is, or where the folder holds one
-    that would be overwritten, or the checkpoint is not one, or ``resume=auto`` would go on with other settings.
+    While it is open, no other run can use the folder. Raises :class:`InputError` if another run is using it, if it
+    holds a run that would be overwritten, if the checkpoint is not one, and if ``resume=auto`` would continue with
+    other settings.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self.path = Path(cfg.paths.run_dir)
         self.is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        self.resume = cfg.resume
         self.checkpoint: Path | None = None
         self.content: dict[str, Any] | None = None
         self.lock = self._lock() if self.is_first else None
         try:
-            self._look(cfg)
+            self._open(cfg)
         except BaseException:
             self.__exit__()
             raise
@@ -52,95 +59,110 @@ class RunFolder:
         if self.lock is not None:
             self.lock.close()
 
-    def _look(self, cfg: DictConfig) -> None:
-        self.resume = cfg.resume
-        self.checkpoint = self._checkpoint(cfg.resume)
+    def _open(self, cfg: DictConfig) -> None:
+        self.checkpoint = self._checkpoint()
         if self.checkpoint is not None:
             self.content = read_checkpoint(self.checkpoint)
             self._compare(self.content["config"], cfg)
             self._check_length(self.content["epoch"], cfg)
-            for name in TABLES:
-                read_rows(self.path / name)  # a damaged one is refused now, and not after an epoch
+            for name in names.TABLES:
+                read_rows(self.path / name)  # a damaged table is refused now, and not after an epoch
 
     def begin(self, cfg: DictConfig) -> None:
-        """Write ``config.yaml`` and let loggers go on with the run that the folder holds, if it does."""
+        """Write ``config.yaml``, and let the loggers continue the run that the folder holds, if it does.
+
+        Packages outside this one are logged: to use the run's checkpoints, they must be trusted.
+        """
         if self.content is not None and self._is_own(self.checkpoint):
             if cfg.logger.get("wandb"):
                 cfg.logger.wandb.id = self.content.get("wandb_id")
             if cfg.logger.get("tensorboard"):
                 cfg.logger.tensorboard.purge_step = self.content["global_step"] + 1
+        settings: Any = OmegaConf.to_container(cfg, resolve=True)
+        if packages := packages_outside(settings):
+            log.info(
+                "the checkpoints of this run use the packages %s, so evaluate and predict need trust=[%s]",
+                ", ".join(packages),
+                ",".join(packages),
+            )
         if self.is_first:
-            with atomic_write(self.path / "config.yaml") as file:
+            with atomic_write(self.path / names.CONFIG) as file:
                 file.write(OmegaConf.to_yaml(cfg, resolve=True))
 
     def check(self, model: ParsingModule, videos: ParsingSet) -> None:
-        """Raise :class:`InputError` where the checkpoint is of other data or another network.
+        """Raise :class:`InputError` if the checkpoint was trained on other data, or another network.
 
-        If all is well, remove what earlier attempts left unfinished.
+        Otherwise remove what earlier attempts left unfinished.
         """
         if self.checkpoint is not None and self.content is not None:
             check_data(videos, self.content, self.checkpoint)
             check_weights(model, self.content, self.checkpoint)
             self._check_train_videos(videos)
-            self.content = None  # it is read again, into the trainer
+            self.content = None  # the trainer reads the checkpoint again
         if self.is_first:
-            for folder in (self.path, self.path / "checkpoints", self.path / "predictions"):
+            tested = [self.path, *(self.path / inference for inference in model.inferences)]
+            for folder in (*tested, *(folder / names.PREDICTIONS for folder in tested), self.path / names.CHECKPOINTS):
                 remove_unfinished(folder)
-            if self.checkpoint is None:  # killed before its first checkpoint, a run left nothing that still holds
-                for name in TABLES:
+            if self.checkpoint is None:  # of a run that was killed before its first checkpoint, nothing is continued
+                for name in names.TABLES:
                     (self.path / name).unlink(missing_ok=True)
-            (self.path / SCORES_FILE).unlink(missing_ok=True)  # the run has not ended any more
+            for folder in tested:  # there are no scores until the run ends
+                (folder / names.SCORES).unlink(missing_ok=True)
 
     def _check_train_videos(self, videos: ParsingSet) -> None:
-        """Refuse to pair what the checkpoint has for each training video with other videos."""
+        """Refuse to combine what the checkpoint has for each training video with other videos."""
         assert self.content is not None
         assert videos.train is not None
-        if self.content.get("train_videos") == digest(videos.train):
+        if self.content["train_videos"] == digest(videos.train):
             return
-        inside = dict(self.content.get("ParsingData") or {}).get("batches", 0)
+        inside = stopped_inside_epoch(self.content)
         if inside or self.resume == "auto":
-            where = " from the middle of an epoch" if inside else ""
+            where = "the middle of an epoch of " if inside else ""
             raise InputError(
-                f"{self.checkpoint} was trained on other training videos than data.root now lists, so the run cannot be "
-                f"resumed{where}; restore the tables, or start another run (hydra.run.dir)"
+                f"{self.checkpoint} is from {where}a training on other videos: now their names, lengths or order are "
+                "others, so the run cannot be resumed; restore the table of training videos, or start another run "
+                "(hydra.run.dir)"
             )
-        log.warning("%s was trained on other training videos than data.root now lists", self.checkpoint)
+        log.warning(
+            "%s was trained on other training videos; the run is resumed with those of the data", self.checkpoint
+        )
 
     def _lock(self) -> IO[bytes]:
-        """Held until it is closed, or the process is killed."""
+        """Lock the folder until the lock is closed or the process ends."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("wb")
+            lock = (self.path / names.LOCK).open("wb")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another hydra.run.dir") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise InputError(f"{self.path}: another run is in this folder now; give another hydra.run.dir") from None
+            raise InputError(f"{self.path}: another run is using this folder; give another hydra.run.dir") from None
         except OSError:
-            log.info("%s: its disk has no locks, so take care that no other run is in it", self.path)
+            log.info("%s: this disk has no locks, so make sure that no other run uses the folder", self.path)
         return lock
 
     def _is_own(self, checkpoint: Path | None) -> bool:
-        return checkpoint is not None and checkpoint.resolve().parent == (self.path / "checkpoints").resolve()
+        return checkpoint is not None and checkpoint.resolve().parent == (self.path / names.CHECKPOINTS).resolve()
 
-    def _checkpoint(self, resume: str | None) -> Path | None:
-        last, scores = self.path / "checkpoints" / "last.ckpt", self.path / SCORES_FILE
-        if resume not in {None, "auto"} and not Path(str(resume)).exists():
-            raise InputError(f"resume={resume}: no such file; give a checkpoint, auto or null")
-        if resume == "auto" and last.exists():
+    def _checkpoint(self) -> Path | None:
+        """Return the checkpoint to resume from, if any, or raise if the folder holds a run that is not resumed."""
+        last, scores = names.last_checkpoint(self.path), self.path / names.SCORES
+        if self.resume not in {None, "auto"} and not Path(str(self.resume)).exists():
+            raise InputError(f"resume={self.resume}: no such file; give a checkpoint, auto or null")
+        if self.resume == "auto" and last.exists():
             return last
-        path = None if resume in {None, "auto"} else Path(str(resume))
+        path = None if self.resume in {None, "auto"} else Path(str(self.resume))
         if last.exists() and not self._is_own(path):
             raise InputError(
-                f"{self.path} holds a run already: resume=auto goes on with it; to begin anew, give another "
+                f"{self.path} already holds a run: resume=auto resumes it; to start another one, give another "
                 "hydra.run.dir or remove the folder"
             )
         if scores.exists() and path is None:
             raise InputError(
-                f"{self.path} holds a finished run, and no checkpoints/last.ckpt to go on from; give another "
-                "hydra.run.dir or remove the folder"
+                f"{self.path} holds a finished run without {names.CHECKPOINTS}/{names.LAST}, so it cannot be resumed; "
+                "give another hydra.run.dir or remove the folder"
             )
         return path
 
@@ -157,38 +179,40 @@ class RunFolder:
         changed = changed_settings(before, now)
         if not changed:
             return
-        if cfg.resume == "auto":
+        if self.resume == "auto":
             raise InputError(
-                f"{self.path} holds a run with other settings ({'; '.join(changed)}); give these again, or another "
-                f"hydra.run.dir, or resume={self.checkpoint} to go on with the new ones all the same"
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}); give the same settings again, or "
+                f"another hydra.run.dir, or resume={self.checkpoint} to resume with the new settings"
             )
-        log.warning("going on with other settings than before: %s", "; ".join(changed))
+        log.warning("resuming with other settings than before: %s", "; ".join(changed))
 
 
 def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[str]) -> dict[str, Path]:
-    """Return the folder of each inference that a checkpoint is tested by, with the ``config.yaml`` of what is tested.
+    """Return the folder of each inference by which a checkpoint is tested, after writing its ``config.yaml``.
 
-    A single one has ``paths.run_dir`` itself, several have each its own folder in it. ``config`` is that of the
-    checkpoint's training, with what is replaced. Raises :class:`InputError` where a training run is in the way.
+    A single inference uses ``paths.run_dir`` itself; several have a folder each in it. ``config`` is the configuration
+    of the checkpoint's training, with what is replaced. Raises :class:`InputError` if a folder holds a training run.
     """
     whole = Path(cfg.paths.run_dir)
     folders = {inference: whole / inference if len(inferences) > 1 else whole for inference in inferences}
     for folder in {whole, *folders.values()}:
-        if any((folder / name).exists() for name in ("checkpoints", *TABLES)):
+        if any((folder / name).exists() for name in (names.CHECKPOINTS, *names.TABLES)):
             raise InputError(
                 f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
             )
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         # what an earlier evaluation by other inferences has left
-        earlier = [path.parent for path in whole.glob("*/config.yaml") if (path.parent / PREDICTIONS_FOLDER).is_dir()]
+        earlier = [
+            path.parent for path in whole.glob(f"*/{names.CONFIG}") if (path.parent / names.PREDICTIONS).is_dir()
+        ]
         for folder in {whole, *earlier}:
-            for name in ("config.yaml", SCORES_FILE):
+            for name in (names.CONFIG, names.SCORES):
                 (folder / name).unlink(missing_ok=True)
         for inference, folder in folders.items():
             tested = config.copy()
             tested.name, tested.tags = cfg.name or config.name, cfg.tags or config.get("tags", [])
             tested.checkpoint = str(Path(cfg.checkpoint).absolute())
             tested.inference = {inference: config.inference[inference]}
-            with atomic_write(folder / "config.yaml") as file:
+            with atomic_write(folder / names.CONFIG) as file:
                 file.write(OmegaConf.to_yaml(tested, resolve=True))
     return folders

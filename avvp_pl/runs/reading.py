@@ -1,10 +1,11 @@
-"""Run folders as evidence: what was run, with which seed, and what came of it."""
+"""Reading finished runs: what was run, with which seed, and which scores it has. Nothing slow is imported here."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +19,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
-from avvp_pl.metrics.avvp import LEVELS
+from avvp_pl.runs.names import CONFIG, METRICS, SCORES
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
 log = logging.getLogger(__name__)
 
-INFERENCE = "method.inference"
-# PPL_Test has a network of another experiment
-TRAINED_AS = {"han_ppl_test": "han"}
+# The inference that a run was tested by, and the one that its best epoch was selected by where that is another one
+INFERENCE, VALIDATED_BY = "inference", "inference.validated_by"
+# Groups of an experiment with which runs are compared; inference and protocol are compared as well
+SHIPPED = ("method", "labeling", "network", "optimizer")
+# Settings that an evaluation decides, whatever the training of its checkpoint was
+OF_TEST = re.compile(r"(labeling|inference|protocol)(\..*)?")
 
 PerEvent = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run: one training or evaluation, tested by one inference under one protocol.
 
-    ``settings`` is what of its configuration tells it from others, by the full name (a list, and the modalities with
-    their streams, are one setting each, as what is left out of them matters too); ``scores`` go by
-    ``level/name`` and ``average``, in percent; ``per_event`` by level, track and event; ``epochs`` are the rows of
-    ``metrics.csv``, each without its empty cells.
+    ``settings`` are the settings by which runs can differ, by their full names (a list is one setting, and so are the
+    modalities with their streams, because it matters what is missing in them). ``scores`` are in percent, by
+    ``level/name`` and ``average``; ``per_event`` has them by level, track and event. ``listed`` is the number of test
+    videos. ``epochs`` are the rows of ``metrics.csv``, each without its empty cells.
     """
 
     folder: Path
@@ -50,56 +54,66 @@ class Run:
     per_event: PerEvent
     listed: int
     epochs: Sequence[Mapping[str, float]]
+    protocol: str = "common"
 
     @property
     def data(self) -> str:
-        """The name of its data set."""
+        """The name of the data set."""
         return str(self.config.data.name)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in their seeds alone.
+    """Runs that differ in their seeds only.
 
-    ``label`` is the name of the experiment with ``apart``: ``key=value`` of what is not as it is shipped, or differs
-    from other runs of that name.
+    ``label`` is the name of the experiment followed by ``apart``: ``key=value`` of every setting that is not as
+    shipped, or in which runs of that name differ. ``shipped`` are the settings of the experiment as shipped
+    (:func:`shipped`).
     """
 
     label: str
     runs: tuple[Run, ...]
     apart: tuple[str, ...] = ()
+    shipped: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
-        """That of the experiment."""
+        """The name of the experiment."""
         return self.runs[0].name
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What all of its runs were run with."""
+        """The settings that all of the runs share."""
         return self.runs[0].settings
+
+    @property
+    def inference(self) -> str | None:
+        """The inference that was tested; None where it is not known."""
+        return self.settings.get(INFERENCE) or (self.shipped or {}).get(INFERENCE)
 
     @cached_property
     def plain(self) -> bool:
-        """Whether its method is that of the experiment as shipped, and not one of the name only.
+        """Whether the runs are those of the experiment as shipped, and do not merely have its name.
 
-        Of an experiment that says by what its videos are labeled, each of these inferences is.
+        Every inference of an experiment that has several is as shipped. The size of the network and the number of
+        epochs may differ.
         """
-        if shipped(self.name) is None:
+        if self.shipped is None:
             return False
-        changed = {key for key in _changed(self.runs[0]) if OF_METHOD.match(key)}
+        changed = {key for key in _changed(self.runs[0], self.shipped) if OF_METHOD.match(f"{key}.")}
         if self.settings.get(INFERENCE) in _inferences(self.name):
-            changed -= {INFERENCE}
-        return not changed
+            changed.discard(INFERENCE)
+        of_checkpoint = _is_of_checkpoint(self.settings) or not _is_of_checkpoint(self.shipped)
+        return of_checkpoint and not changed
 
     @cached_property
     def mean(self) -> dict[str, float]:
-        """Each score's mean over the seeds."""
+        """The mean of each score over the seeds."""
         return {name: statistics.fmean(values) for name, values in self._values().items()}
 
     @cached_property
     def deviation(self) -> dict[str, float]:
-        """Each score's sample standard deviation over the seeds; nothing where there is one seed."""
+        """The sample standard deviation of each score over the seeds; empty where there is one seed."""
         if len(self.runs) == 1:
             return {}
         return {name: statistics.stdev(values) for name, values in self._values().items()}
@@ -108,102 +122,181 @@ class Setting:
         return {name: [run.scores[name] for run in self.runs] for name in self.runs[0].scores}
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """All finished runs in these folders, at any depth, in the order of their paths (numbers by size).
+def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]:
+    """Read all finished runs in these folders, at any depth, in the order of their paths (numbers by size).
 
-    Passed over, with a word, are those without scores and what other programs left damaged. Raises
-    :class:`InputError` where there is none, or where they are of several data sets.
+    A training that was tested by several inferences is one run for each. Runs without scores and runs whose files are
+    damaged are skipped with a warning. With ``protocol``, only runs that were scored under it are returned. Raises
+    :class:`InputError` where there is no run, or where runs are of several data sets or several protocols.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder.absolute()}: no such folder; runs= takes run folders, or folders of them")
-        for path in sorted(folder.rglob("config.yaml"), key=_by_number):
-            # W&B, too, writes files of this name
+        for path in sorted(folder.rglob(CONFIG), key=_by_number):
+            # W&B writes files of this name as well
             if {".hydra", "wandb"} & set(path.relative_to(folder).parts) or path.parent.resolve() in found:
                 continue
-            try:
-                found[path.parent.resolve()] = read_run(path.parent)
-            except InputError as error:
-                log.warning("passed over: %s", error)
+            for run in _read_all(path.parent):
+                found[run.folder.resolve()] = run
     if not found:
         places = ", ".join(str(folder.absolute()) for folder in folders)
-        raise InputError(f"{places}: no finished run (a folder with config.yaml and scores.json); train one first")
-    data = {run.data for run in found.values()}
+        raise InputError(f"{places}: no finished run (a folder with {CONFIG} and {SCORES}); train one first")
+    runs = _of_one_protocol(list(found.values()), protocol)
+    data = {run.data for run in runs}
     if len(data) > 1:
         raise InputError(
             f"the runs are of several data sets ({', '.join(sorted(data))}), which cannot be compared; give the "
             "folders of one: runs=[DIR,DIR]"
         )
-    return list(found.values())
+    return runs
 
 
-def read_run(folder: Path) -> Run:
-    """One run folder; :class:`InputError` where something is missing or damaged."""
-    path = folder / "scores.json"
+def _read_all(folder: Path) -> Iterator[Run]:
+    """Read the run of a folder, and one run for every further inference that its training was tested by."""
+    inferences: list[str | None] = [None]
+    for inference in inferences:  # the list grows: only the run itself says which other inferences there are
+        try:
+            run = read_run(folder, inference)
+        except InputError as error:
+            log.warning("skipped: %s", error)
+            continue
+        yield run
+        if inference is None:
+            others = _active(run.config.get("inference"))[1:]
+            # the folder of an evaluation has a configuration of its own
+            inferences += [other for other in others if not (folder / other / CONFIG).exists()]
+
+
+def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
+    """Return the runs of ``protocol``, or all where it is None; :class:`InputError` where these are of several."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.protocol] = counts.get(run.protocol, 0) + 1
+    there = ", ".join(f"{name}: {count} run{'s' * (count != 1)}" for name, count in sorted(counts.items()))
+    if protocol is not None and protocol not in counts:
+        raise InputError(f"protocol={protocol}: no run was scored under this protocol ({there})")
+    if protocol is None and len(counts) > 1:
+        give = " or ".join(_selected(name) for name in sorted(counts))
+        raise InputError(
+            f"the runs were scored under several protocols ({there}), whose scores cannot be compared in one table; "
+            f"give {give}, or evaluate the checkpoints of the others under the same protocol"
+        )
+    return [run for run in runs if protocol in {None, run.protocol}]
+
+
+def _selected(protocol: str) -> str:
+    """Return what selects a protocol on the command line, which must have its file."""
+    own = "" if protocol in _choices("protocol") else " (with the --config-dir of its file)"
+    return f"protocol={protocol}{own}"
+
+
+def read_run(folder: Path, inference: str | None = None) -> Run:
+    """Read a run folder; :class:`InputError` where something is missing or damaged.
+
+    A training that was tested by several inferences has the scores of the first one in its folder, and those of every
+    other in a folder in it, which ``inference`` names.
+    """
+    own = folder if inference is None else folder / inference
+    path = own / SCORES
     if not path.exists():
-        raise InputError(f"{folder.absolute()}: no scores.json: the run has failed, or has not ended yet")
+        raise InputError(f"{own.absolute()}: no {SCORES}: the run has failed or has not finished yet")
     try:
-        config = OmegaConf.load(folder / "config.yaml")
+        config = OmegaConf.load(folder / CONFIG)
         if not isinstance(config, DictConfig):
             raise ValueError("config.yaml is a list")
         content = json.loads(path.read_text(encoding="utf-8"))
-        scores = {f"{level}/{name}": float(score) for level in LEVELS for name, score in content[level].items()}
+        protocol = content.get("protocol")
+        if not isinstance(protocol, str) or not protocol:
+            raise InputError(
+                f"{path.absolute()}: names no protocol, so an earlier version of avvp_pl or another program wrote it; "
+                "evaluate the checkpoint again"
+            )
         per_event = content["per_event"]
+        scores = {f"{level}/{name}": float(score) for level in per_event for name, score in content[level].items()}
         if not all(map(math.isfinite, scores.values())):
-            raise ValueError("a score that is no number")
-        plain = OmegaConf.to_container(config, resolve=True)
+            raise ValueError("a score that is not a number")
         if not OmegaConf.select(config, "data.name"):
             raise ValueError("config.yaml does not name its data")
+        settings = _settings_of(config, inference)
+        if inference is not None:
+            config.inference = {inference: config.inference[inference]}
         return Run(
-            folder=folder,
+            folder=own,
             name=str(config.name),
             seed=int(config.seed),
             config=config,
-            settings=_telling(plain),
+            settings=settings,
             scores={**scores, "average": statistics.fmean(scores.values())},
             per_event=per_event,
             listed=int(content["videos"]["listed"]),
-            epochs=[_numbers(row) for row in read_rows(folder / "metrics.csv")],
+            epochs=[_numbers(row) for row in read_rows(own / METRICS)],
+            protocol=protocol,
         )
     except InputError:
         raise
-    except Exception as error:  # of damaged files in three languages: a dozen kinds
-        raise InputError(f"{folder.absolute()}: its files are damaged ({brief(error)}); run it again") from None
+    except Exception as error:  # a damaged file in one of three languages raises a dozen kinds
+        raise InputError(f"{own.absolute()}: its files are damaged ({brief(error)}); run it again") from None
 
 
 @cache
-def shipped(name: str) -> Mapping[str, Any] | None:
-    """The settings of method and network of ``conf/experiment/NAME.yaml``; None where there is no such experiment.
+def shipped(name: str, protocol: str | None = None, trained_as: str | None = None) -> Mapping[str, Any] | None:
+    """Return the settings of the experiment ``conf/experiment/NAME.yaml``; None where there is no such experiment.
 
-    In the form of :attr:`Run.settings`, which has them of a run that changed none.
+    They have the form of :attr:`Run.settings`, for a run that changed none of them: those of method, labeling, network
+    and optimizer, of every shipped inference, of the protocol (``conf/protocol/PROTOCOL.yaml`` where ``protocol`` is
+    not the one of the experiment), and the number of epochs where the experiment gives it. ``trained_as`` is the
+    experiment whose checkpoints are tested, for an experiment of ``evaluate``: then everything but the test is as in
+    that one.
     """
-    if name not in {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}:
+    if name not in _choices("experiment"):
         return None
-    plain = {group: OmegaConf.to_container(_composed(name)[group], resolve=True) for group in ("method", "network")}
-    settings = _telling(plain)
-    settings.setdefault(INFERENCE, "classifier")
-    trained = shipped(TRAINED_AS[name]) if name in TRAINED_AS else None
-    return settings | {f"trained_{key}": value for key, value in (trained or {}).items() if _is_trained(key)}
+    experiment = _composed(f"+experiment={name}")
+    other = protocol not in {None, experiment.protocol.name}
+    groups = {group: experiment[group] for group in SHIPPED}
+    groups["inference"] = _composed(f"inference=[{','.join(_choices('inference'))}]").inference
+    groups["inference"] = {**groups["inference"], **experiment.inference}
+    if not other:
+        groups["protocol"] = experiment.protocol
+    elif protocol in _choices("protocol"):
+        groups["protocol"] = _composed(f"protocol={protocol}").protocol
+    settings = _told(OmegaConf.to_container(OmegaConf.create({"seed": 0, **groups}), resolve=True))
+    settings[INFERENCE] = settings[VALIDATED_BY] = _inferences(name)[0]
+    epochs = OmegaConf.to_container(experiment.trainer, resolve=False)["max_epochs"]  # type: ignore[index, call-overload]
+    if isinstance(epochs, int):  # and not a reference to the data's
+        settings["trainer.max_epochs"] = epochs
+    training = None if trained_as is None else shipped(trained_as)
+    if training is None:
+        return settings
+    return {
+        **{key: value for key, value in training.items() if not OF_TEST.fullmatch(key)},
+        **{key: value for key, value in settings.items() if OF_TEST.fullmatch(key)},
+        **{f"trained_{key}": value for key, value in training.items() if key.startswith("labeling.")},
+    }
 
 
-def by_setting(runs: Sequence[Run]) -> list[Setting]:
-    """Runs that differ in their seeds alone, together; of two with the same seed the newer one counts.
+def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None) -> list[Setting]:
+    """Group runs that differ in their seeds only into settings; of two runs with the same seed, the newer one is kept.
 
-    A run before an evaluation of its checkpoint, which has no epochs. A label is the name of the experiment, what of
-    its method and network is not as :func:`shipped`, whatever else is in the report, and what differs among the runs
-    of that name. What some do not know, as they were run before it could be set, is as shipped, and otherwise sets them
-    apart only where the others differ in it.
+    A training takes precedence over an evaluation of its checkpoint, which has no epochs. A label is the name of the
+    experiment with every setting that is not as :func:`shipped` (whatever else is in the report), and with what
+    differs among the runs of that name. A setting that a run does not have, because the run is older than the setting,
+    counts as shipped; where nothing is shipped, it sets the run apart only if the other runs differ in it.
+    ``trained_as`` says which experiment the checkpoints were trained as that an experiment of ``evaluate`` tests.
     """
     found: dict[tuple[str, ...], dict[int, Run]] = {}
     short: dict[tuple[str, ...], tuple[str, ...]] = {}
+    references: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
     names = {run.name for run in runs}
     differing = {name: set(_differing([run for run in runs if run.name == name])) for name in names}
     for run in runs:
-        known, told = _known(run), _changed(run) | (differing[run.name] - set(shipped(run.name) or {}))
+        reference = shipped(run.name, run.protocol, (trained_as or {}).get(run.name))
+        known, told = _known(run, reference), _changed(run, reference) | (differing[run.name] - set(reference or {}))
+        if len(_inferences(run.name)) > 1:
+            told.add(INFERENCE)
         keys = [key for key in known if key in told]
         identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
-        short[identity] = tuple(_part(key, known[key]) for key in keys)
+        short[identity], references[identity] = tuple(_part(key, known[key]) for key in keys), reference
         seeds = found.setdefault(identity, {})
         if run.seed in seeds:
             _warn_of_two(seeds[run.seed], run)
@@ -211,22 +304,22 @@ def by_setting(runs: Sequence[Run]) -> list[Setting]:
             seeds[run.seed] = run
     settings = []
     for identity, seeds in found.items():
-        # two classes of one name, in two modules
+        # two classes can have the same name in two modules
         unique = all(other == identity or other[0] != identity[0] or short[other] != short[identity] for other in found)
-        said = short[identity] if unique else identity[1:]
-        settings.append(Setting(" ".join([identity[0], *said]), tuple(seeds[seed] for seed in sorted(seeds)), said))
+        said, own = short[identity] if unique else identity[1:], tuple(seeds[seed] for seed in sorted(seeds))
+        settings.append(Setting(" ".join([identity[0], *said]), own, said, references[identity]))
         _warn_of_roots(settings[-1])
     return settings
 
 
 def apart(run: Run, alike: Sequence[Run]) -> list[str]:
-    """``key=value`` of every setting in which runs differ; nothing for one that this run does not know."""
-    known = _known(run)
+    """Return ``key=value`` of every setting in which the runs ``alike`` differ, unless this run does not know it."""
+    known = _known(run, shipped(run.name, run.protocol))
     return [_part(key, known[key]) for key in _differing(alike) if key in known]
 
 
 def spelled(value: Any) -> str:
-    """A value of a setting, short, and equal ones alike: ``gamma=1`` and ``gamma=1.0`` are one setting.
+    """Write the value of a setting; equal values look the same: ``gamma=1`` and ``gamma=1.0`` are one setting.
 
     >>> spelled({"visual": ["effnet_lite0"], "audio": []}), spelled(1.0), spelled(None)
     ('{visual: [effnet_lite0], audio: []}', '1', 'null')
@@ -241,78 +334,112 @@ def spelled(value: Any) -> str:
 
 
 def _part(key: str, value: Any) -> str:
-    """``gamma=0.5``, ``data.batch_size=8``, ``method=MIL``."""
+    """Return ``gamma=0.5``, ``data.batch_size=8``, ``method=Guided`` or ``schedule=StepDecay``."""
     if key.endswith("._target_"):
-        return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
+        key, value = key.removesuffix("._target_"), str(value).rpartition(".")[2]
     return f"{WITHOUT_GROUP.sub('', key, count=1)}={spelled(value)}"
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
+    """Return the settings of which the runs have several values."""
     values: dict[str, set[str]] = {}
     for run in runs:
-        for key, value in _known(run).items():
+        for key, value in _known(run, shipped(run.name, run.protocol)).items():
             values.setdefault(key, set()).add(spelled(value))
     return [key for key, of_key in values.items() if len(of_key) > 1]
 
 
-def _known(run: Run) -> dict[str, Any]:
-    """The settings of a run, and what it does not know as it is shipped."""
-    as_shipped = shipped(run.name) or {}
-    trained = any(key.startswith("trained_method.") for key in run.settings)
+def _known(run: Run, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings of a run; a setting that it does not have is as shipped."""
+    reference = reference or {}
+    if not _is_of_checkpoint(run.settings):
+        reference = {key: value for key, value in reference.items() if not key.startswith("trained_labeling.")}
+    return {**reference, **run.settings}
+
+
+def _changed(run: Run, reference: Mapping[str, Any] | None) -> set[str]:
+    """Return the settings that are not as shipped.
+
+    Of a part of another class, only the class is among them. A setting that has to be given, such as a file of labels,
+    is as shipped whatever is given.
+    """
     return {
-        **{key: value for key, value in as_shipped.items() if trained or not key.startswith("trained_method.")},
-        **run.settings,
+        key
+        for key, value in (reference or {}).items()
+        if key in run.settings and value != "???" and spelled(run.settings[key]) != spelled(value)
     }
 
 
-def _changed(run: Run) -> set[str]:
-    """What of the experiment is not as shipped. Arguments of another class are not told: that class is."""
-    as_shipped = shipped(run.name) or {}
-    return {
-        key for key, value in as_shipped.items() if key in run.settings and spelled(run.settings[key]) != spelled(value)
-    }
+def _is_of_checkpoint(settings: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was tested with another labeling than that of its training."""
+    return any(key.startswith("trained_labeling.") for key in settings)
 
 
 def _inferences(name: str) -> list[str]:
-    return [str(inference) for inference in _composed(name).get("inference") or ["classifier"]]
+    """Return the inferences of a shipped experiment; the first one is validated."""
+    return _active(_composed(f"+experiment={name}").inference) if name in _choices("experiment") else []
+
+
+def _active(inferences: Any) -> list[str]:
+    """Return the names of a group of inferences of which none was set to null."""
+    return [str(name) for name, node in inferences.items() if node is not None] if inferences else []
 
 
 @cache
-def _composed(name: str) -> DictConfig:
-    """The configuration of a shipped experiment. Hydra is afterwards as it was, also within a command."""
+def _choices(group: str) -> tuple[str, ...]:
+    """Return the names of the shipped files of a group of the configuration."""
+    return tuple(sorted(path.stem for path in (config_dir() / group).glob("*.yaml")))
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    """Compose the shipped configuration of a training, and leave Hydra as it is, also within a command."""
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            return compose("train", [f"+experiment={name}"])
+            return compose("train", list(overrides))
     finally:
         GlobalHydra.instance().hydra = running
-
-
-def _is_trained(key: str) -> bool:
-    return key.startswith("method.") and key != INFERENCE
 
 
 def _warn_of_two(one: Run, other: Run) -> None:
     alike = one.scores == other.scores
     said = "are the same run" if alike else "differ in their scores, but in no setting and not in their seed"
-    log.warning("%s and %s %s; the newer one counts, or the one that trained", one.folder, other.folder, said)
+    log.warning("%s and %s %s; the training is used, or else the newer one", one.folder, other.folder, said)
 
 
 def _warn_of_roots(setting: Setting) -> None:
     roots = {str(OmegaConf.select(run.config, "data.root")) for run in setting.runs}
     if len(roots) > 1:
         log.warning(
-            "%s: its runs are of several data.root, taken for the same: %s", setting.label, ", ".join(sorted(roots))
+            "%s: its runs have several data.root, which are assumed to hold the same data: %s",
+            setting.label,
+            ", ".join(sorted(roots)),
         )
 
 
-def _telling(plain: Any) -> dict[str, Any]:
-    """What of a configuration tells settings apart."""
-    return {**{key: value for key, value in _settings(plain) if not INCIDENTAL.fullmatch(key)}, **_derived(plain)}
+def _settings_of(config: DictConfig, inference: str | None) -> dict[str, Any]:
+    """Return what tells a run apart that was tested by ``inference`` (None: by the first one of its configuration)."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    inferences = _active(plain.get("inference"))
+    if not inferences:
+        return _told(plain)
+    tested = inferences[0] if inference is None else inference
+    settings = {**_told({**plain, "inference": {tested: plain["inference"][tested]}}), INFERENCE: tested}
+    return settings if tested == inferences[0] else {**settings, VALIDATED_BY: inferences[0]}
+
+
+def _told(plain: Any) -> dict[str, Any]:
+    """Return the settings of a configuration that tell runs apart."""
+    return {**{key: value for key, value in _flat(plain) if not INCIDENTAL.fullmatch(key)}, **_derived(plain)}
 
 
 def _derived(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The number of processes, on all machines, and which checkpoint was tested; of a training that is the best."""
+    """Return what incidental settings say that does tell runs apart.
+
+    That is the number of processes on all machines, which checkpoint was tested (of a training the best one), and how
+    the best epoch was selected.
+    """
     derived: dict[str, Any] = {}
     trainer = plain.get("trainer") or {}
     devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
@@ -323,23 +450,26 @@ def _derived(plain: Mapping[str, Any]) -> dict[str, Any]:
         derived["trainer.devices"] = devices * nodes if known else f"{devices}" + f" on {nodes} nodes" * (nodes != 1)
     if "checkpoint" in plain or "trainer" in plain:
         derived["checkpoint"] = Path(str(plain.get("checkpoint") or "best")).stem
+    selecting = (plain.get("callbacks") or {}).get("best") or {}  # it has the last word, usually that of the protocol
+    derived |= {f"protocol.selection.{key}": selecting[key] for key in ("monitor", "mode") if key in selecting}
     return derived
 
 
-def _settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting of nested groups by its full name."""
     if not isinstance(value, dict) or key == "data.modalities":
         yield key, value
         return
     for name, inner in value.items():
-        yield from _settings(inner, f"{key}.{name}" if key else str(name))
+        yield from _flat(inner, f"{key}.{name}" if key else str(name))
 
 
 def _weight(run: Run) -> tuple[bool, float]:
-    return len(run.epochs) > 0, (run.folder / "scores.json").stat().st_mtime
+    return len(run.epochs) > 0, (run.folder / SCORES).stat().st_mtime
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
-    """So that the tenth job of a sweep comes behind the ninth."""
+    """Return a key that sorts the tenth job of a sweep behind the ninth."""
     return [(int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part) for part in path.parts]
 
 

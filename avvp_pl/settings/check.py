@@ -129,11 +129,10 @@ def _check_modalities(cfg: DictConfig) -> None:
 
 
 def _check_selection(cfg: DictConfig) -> None:
-    """Refuse a second way to say which epoch is the best: the checkpoint and the labeling would not agree."""
-    if not OmegaConf.select(cfg, "protocol.selection"):
+    """Refuse a second way to say which epoch is the best: a report would not know of it."""
+    if not OmegaConf.select(cfg, "protocol.selection") or not OmegaConf.select(cfg, "callbacks.best"):
         return
-    for callback in ("best", "refresh"):
-        for name in ("monitor", "mode") if OmegaConf.select(cfg, f"callbacks.{callback}") else ():
-            given = OmegaConf.select(cfg, f"callbacks.{callback}.{name}")
-            if given != OmegaConf.select(cfg, f"protocol.selection.{name}"):
-                raise InputError(f"callbacks.{callback}.{name}={given}: give protocol.selection.{name}={given} instead")
+    for name in ("monitor", "mode"):
+        given = OmegaConf.select(cfg, f"callbacks.best.{name}")
+        if given != OmegaConf.select(cfg, f"protocol.selection.{name}"):
+            raise InputError(f"callbacks.best.{name}={given}: give protocol.selection.{name}={given} instead")

@@ -186,6 +186,8 @@ NAME = Text("my_name")
 FLAG = Flag()
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 SCORES = frozenset({"audio_visual", "type_av", "event_av"})  # the other scores are named after the modalities
+MODALITY = r"[A-Za-z]\w*"  # part of the names of files and scores
+TABLES = Each(PATH, "{audio: CSV, visual: CSV}, with a table for each modality", MODALITY, SCORES, may_be_empty=False)
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
@@ -204,10 +206,12 @@ TOP_LEVEL: dict[str, Limit] = {
     "pictures": Number(0, whole=True),
     # of score
     "videos": PATH,
-    "audio": PATH,
-    "visual": PATH,
-    "predicted_audio": PATH,
-    "predicted_visual": PATH,
+    "truth": OrNull(TABLES),
+    "predicted": OrNull(TABLES),
+    "audio": OrNull(PATH),
+    "visual": OrNull(PATH),
+    "predicted_audio": OrNull(PATH),
+    "predicted_visual": OrNull(PATH),
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
@@ -233,7 +237,7 @@ LIMITS: dict[str, Limit] = {
     "data.modalities": Each(
         STREAMS,
         "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",
-        key=r"[A-Za-z]\w*",  # part of the names of files and scores
+        key=MODALITY,
         reserved=SCORES,
         may_be_empty=False,
     ),
@@ -271,6 +275,7 @@ LIMITS: dict[str, Limit] = {
     "mistake_threshold": SHARE,
     "weight_pseudo_label": WEIGHT,
     "weight_contrastive": WEIGHT,
+    "over_events": Choice(("mean", "sum")),
     "start_epoch": Number(0, whole=True),
     "labeling.file": PATH,
     "labeling.source": Choice(("momentum", "best")),
@@ -280,6 +285,10 @@ LIMITS: dict[str, Limit] = {
     "labeling.gamma": Number(0, 1, low_open=True),
     "labeling.beta": Number(0, 1, low_open=True, high_open=True),
     "labeling.k": COUNT,
+    "k_positive": OrNull(COUNT),
+    "k_negative": OrNull(COUNT),
+    "without_positives": Choice(("zero", "weak")),
+    "without_negatives": Choice(("zero", "weak")),
     "tau": POSITIVE,
     "tau_contrastive": POSITIVE,
     "labeling.prototypes": Choice(("shared", "per_modality")),
@@ -301,6 +310,7 @@ LIMITS: dict[str, Limit] = {
     # protocol
     "protocol.name": NAME,
     "segment_threshold": SHARE,
+    "decision.gate": Choice(("hard", "soft")),
     "video_threshold": SHARE,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),
@@ -317,8 +327,6 @@ LIMITS: dict[str, Limit] = {
     "callbacks.safe_stop.directory": PATH,
     "callbacks.safe_stop.max_loss": POSITIVE,
     "callbacks.refresh.directory": PATH,
-    "callbacks.refresh.monitor": OrNull(Text("val/segment/type_av")),
-    "callbacks.refresh.mode": Choice(("max", "min")),
     "callbacks.best.dirpath": PATH,
     "callbacks.best.filename": Text("best"),
     "callbacks.best.monitor": OrNull(Text("val/segment/type_av")),

@@ -78,7 +78,7 @@ class Names:
             if key in self.files.groups:
                 if others := self._for_others(key.partition("/")[0]):
                     raise InputError(f"there is no group {key!r} in avvp_pl.{self.command}; {others}")
-            elif members_of(key.rpartition(".")[0]) is None:
+            elif members_of(key) is None and members_of(key.rpartition(".")[0]) is None:
                 raise InputError(self._no_addition(key))
 
     def check_keys(self, cfg: DictConfig, choices: Mapping[str, Any]) -> None:

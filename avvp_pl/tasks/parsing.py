@@ -1,4 +1,4 @@
-"""Video parsing as a task: what a parsed video is, its scores, and the files that hold both."""
+"""Video parsing as a task: its results, their scores, and the files that contain them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
-
-SCORES_FILE, PREDICTIONS_FOLDER, PROBABILITIES_FILE = "scores.json", "predictions", "probabilities.npz"
+from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
 
 
 class Parsed(NamedTuple):
-    """N parsed videos: which events occur in which segments, and how likely that is.
+    """N parsed videos: which events occur in which segments, and with which probability.
 
-    The S segments of the videos stand one after another. ``probs`` are segment probabilities before gating, kept for
-    events that a gate rejects, so that a miss can be explained.
+    The S segments of all videos come one after another. ``probs`` are segment probabilities before gating. They are
+    kept for events that a gate rejects, so that a miss can be explained.
     """
 
     lengths: Int[Tensor, " N"]
@@ -37,7 +36,7 @@ class Parsed(NamedTuple):
     video_probs: Float[Tensor, "N M C"]
 
     def videos(self, flat: Tensor) -> tuple[Tensor, ...]:
-        """Split something that has a row for every segment by videos."""
+        """Split a tensor with a row for every segment into one tensor for each video."""
         return torch.split(flat, self.lengths.tolist())
 
 
@@ -86,8 +85,8 @@ class ParsingTask:
         protocol: str,
     ) -> None:
         """Write ``scores.json`` and ``predictions/`` of a split."""
-        write_predictions(folder / PREDICTIONS_FOLDER, names, parsed, videos)
-        write_scores(folder / SCORES_FILE, scores, videos.events, protocol)
+        write_predictions(folder / PREDICTIONS, names, parsed, videos)
+        write_scores(folder / SCORES, scores, videos.events, protocol)
 
     def show(self, scores: ParsingScores, title: str) -> None:
         """Print the scores."""
@@ -95,7 +94,7 @@ class ParsingTask:
 
 
 def scores_as_dict(scores: ParsingScores, events: Sequence[str], protocol: str) -> dict[str, Any]:
-    """Return the content of ``scores.json``: percent, unrounded; events neither predicted nor true are null."""
+    """Return the content of ``scores.json``: unrounded percentages, null for events neither predicted nor true."""
     return {
         "protocol": protocol,
         "segment": scores.segment,
@@ -116,14 +115,14 @@ def write_scores(path: Path, scores: ParsingScores, events: Sequence[str], proto
 
 
 def print_scores(scores: ParsingScores, title: str) -> None:
-    """Print the scores of both levels, their mean and the coverage."""
+    """Print the scores of both levels, their mean, and how many videos have predictions."""
     print(title)
     table = Table("", *map(_heading, scores.segment))
     levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
     for level, values in levels.items():
         table.add_row(level, *(f"{value:.1f}" for value in values.values()))
     console = Console()
-    # a pipe has no width to fit into; rich would assume 80 columns and fold the table
+    # a pipe has no width; rich would assume 80 columns and fold the table
     console.print(table, width=None if console.is_terminal else 100)
     print(
         f"F1 in percent, average {scores.average:.1f}; "
@@ -132,23 +131,24 @@ def print_scores(scores: ParsingScores, title: str) -> None:
 
 
 def _heading(name: str) -> str:
-    special = {"audio_visual": "Audio-visual", "type_av": "Type@AV", "event_av": "Event@AV"}
-    return special.get(name, name.capitalize())
+    special = {"type_av": "Type@AV", "event_av": "Event@AV"}
+    return special.get(name, name.capitalize().replace("_", "-"))
 
 
 def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """Write ``MODALITY.csv`` for each modality, and ``probabilities.npz`` from which they were decided."""
+    """Write ``MODALITY.csv`` for each modality, and the probabilities from which they were decided."""
     timelines = [timeline.numpy() for timeline in parsed.videos(parsed.timelines)]
     for m, modality in enumerate(videos.modalities):
         rows = [timeline[:, m] for timeline in timelines]
-        write_timelines(folder / f"{modality}.csv", names, rows, videos.events, videos.segment_seconds)
-    _write_probabilities(folder / PROBABILITIES_FILE, names, parsed, videos)
+        write_timelines(predictions_of(folder, modality), names, rows, videos.events, videos.segment_seconds)
+    _write_probabilities(folder / PROBABILITIES, names, parsed, videos)
 
 
 def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """Write names, lengths, and probabilities before any threshold as float16: ``segment`` [S, M, C], ``video`` [N, M, C].
+    """Write names, lengths and, as float16, probabilities before any threshold.
 
-    The same content gives the same bytes: numpy gives the parts of the archive no time of their own.
+    Those of segments are ``segment`` [S, M, C] and those of videos are ``video`` [N, M, C]. The same content gives the
+    same bytes, because numpy writes no time into the archive.
     """
     content = io.BytesIO()
     np.savez_compressed(
@@ -164,7 +164,7 @@ def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, video
 
 
 def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """Write the predictions, and ``timelines.json`` with the mean probability of every event that was found."""
+    """Write the predictions, and ``timelines.json`` with the mean probability of every event that occurs."""
     write_predictions(folder, names, parsed, videos)
     entries: Mapping[str, Any] = {
         name: {
@@ -190,15 +190,15 @@ def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: Par
         )
     }
     content = {"events": videos.events, "segment_seconds": videos.segment_seconds, "videos": entries}
-    with atomic_write(folder / "timelines.json") as file:
+    with atomic_write(folder / TIMELINES) as file:
         json.dump(content, file, indent=1)
         file.write("\n")
 
 
 def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: ParsingSet, count: int) -> None:
-    """Write ``pictures/KEY.png`` of the first ``count`` videos: what was found, below the truth where it is known.
+    """Draw the first ``count`` videos into ``pictures/KEY.png``: the prediction, below the truth if it is known.
 
-    They are named as the videos' feature files are: no name can lead out of the folder.
+    KEY is the name of the video's feature files, so no video's name can lead out of the folder.
     """
     truth = None if split.truth is None else parsed.videos(split.truth.cpu())
     for row, timeline in enumerate(parsed.videos(parsed.timelines)[:count]):
@@ -208,4 +208,4 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
         figure = draw_timelines(
             split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds
         )
-        atomic_write_bytes(folder / "pictures" / f"{split.file_stems[row]}.png", png(figure, dpi=120))
+        atomic_write_bytes(folder / PICTURES / f"{split.file_stems[row]}.png", png(figure, dpi=120))

@@ -8,9 +8,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
@@ -141,15 +143,23 @@ class ParsingModule(pl.LightningModule):
         batches = self.trainer.num_training_batches
         return batch_idx / batches if 0 < batches < float("inf") else 0.0
 
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Let the parts follow the network after every step of the optimizer, which may be one of several batches.
+
+        Lightning counts the step only after this hook, and checkpoints of steps are written after that, before
+        :meth:`on_train_batch_end`: what they need has to be there by then.
+        """
+        super().optimizer_step(*arguments, **options)
+        for part in self.parts.values():
+            part.after_step(self.network, self.global_step)
+        self._gather_losses_if_saved(self.global_step + 1)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Let the parts follow the network; log the losses of an epoch after its last batch."""
+        """Log the losses of an epoch after its last batch."""
         if self.trainer.is_last_batch:
             means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
             self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
             self.losses = {}
-        for part in self.parts.values():
-            part.after_step(self.network, self.global_step - 1)  # the optimizer has just made this step
-        self._gather_losses_if_saved()
 
     def keep_best(self) -> None:
         """Tell the parts that the epoch which has just been validated is the best so far."""
@@ -256,7 +266,12 @@ class ParsingModule(pl.LightningModule):
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue with them; where there are other processes now, the first one takes the losses of all."""
+        """Continue with them; where there are other processes now, the first one takes the losses of all.
+
+        Raises :class:`InputError` where training would go on from a checkpoint whose epoch lacks its validation.
+        """
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            _check_epoch(checkpoint)
         names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
         same = len(sums) == world_size()
         mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
@@ -275,18 +290,29 @@ class ParsingModule(pl.LightningModule):
         self.all_losses = self._moment(), torch.stack(gather_objects(self._loss_sums()))
 
     def _moment(self) -> tuple[int, ...]:
-        """Return what tells this moment of the training from all others."""
-        return self.global_step, *(videos for _, videos in self.losses.values())
+        """Return what tells this moment of the training from all others: how much of which epoch has been learned."""
+        return self.current_epoch, *(videos for _, videos in self.losses.values())
 
     def _loss_sums(self) -> Tensor:
         sums = [torch.tensor([float(total), n], dtype=torch.float64) for total, n in self.losses.values()]
         return torch.stack(sums) if sums else torch.zeros(0, 2, dtype=torch.float64)
 
-    def _gather_losses_if_saved(self) -> None:
-        """Collect the losses where a checkpoint callback is about to save in the middle of an epoch."""
+    def _gather_losses_if_saved(self, steps: int) -> None:
+        """Collect the losses where a checkpoint callback is about to save after so many steps."""
         every = (getattr(callback, "_every_n_train_steps", 0) for callback in self.trainer.checkpoint_callbacks)
-        if any(steps and self.global_step % steps == 0 for steps in every):
+        if any(number and steps % number == 0 for number in every):
             self.gather_losses()
+
+
+def _check_epoch(checkpoint: Mapping[str, Any]) -> None:
+    """Raise where a checkpoint of every so many steps fell on an epoch's last step: Lightning would skip its end."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if progress["is_last_batch"] and progress["current"]["completed"] < progress["current"]["processed"]:
+        raise InputError(
+            f"the checkpoint of step {checkpoint['global_step']} was written between the last step of epoch "
+            f"{checkpoint['epoch']} and its validation, so training cannot go on from it exactly; give another one, "
+            "and an every_n_train_steps that no epoch ends with"
+        )
 
 
 def digest(videos: VideoSet) -> str:

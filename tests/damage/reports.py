@@ -1,8 +1,9 @@
-"""Run folders that are damaged, and what is asked of a report."""
+"""Damaged run folders, and settings of a report that cannot be met."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ def edit_scores(place: Place, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content))
 
 
+def two_runs(place: Place, change: Callable[[Any], object]) -> None:
+    """Add a copy of the run, and change the scores of the run itself."""
+    shutil.copytree(place.run, place.run / "copy")
+    edit_scores(place, change)
+
+
 def found(place: Place, modality: str = "audio") -> Path:
     return place.run / "predictions" / f"{modality}.csv"
 
@@ -43,9 +50,22 @@ CASES: dict[str, list[Case]] = {
         report("a run that has not ended", NONE_FINISHED, lambda p: (p.run / "scores.json").unlink()),
         report("scores cut off", NONE_FINISHED, lambda p: cut(p.run / "scores.json", 40)),
         report(
-            "a score that is no number",
+            "a score that is not a number",
             NONE_FINISHED,
             lambda p: edit_scores(p, lambda s: s["segment"].update(audio=float("nan"))),
+        ),
+        report("scores without a protocol", NONE_FINISHED, lambda p: edit_scores(p, lambda s: s.pop("protocol"))),
+        Case(
+            "scores of an earlier version",
+            "warning",
+            "scores.json: names no protocol, so an earlier version of avvp_pl or another program wrote it",
+            lambda p: two_runs(p, lambda s: s.pop("protocol")),
+            "report",
+        ),
+        report(
+            "runs of two protocols",
+            "several protocols (common: 1 run, mine: 1 run), whose scores cannot be compared in one table; give",
+            lambda p: two_runs(p, lambda s: s.update(protocol="mine")),
         ),
         report("no configuration", NONE_FINISHED, lambda p: (p.run / "config.yaml").write_text("- a list\n")),
         report("epochs of another program", NONE_FINISHED, lambda p: replace(p.run / "metrics.csv", b",", b"\n,,,")),
@@ -59,12 +79,12 @@ CASES: dict[str, list[Case]] = {
         report("predictions that are gone", "audio.csv: no such file", lambda p: found(p).unlink()),
         report(
             "predictions of other videos",
-            "audio.csv: EEEEEEEEEEE_0_10 is no test video of the data; the run was tested on others",
+            "audio.csv: EEEEEEEEEEE_0_10 is no test video of the data, so the run was tested on others",
             lambda p: found(p).write_text(DENSE + "EEEEEEEEEEE_0_10\t0\t3\tSpeech\n"),
         ),
         report(
-            "predictions that were changed since",
-            "either was changed since: evaluate anew",
+            "predictions that have changed since",
+            "so one of them has changed since; evaluate again",
             lambda p: edit_scores(p, lambda s: s["segment"].update(audio=1.5)),
         ),
         report("probabilities cut off", "probabilities.npz: damaged", lambda p: cut(probabilities(p), 100)),
@@ -72,11 +92,16 @@ CASES: dict[str, list[Case]] = {
         setting(
             "runs=nowhere", "nowhere: no such folder; runs= takes run folders, or folders of them", command="report"
         ),
-        setting("baseline=ppl", "baseline='ppl' is none of the settings; give baseline=", command="report"),
-        setting("shown=[mli]", "shown='mli' is none of the settings: 'mil', ... Did you mean 'mil'?", command="report"),
-        setting("figure3=[nobody]", "'nobody' is no video of the test split", command="report"),
-        setting("media=nowhere", "nowhere: no such folder; media= takes one with the videos' files", command="report"),
+        setting("baseline=ppl", "baseline='ppl' is not among the settings; give baseline=", command="report"),
+        setting(
+            "shown=[mli]", "shown='mli' is not among the settings: 'mil', ... Did you mean 'mil'?", command="report"
+        ),
+        setting("figure3=[nobody]", "'nobody' is not a video of the test split", command="report"),
+        setting(
+            "media=nowhere", "nowhere: no such folder; media= takes the folder with the videos' files", command="report"
+        ),
         setting("published=nowhere.csv", "nowhere.csv: no such file", command="report"),
+        setting("protocol=mine", "there is no protocol 'mine'. The choices are: common", command="report"),
         setting("wandb=mine", "wandb='mine': it must be ENTITY/PROJECT", command="report"),
     ],
 }

@@ -1,6 +1,7 @@
 """Pseudo labels against the equations computed with exact decimals, which do not overflow."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +137,29 @@ def test_a_tie_is_not_positive() -> None:
     assert labels.item() == 0
 
 
+@pytest.mark.parametrize("times", [2, 3, 7])
+def test_a_number_of_prototypes_is_as_precise_as_the_features(times: int) -> None:
+    """log(times) cancels that of the sum; rounded to float32 it would decide ties of float64."""
+    one, exists = torch.tensor([[[1.0, 0.0]]], dtype=torch.float64), torch.ones(1, times, dtype=torch.bool)
+    padded = torch.cat([one, torch.full((1, times - 1, 2), 9.0, dtype=torch.float64)], dim=1)
+    prototypes = Prototypes(padded, torch.arange(times)[None] == 0, one.repeat(1, times, 1), exists)
+    feature = torch.tensor([0.6, 0.8], dtype=torch.float64).reshape(1, 1, 1, 2)
+    assert abs(prototype_evidence(feature, prototypes, 1.0).item()) < 1e-15
+
+
+def test_labels_inside_autocast_are_float32() -> None:
+    features, prototypes, weak = random_case((3, 2, 2, 4, 3, 4), 0)
+    single = Prototypes(
+        prototypes.positive.float(), prototypes.positive_mask, prototypes.negative.float(), prototypes.negative_mask
+    )
+    expected = soft_labels(features, prototypes, weak, 1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        labels = soft_labels(features.float(), single, weak.float(), 1.0)
+        evidence = prototype_evidence(features.float(), single, 1.0)
+    assert labels.dtype == evidence.dtype == torch.float32
+    torch.testing.assert_close(labels.double(), expected, atol=0.01, rtol=0)
+
+
 def test_hard_and_soft_labels_differ_by_tau() -> None:
     """Eq. (9) has none: means of several similarities are ordered otherwise by exp(x) than by exp(x / 0.05)."""
     exists = torch.ones(1, 2, dtype=torch.bool)
@@ -255,3 +279,15 @@ def test_everything_is_made_where_the_features_are() -> None:
         found = soft_labels(features, prototypes, weak, 0.1), prototype_evidence(features, prototypes, 0.1)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("label", [lambda f, p, w: soft_labels(f, p, w, 0.1), hard_labels])
+def test_labels_are_the_same_inside_autocast(label: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(4, 6, 2, 16, generator=generator), dim=-1)
+    centers = torch.nn.functional.normalize(torch.randn(2, 3, 5, 16, generator=generator), dim=-1)
+    used = torch.ones(3, 5, dtype=torch.bool)
+    prototypes, weak = Prototypes(centers[0], used, centers[1], used), torch.ones(4, 3)
+    expected = label(features, prototypes, weak)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(label(features, prototypes, weak), expected)

@@ -44,7 +44,7 @@ def settings_of(*runs: Run) -> list[Setting]:
 
 
 def the_videos(names: Sequence[str], events: Sequence[str] = ("Speech", "Dog", "Cat"), segments: int = 4) -> TestVideos:
-    """Silent and dark; tests say what happens in them."""
+    """Videos without any event; tests add some."""
     return TestVideos(
         names=tuple(names),
         events=tuple(events),

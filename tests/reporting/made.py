@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.metrics.avvp import LEVELS
-from avvp_pl.runs.reading import INFERENCE, Run, read_run, shipped
+from avvp_pl.reporting.rows import trained_as
+from avvp_pl.runs.reading import INFERENCE, VALIDATED_BY, Run, read_run, shipped
 
 NAMES = ("audio", "visual", "audio_visual", "type_av", "event_av")
 
@@ -23,38 +24,77 @@ def run_folder(
     tags: Sequence[str] | None = None,
     data: str = "realmix",
     listed: int = 3,
+    protocol: str = "common",
+    inference: str | Sequence[str] | None = None,
     **settings: Any,
 ) -> Path:
     """A run folder; ``score`` is that of every column or those of some (others 0).
 
-    ``settings`` are of the method, which is otherwise that of the experiment of this name, or PPL with a few settings.
+    The configuration is that of the experiment of this name, and of ``ppl_soft`` where there is none, with these
+    ``settings``: full names, with __ for their dots. It was tested by the first of the inferences.
     """
-    folder.mkdir(parents=True)
-    method = OmegaConf.create({"_target_": "avvp_pl.methods.ppl.PPL", "gamma": 0.5})
-    if known := shipped(name):
-        method = OmegaConf.create({})
-        for key, value in known.items():
-            if key.startswith("method.") and (key != INFERENCE or "method.gamma" in known):
-                OmegaConf.update(method, key.removeprefix("method."), value)
-    config: dict[str, Any] = {
-        "name": name,
-        "seed": seed,
-        "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},
-        "method": {**method, "seed": seed, **settings},
-        "trainer": {"max_epochs": 10, "devices": 1},
-        "paths": {"run_dir": str(folder)},
-        "tags": tags,
-    }
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-    content: dict[str, Any] = {
-        level: {name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES}
-        for level in LEVELS
-    }
-    content["videos"] = {"listed": listed, "with_predictions": listed}
-    content["per_event"] = {level: {"audio": {"Dog": 10.0, "Cat": None}} for level in LEVELS}
-    (folder / "scores.json").write_text(json.dumps(content))
+    known = dict(shipped(name, trained_as=trained_as().get(name)) or shipped("ppl_soft") or {})
+    first, _ = known.pop(INFERENCE), known.pop(VALIDATED_BY)
+    inferences = [inference or first] if isinstance(inference or first, str) else list(inference or ())
+    config = OmegaConf.create(
+        {
+            "name": name,
+            "seed": seed,
+            "data": {"name": data, "root": "realmix", "modalities": {"audio": ["a"], "visual": ["v"]}},
+            "trainer": {"max_epochs": 10, "devices": 1},
+            "labeling": {"seed": seed},
+            "paths": {"run_dir": str(folder)},
+            "tags": tags,
+        }
+    )
+    for key, value in known.items():
+        OmegaConf.update(config, key, value)
+    OmegaConf.update(config, "protocol.name", protocol)
+    config.inference = {chosen: config.inference[chosen] for chosen in inferences}
+    write_config(folder, config)
+    edit(folder, **settings)
+    write_scores(folder, score, listed, protocol)
     (folder / "metrics.csv").write_text("epoch,train/loss,val/average\n0,1.5,\n1,,40\n")
     return folder
+
+
+def write_config(folder: Path, config: DictConfig) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change ``config.yaml``: full names of settings, with __ for their dots, and values."""
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    for name, value in changes.items():
+        OmegaConf.update(config, name.replace("__", "."), value, merge=False, force_add=True)
+    write_config(folder, config)
+
+
+def remove(folder: Path, *keys: str) -> None:
+    """Remove settings from ``config.yaml``."""
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    for key in keys:
+        group, _, name = key.rpartition(".")
+        del (OmegaConf.select(config, group) if group else config)[name]
+    write_config(folder, config)
+
+
+def write_scores(
+    folder: Path, score: float | Mapping[str, float] = 50.0, listed: int = 3, protocol: str = "common"
+) -> None:
+    """Write ``scores.json``, also into the folder of a further inference."""
+    content: dict[str, Any] = {"protocol": protocol}
+    for level in LEVELS:
+        content[level] = {
+            name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES
+        }
+    content["videos"] = {"listed": listed, "with_predictions": listed}
+    content["per_event"] = {level: {"audio": {"Dog": 10.0, "Cat": None}} for level in LEVELS}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(content))
 
 
 def made_run(folder: Path, **given: Any) -> Run:

@@ -1,4 +1,4 @@
-"""What the page is told of a video: held against a slow reference and against the event-level score."""
+"""What the page gets of a video, compared with a slow reference and with the event-level score."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def bits(text: str) -> npt.NDArray[np.bool_]:
 
 
 def stretches(track: list[bool]) -> list[frozenset[int]]:
-    """Maximal runs, as sets of segments."""
+    """Maximal intervals, as sets of segments."""
     found: list[set[int]] = []
     for t, active in enumerate(track):
         if active and (t == 0 or not track[t - 1]):
             found.append(set())
         if active:
             found[-1].add(t)
-    return [frozenset(run) for run in found]
+    return [frozenset(interval) for interval in found]
 
 
 def reference(predicted: list[bool], true: list[bool]) -> list[Group]:
     """The same from sets of segments: join what shares a segment until nothing does."""
-    runs = [("predicted", run) for run in stretches(predicted)] + [("true", run) for run in stretches(true)]
-    groups = [[run] for run in runs]
+    groups = [[("predicted", interval)] for interval in stretches(predicted)]
+    groups += [[("true", interval)] for interval in stretches(true)]
     while True:
         joined = next(
             ((a, b) for a in groups for b in groups if a is not b and any(x[1] & y[1] for x in a for y in b)), None
@@ -47,7 +47,7 @@ def reference(predicted: list[bool], true: list[bool]) -> list[Group]:
         groups = [group for group in groups if group not in joined] + [joined[0] + joined[1]]
     answer = []
     for group in groups:
-        of = {side: {run for name, run in group if name == side} for side in ("predicted", "true")}
+        of = {side: {interval for name, interval in group if name == side} for side in ("predicted", "true")}
         matched = {(p, t) for p in of["predicted"] for t in of["true"] if len(p & t) / len(p | t) >= 0.5}
         if not of["predicted"]:
             kind = "missed"
@@ -59,7 +59,7 @@ def reference(predicted: list[bool], true: list[bool]) -> list[Group]:
             kind = "inexact"
         else:
             kind = "extent"
-        segments = frozenset[int]().union(*(run for _, run in group))
+        segments = frozenset[int]().union(*(interval for _, interval in group))
         answer.append(Group(kind, min(segments), max(segments) + 1))
     return sorted(answer, key=lambda group: group.onset)
 
@@ -85,8 +85,8 @@ def test_only_the_three_errors_cost_event_level_score(pair: tuple[list[bool], li
         ("1100", "1100", [("exact", 0, 2)]),
         ("1100", "1111", [("inexact", 0, 4)]),  # an IoU of exactly 0.5 matches
         ("1000", "1110", [("extent", 0, 3)]),
-        ("1100", "0011", [("false", 0, 2), ("missed", 2, 4)]),  # neighbours do not overlap
-        ("1111111010", "1111111110", [("extent", 0, 9)]),  # one of the two predicted runs matches nothing
+        ("1100", "0011", [("false", 0, 2), ("missed", 2, 4)]),  # neighbors do not overlap
+        ("1111111010", "1111111110", [("extent", 0, 9)]),  # one of the two predicted intervals matches nothing
         ("1010", "0001", [("false", 0, 1), ("false", 2, 3), ("missed", 3, 4)]),
     ],
 )
@@ -106,12 +106,13 @@ def found(videos: TestVideos, known: bool = True) -> Found:
     prediction = torch.zeros_like(videos.truth)
     prediction[0, 1:3, 0, 1] = True
     prediction[0, 0, 1, 1] = True
-    prediction[1, 3, 0, 0] = True  # outside the mask
+    prediction[1, 3, 0, 0] = True  # padding
     segment = torch.full(prediction.shape, 0.02)
     segment[0, :, 0, 1] = torch.tensor([0.4967, 0.5, 0.996, 0.0])
-    segment[1, 3, 0, 0] = 0.9  # outside the mask
-    video = torch.full((len(videos.names), 3), 0.1)
-    video[1, 2] = 0.51  # likely, though nowhere found
+    segment[1, 3, 0, 0] = 0.9  # padding
+    video = torch.full((len(videos.names), 2, 3), 0.1)
+    video[0, 1, 1] = 0.3
+    video[1, 0, 2] = 0.51  # likely, although found nowhere
     return Found(prediction, Probabilities(segment, video) if known else None, 5)
 
 
@@ -130,12 +131,50 @@ def test_a_video_shows_what_is_true_found_or_likely(tmp_path: Path) -> None:
     assert one.segments == 4
     assert [shown.event for shown in one.shown] == [1]
     heard, seen = one.shown[0].tracks
-    assert heard == ("1110", "01100110", "Iii.Iii.", "49509900")  # .4967 is below the threshold and stays there
-    assert seen == ("", "10001000", "F...F...", "02020202")
-    assert one.shown[0].likely == "10"
-    assert two.segments == 2  # the rest is masked, and what is found there does not count
-    assert [(shown.event, shown.likely) for shown in two.shown] == [(2, "51")]
-    assert two.shown[0].tracks == (("", "", "", "0202"),) * 2
+    assert heard == ("1110", "01100110", "Iii.Iii.", "49509900", "10")  # .4967 is below the threshold and stays there
+    assert seen == ("", "10001000", "F...F...", "02020202", "30")
+    assert two.segments == 2  # the rest is padding, and what is found there is ignored
+    assert [shown.event for shown in two.shown] == [2]
+    assert two.shown[0].tracks == (("", "", "", "0202", "51"), ("", "", "", "0202", "10"))
+
+
+def test_videos_of_different_lengths_have_their_own_segments(tmp_path: Path) -> None:
+    """5 segments beside 40: every string has the length of its video, and every number is of the right segment."""
+    lengths, longest = (5, 40, 12), 40
+    mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, longest, 3, 2)
+    real = mask[:, :, None, None]
+    truth, *predictions = (real & (torch.rand(shape, generator=generator) < 0.4) for _ in range(3))
+    probabilities = [torch.rand(shape, generator=generator) * 0.49 for _ in range(2)]  # 0.49 is never rounded up to 0.5
+    of_videos = [torch.rand(3, 3, 2, generator=generator) * 0.49 for _ in range(2)]
+    videos = TestVideos(("a", "b", "c"), ("x", "y"), ("audio", "visual", "touch"), truth, mask, 0.5)
+    methods = {
+        f"m{k}": Found(predictions[k], Probabilities(probabilities[k] * real, of_videos[k]), k) for k in range(2)
+    }
+    for n, video in enumerate(browse(videos, methods, {}, tmp_path).videos):
+        length = lengths[n]
+        assert video.segments == length
+        assert [shown.event for shown in video.shown] == [0, 1]
+        for shown in video.shown:
+            assert len(shown.tracks) == 3
+            for m, track in enumerate(shown.tracks):
+                at = (n, slice(length), m, shown.event)
+                assert track.truth == "".join(str(int(bit)) for bit in truth[at])
+                assert track.predictions == "".join(str(int(bit)) for one in predictions for bit in one[at])
+                percents = [int(track.percents[i : i + 2]) for i in range(0, len(track.percents), 2)]
+                assert percents == [round(100 * float(p)) for one in probabilities for p in one[at]]
+                assert track.likely == "".join(f"{round(100 * float(one[n, m, shown.event])):02d}" for one in of_videos)
+                assert len(track.marks) == 2 * length
+
+
+def test_a_video_without_segments_has_empty_tracks(tmp_path: Path) -> None:
+    mask = torch.tensor([[True, True], [False, False]])
+    nothing = torch.zeros(2, 2, 1, 1, dtype=torch.bool)
+    videos = TestVideos(("a", "b"), ("x",), ("audio",), nothing, mask, 1.0)
+    likely = Probabilities(nothing.float(), torch.full((2, 1, 1), 0.9))
+    _, video = browse(videos, {"m": Found(nothing, likely, 0)}, {}, tmp_path).videos
+    assert (video.segments, video.shown[0].tracks) == (0, (("", "", "", "", "90"),))
 
 
 def test_scores_are_of_each_video_alone(tmp_path: Path) -> None:

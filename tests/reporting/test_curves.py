@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from omegaconf import OmegaConf
 
 from avvp_pl.figures import INK
 from avvp_pl.reporting.curves import (
-    SWEEPS,
     draw_all,
     draw_sweep,
     of_common_seeds,
@@ -24,7 +24,9 @@ from avvp_pl.reporting.curves import (
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.epochs import bound, by_epoch, learning, pseudo_label_quality
-from avvp_pl.runs.reading import Run, Setting, by_setting
+from avvp_pl.reporting.swept import SWEEPS, Sweep
+from avvp_pl.runs.reading import Run, Setting, by_setting, shipped, spelled
+from avvp_pl.settings.conf import config_dir
 from tests.reporting.drawn import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
@@ -73,10 +75,10 @@ def test_lines_are_those_of_brute_force(start: int) -> None:
     grid = list(itertools.product((0.2, 0.5, 1.0), (0.1, 0.2), (1, 10), ("soft", "hard")))
     runs = []
     for gamma, beta, k, labels in rng.sample(grid, 9):
-        settings = {"method.gamma": gamma, "method.beta": beta, "method.k": k, "method.labels": labels}
+        settings = {"labeling.gamma": gamma, "labeling.beta": beta, "labeling.k": k, "labeling.labels": labels}
         runs += [a_run(f"ppl_{labels}", seed, settings) for seed in range(rng.choice((1, 2)))]
-    runs.append(a_run("mil", 0, {"method.labels": "none"}))
-    for key in ("method.gamma", "method.k"):
+    runs.append(a_run("mil", 0, {"labeling.labels": "none"}))
+    for key in ("labeling.gamma", "labeling.k"):
         number = {id(run): place for place, run in enumerate(runs)}
         curves = curves_of(by_setting(runs), key)
         found = [
@@ -91,24 +93,24 @@ def test_lines_are_those_of_brute_force(start: int) -> None:
 
 
 def test_the_default_belongs_to_every_curve() -> None:
-    default = {"method.gamma": 0.5, "method.k": 10}
+    default = {"labeling.gamma": 0.5, "labeling.k": 10}
     runs = [
         a_run(settings=default, score=50.0),
-        a_run(settings={**default, "method.gamma": 1.0}),
-        a_run(settings={**default, "method.k": 1}),
+        a_run(settings={**default, "labeling.gamma": 1.0}),
+        a_run(settings={**default, "labeling.k": 1}),
     ]
-    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.gamma")] == [[0.5, 1.0]]
-    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
-    assert curves_of(settings_of(*runs), "method.tau") == []
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "labeling.gamma")] == [[0.5, 1.0]]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "labeling.k")] == [[1.0, 10.0]]
+    assert curves_of(settings_of(*runs), "labeling.tau") == []
 
 
 def test_lines_are_called_by_what_sets_them_apart() -> None:
     runs = [
-        a_run(name, 0, {"method.gamma": gamma, "method.beta": beta})
+        a_run(name, 0, {"labeling.gamma": gamma, "labeling.beta": beta})
         for name, beta in (("soft", 0.1), ("soft", 0.2), ("hard", 0.3))
         for gamma in (0.5, 1.0)
     ]
-    assert [curve.label for curve in curves_of(settings_of(*runs), "method.gamma")] == [
+    assert [curve.label for curve in curves_of(settings_of(*runs), "labeling.gamma")] == [
         "soft beta=0.1",
         "soft beta=0.2",
         "hard",
@@ -116,20 +118,29 @@ def test_lines_are_called_by_what_sets_them_apart() -> None:
 
 
 def test_a_run_from_before_a_setting_was_known_keeps_its_place() -> None:
-    runs = [a_run(settings={"method.gamma": 0.5}), a_run(settings={"method.gamma": 1.0, "network.new": False})]
-    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.gamma")] == [[0.5, 1.0]]
+    runs = [a_run(settings={"labeling.gamma": 0.5}), a_run(settings={"labeling.gamma": 1.0, "network.new": False})]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "labeling.gamma")] == [[0.5, 1.0]]
 
 
 def test_the_same_run_by_another_name_is_no_second_seed() -> None:
-    runs = [*swept("method.gamma", {0.5: [50.0], 1.0: [40.0]}), a_run("again", 0, {"method.gamma": 0.5})]
-    (curve,) = curves_of(settings_of(*runs), "method.gamma")
+    runs = [*swept("labeling.gamma", {0.5: [50.0], 1.0: [40.0]}), a_run("again", 0, {"labeling.gamma": 0.5})]
+    (curve,) = curves_of(settings_of(*runs), "labeling.gamma")
     assert [len(of_value) for of_value in curve.points.values()] == [1, 1]
 
 
 @pytest.mark.parametrize("value", [None, "auto", True])
 def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
-    runs = [*swept("method.k", {1: [50.0], 10: [40.0]}), a_run(settings={"method.k": value})]
-    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "method.k")] == [[1.0, 10.0]]
+    runs = [*swept("labeling.k", {1: [50.0], 10: [40.0]}), a_run(settings={"labeling.k": value})]
+    assert [list(curve.points) for curve in curves_of(settings_of(*runs), "labeling.k")] == [[1.0, 10.0]]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda sweep: sweep.figure)
+def test_what_is_varied_is_a_setting_with_a_sweep_of_its_own(sweep: Sweep) -> None:
+    content = OmegaConf.load(config_dir() / "sweep" / f"{sweep.figure}.yaml")
+    swept_by = OmegaConf.select(content, "hydra.sweeper.params")
+    assert sweep.key in swept_by
+    assert spelled(sweep.paper) in str(swept_by[sweep.key]).split(",")
+    assert (shipped(swept_by["+experiment"]) or {})[sweep.key] == sweep.paper
 
 
 # ---- sweeps as drawn
@@ -137,7 +148,7 @@ def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
 
 def test_a_sweep_draws_means_and_deviations() -> None:
     # by hand: means 44 and 50, deviations 4 and 1
-    settings = settings_of(*swept("method.gamma", {0.2: [40.0, 44.0, 48.0], 0.5: [49.0, 50.0, 51.0]}))
+    settings = settings_of(*swept("labeling.gamma", {0.2: [40.0, 44.0, 48.0], 0.5: [49.0, 50.0, 51.0]}))
     drawing = draw_sweep(GAMMA, settings, None)
     for panel, more in zip(drawn(drawing), (0, 1, -1), strict=True):
         assert curve_lines(panel) == [[(0.2, 44.0 + more), (0.5, 50.0 + more)]]
@@ -154,11 +165,11 @@ def test_a_sweep_draws_means_and_deviations() -> None:
     )
     assert len(drawing.numbers) == 6
     assert drawing.key == "fig4_gamma"
-    assert "all else equal: mean over seeds 0 to 2." in drawing.caption
+    assert "with all other settings equal: mean over seeds 0 to 2." in drawing.caption
 
 
 def test_one_seed_has_no_bars() -> None:
-    settings = settings_of(*swept("method.beta", {0.1: [40.0], 0.3: [42.0]}))
+    settings = settings_of(*swept("labeling.beta", {0.1: [40.0], 0.3: [42.0]}))
     drawing = draw_sweep(BETA, settings, None)
     for panel in drawn(drawing):
         for part in panel.collections:
@@ -166,11 +177,11 @@ def test_one_seed_has_no_bars() -> None:
     assert drawing is not None
     assert [row["std"] for row in drawing.numbers] == [None] * 6
     assert "deviation" not in drawing.caption
-    assert "all else equal: seed 0." in drawing.caption
+    assert "with all other settings equal: seed 0." in drawing.caption
 
 
 def test_the_baseline_is_a_level_of_its_mean() -> None:
-    runs = swept("method.gamma", {0.2: [40.0, 40.0], 0.5: [49.0, 49.0]})
+    runs = swept("labeling.gamma", {0.2: [40.0, 40.0], 0.5: [49.0, 49.0]})
     (baseline,) = settings_of(a_run("mil", 0, score=30.0), a_run("mil", 1, score=34.0))
     for panel, more in zip(drawn(draw_sweep(GAMMA, settings_of(*runs), baseline)), (0, 1, -1), strict=True):
         levels = [points(line) for line in panel.lines if line.get_color() == INK]
@@ -180,7 +191,7 @@ def test_the_baseline_is_a_level_of_its_mean() -> None:
 
 
 def test_panels_have_one_scale_and_hold_everything() -> None:
-    settings = settings_of(*swept("method.gamma", {0.2: [40.0, 60.0], 0.5: [49.0, 50.0]}))
+    settings = settings_of(*swept("labeling.gamma", {0.2: [40.0, 60.0], 0.5: [49.0, 50.0]}))
     panels = drawn(draw_sweep(GAMMA, settings, None))
     spans = {round(panel.get_ylim()[1] - panel.get_ylim()[0], 9) for panel in panels}
     assert len(spans) == 1
@@ -191,7 +202,7 @@ def test_panels_have_one_scale_and_hold_everything() -> None:
 
 @pytest.mark.parametrize(("sweep", "scale"), [(GAMMA, "linear"), (BETA, "linear"), (K, "log"), (TAU, "log")])
 def test_ticks_stand_at_the_values_in_plain_figures(sweep: Any, scale: str) -> None:
-    values = [sweep.default / 5, sweep.default, 2 * sweep.default]
+    values = [sweep.paper / 5, sweep.paper, 2 * sweep.paper]
     settings = settings_of(*swept(sweep.key, {value: [40.0] for value in values}))
     for panel in drawn(draw_sweep(sweep, settings, None)):
         assert panel.get_xscale() == scale
@@ -200,7 +211,7 @@ def test_ticks_stand_at_the_values_in_plain_figures(sweep: Any, scale: str) -> N
 
 
 def test_labels_of_close_values_do_not_cover_each_other() -> None:
-    settings = settings_of(*swept("method.gamma", {0.5: [40.0], 0.505: [41.0], 1.0: [42.0]}))
+    settings = settings_of(*swept("labeling.gamma", {0.5: [40.0], 0.505: [41.0], 1.0: [42.0]}))
     panel = drawn(draw_sweep(GAMMA, settings, None))[0]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.5", "", "1"]
 
@@ -209,7 +220,7 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
     runs = [
         run
         for beta in (0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2)
-        for run in swept("method.gamma", {0.2: [40 + beta], 0.5: [50 + beta]}, {"method.beta": beta})
+        for run in swept("labeling.gamma", {0.2: [40 + beta], 0.5: [50 + beta]}, {"labeling.beta": beta})
     ]
     drawing = draw_sweep(GAMMA, settings_of(*runs), None)
     lines = curve_lines(drawn(drawing)[0])
@@ -217,7 +228,7 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
     assert [(0.2, 40.2), (0.5, 50.2)] in lines
     assert drawing is not None
     assert len(drawing.numbers) == 7 * 2 * 3
-    assert "has 1 curve more" in drawing.caption
+    assert "The table has 1 further curve." in drawing.caption
 
 
 # ---- seeds
@@ -226,7 +237,7 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
 def at(points: Mapping[float, Mapping[int, float]], name: str = "ppl") -> list[Run]:
     """Runs by value and seed."""
     return [
-        a_run(name, seed, {"method.gamma": value, "method.labels": name}, score)
+        a_run(name, seed, {"labeling.gamma": value, "labeling.labels": name}, score)
         for value, of_value in points.items()
         for seed, score in of_value.items()
     ]
@@ -236,14 +247,14 @@ def test_a_value_with_more_seeds_is_no_peak() -> None:
     # every value scores 40 with seed 0; the default has two lucky seeds more
     runs = at({0.2: {0: 40.0}, 0.5: {0: 40.0, 1: 70.0, 2: 70.0}, 1.0: {0: 40.0}})
     settings = settings_of(*runs)
-    default = next(setting for setting in settings if setting.settings["method.gamma"] == 0.5)
+    default = next(setting for setting in settings if setting.settings["labeling.gamma"] == 0.5)
     drawing = draw_sweep(GAMMA, settings, default)
     assert drawing is not None
     panel = drawn(drawing)[0]
     assert curve_lines(panel) == [[(0.2, 40.0), (0.5, 40.0), (1.0, 40.0)]]
     assert [points(line) for line in panel.lines if line.get_color() == INK] == [[(0, 40.0), (1, 40.0)]]
     assert {(row["seeds"], row["which_seeds"]) for row in drawing.numbers} == {(1, "0")}
-    assert "all else equal: seed 0." in drawing.caption
+    assert "with all other settings equal: seed 0." in drawing.caption
     assert "gamma=0.5, seed 0." in drawing.caption
     assert "Left out" not in drawing.caption
     assert "deviation" not in drawing.caption
@@ -259,7 +270,7 @@ def test_values_without_the_most_common_seed_are_left_out() -> None:
     assert drawing is not None
     assert curve_lines(drawn(drawing)[0]) == [[(0.2, 42.0), (0.5, 46.0), (1.0, 50.0)]]
     assert "mean over seeds 1 and 2." in drawing.caption
-    assert "Left out, for want of a common seed: ppl at 0.3." in drawing.caption
+    assert "Left out, because they share no seed with the others: ppl at 0.3." in drawing.caption
     assert [row["which_seeds"] for row in drawing.numbers] == ["1 2"] * 9
 
 
@@ -269,23 +280,23 @@ def test_a_curve_whose_values_share_no_seed_is_none() -> None:
     both = draw_sweep(GAMMA, settings_of(*alone, *at({0.2: {5: 10.0}, 0.5: {5: 11.0}}, "npl")), None)
     assert both is not None
     assert curve_lines(drawn(both)[0]) == [[(0.2, 10.0), (0.5, 11.0)]]
-    assert "all else equal: seed 5." in both.caption
-    assert "Left out, for want of a common seed: ppl at 0.2 and 0.5." in both.caption
+    assert "with all other settings equal: seed 5." in both.caption
+    assert "Left out, because they share no seed with the others: ppl at 0.2 and 0.5." in both.caption
 
 
 def test_curves_of_other_seeds_are_named() -> None:
     runs = at({0.2: {0: 40.0, 1: 40.0, 2: 40.0}, 0.5: {0: 40.0, 1: 40.0, 2: 40.0}})
     drawing = draw_sweep(GAMMA, settings_of(*runs, *at({0.2: {0: 10.0}, 0.5: {0: 11.0}}, "npl")), None)
     assert drawing is not None
-    assert "all else equal: mean over seeds 0 to 2 (ppl); seed 0 (npl)." in drawing.caption
+    assert "with all other settings equal: mean over seeds 0 to 2 (ppl); seed 0 (npl)." in drawing.caption
 
 
 @pytest.mark.parametrize(
     ("own", "level", "says"),
     [
-        ({0: 10.0, 1: 20.0, 2: 90.0}, 15.0, "Dashed is mil, seeds 0 and 1."),
-        ({0: 10.0, 2: 90.0}, 50.0, "Dashed is mil, which has other seeds: seeds 0 and 2."),
-        ({7: 30.0}, 30.0, "Dashed is mil, which has other seeds: seed 7."),
+        ({0: 10.0, 1: 20.0, 2: 90.0}, 15.0, "The dashed line is mil, seeds 0 and 1."),
+        ({0: 10.0, 2: 90.0}, 50.0, "The dashed line is mil, which has other seeds: seeds 0 and 2."),
+        ({7: 30.0}, 30.0, "The dashed line is mil, which has other seeds: seed 7."),
     ],
 )
 def test_the_baseline_is_of_the_seeds_of_the_lines(own: dict[int, float], level: float, says: str) -> None:
@@ -302,7 +313,7 @@ def test_points_of_a_line_have_the_same_seeds_as_many_as_there_are(start: int) -
     rng = random.Random(start)
     have = {gamma / 10: rng.sample(range(5), rng.choice((1, 2, 3))) for gamma in range(rng.choice((2, 3, 5)))}
     runs = at({value: dict.fromkeys(seeds, 50.0) for value, seeds in have.items()})
-    (curve,) = curves_of(by_setting(runs), "method.gamma")
+    (curve,) = curves_of(by_setting(runs), "labeling.gamma")
     cut = of_common_seeds(curve)
     (seeds,) = {tuple(run.seed for run in of_value) for of_value in cut.points.values()}
     assert set(seeds) == set.intersection(*(set(have[value]) for value in cut.points))
@@ -334,6 +345,21 @@ def test_learning_draws_mean_and_band() -> None:
         assert {(x, round(mean - deviation, 6)), (x, round(mean + deviation, 6))} <= corners
     assert drawing is not None
     assert [row["mean"] for row in drawing.numbers] == [12.0, 20.0, 33.0]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "says"),
+    [
+        ("val/segment/type_av", "at segment level, by which the epoch to test is selected: mean"),
+        ("val/event/audio", "at segment level: mean"),
+        (None, "at segment level: mean"),
+    ],
+)
+def test_the_caption_says_whether_the_score_selects_the_epoch(monitor: str | None, says: str) -> None:
+    epochs = [{"epoch": 0.0, "val/segment/type_av": 1.0}]
+    drawing = learning(settings_of(a_run(settings={"protocol.selection.monitor": monitor}, epochs=epochs)))
+    assert drawing is not None
+    assert says in drawing.caption
 
 
 def test_one_seed_has_no_band() -> None:
@@ -391,7 +417,7 @@ def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
 def test_all_is_what_the_runs_allow() -> None:
     assert draw_all([], None, [], None, {}, {}, None) == []
     assert draw_all(settings_of(a_run()), None, [], None, {}, {}, None) == []
-    runs = swept("method.tau", {0.1: [40.0], 0.2: [42.0]})
+    runs = swept("labeling.tau", {0.1: [40.0], 0.2: [42.0]})
     scores = {"segment": {"audio": {"Speech": 50.0}}}
     runs = [replace(run, epochs=[{"epoch": 0.0, "val/segment/type_av": 4.0}], per_event=scores) for run in runs]
     settings = by_setting(runs)
@@ -408,4 +434,4 @@ def test_all_is_what_the_runs_allow() -> None:
     assert keys == ["tau", "per_event", "learning", "fig3_1"]
     chosen = draw_all(settings, None, settings, videos, found, seeds, ["b", "a"])[3:]
     assert [d.title for d in chosen] == ["Parsed video b", "Parsed video a"]
-    assert "Nobody chose" not in chosen[0].caption
+    assert "chosen automatically" not in chosen[0].caption

@@ -11,11 +11,12 @@ import pytest
 from matplotlib.text import Text
 
 from avvp_pl.errors import printable
-from avvp_pl.reporting.curves import SWEEPS, draw_all, draw_sweep
+from avvp_pl.reporting.curves import draw_all, draw_sweep
 from avvp_pl.reporting.drawings import Drawing, few_settings, over, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.epochs import learning
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import figure3
+from avvp_pl.reporting.swept import SWEEPS
 from avvp_pl.runs.reading import PerEvent
 from tests.reporting.drawn import a_run, settings_of, the_videos
 
@@ -39,7 +40,14 @@ def everything(name: str) -> list[Drawing]:
     epochs = [{"epoch": 0.0, "val/segment/type_av": 1.0}]
     scores: PerEvent = {"segment": {"audio": {name: 50.0}, name: {name: None}}}
     gammas = [
-        a_run(name, seed, {"method.gamma": gamma, "method.x": name}, per_event=scores, epochs=epochs, score=40.0 + seed)
+        a_run(
+            name,
+            seed,
+            {"labeling.gamma": gamma, "labeling.x": name},
+            per_event=scores,
+            epochs=epochs,
+            score=40.0 + seed,
+        )
         for gamma in (0.2, 0.5)
         for seed in (0, 1)
     ]
@@ -164,10 +172,10 @@ def test_without_a_folder_nothing_is_stale(tmp_path: Path) -> None:
 
 def test_every_figure_can_be_found_stale(tmp_path: Path) -> None:
     quality = {"pseudo_labels/audio/f1": 1.0, "train/em/bound": 1.0, "val/segment/type_av": 1.0, "epoch": 0.0}
-    default = {sweep.key: sweep.default for sweep in SWEEPS}
+    default = {sweep.key: sweep.paper for sweep in SWEEPS}
     settings = settings_of(
         a_run(settings=default, epochs=[quality], per_event={"segment": {"audio": {"Dog": 50.0}}}),
-        *(a_run(settings={**default, sweep.key: 2 * sweep.default}) for sweep in SWEEPS),
+        *(a_run(settings={**default, sweep.key: 2 * sweep.paper}) for sweep in SWEEPS),
     )
     videos = the_videos(["a"])
     drawings = draw_all(settings, None, settings, videos, {"ppl": videos.truth}, {"ppl": 0}, ["a"])

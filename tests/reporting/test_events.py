@@ -66,7 +66,7 @@ def test_the_most_frequent_event_comes_first() -> None:
     videos.truth[0, :, :, 1] = True  # all of one
     videos.truth[1, 3, 1, 0] = True
     videos.truth[2, 3, 1, 0] = True
-    videos.mask[2, 3] = False  # no segment: the cat is in one video, like the dog
+    videos.mask[2, 3] = False  # padding: the cat is in one video, like the dog
     drawing = per_event([a_setting("ppl", {"Dog": 1.0, "Cat": 2.0, "Speech": 3.0, "Other": 4.0})], videos)
     assert drawing is not None
     ticks = [tick.get_text() for tick in drawing.figure.axes[0].get_yticklabels()]

@@ -46,7 +46,8 @@ def test_the_choice_is_that_of_the_slow_reference(methods: int, seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     videos = the_videos([f"v{n}" for n in range(8)], events=[f"E{c}" for c in range(5)])
     videos.truth.copy_(torch.rand(videos.truth.shape, generator=generator) < 0.06)
-    videos.mask.copy_(torch.rand(videos.mask.shape, generator=generator) < 0.7)
+    lengths = torch.randint(1, videos.mask.shape[1] + 1, (8, 1), generator=generator)
+    videos.mask.copy_(torch.arange(videos.mask.shape[1]) < lengths)
     found = {f"m{i}": torch.rand(videos.truth.shape, generator=generator) < 0.1 for i in range(methods)}
     answers = [*found.values()] + ([videos.truth] if methods == 1 else [])
     slow = choose_slowly(videos.truth, videos.mask, answers, count=5)
@@ -77,8 +78,29 @@ def test_lanes_are_the_timelines() -> None:
     assert [tick.get_text() for tick in audio.get_yticklabels()] == ["Dog"]
     assert drawing.key == "fig3_1"
     assert drawing.caption.endswith("For a test.")
-    assert "truth, ppl" in drawing.caption
+    assert "In each row, from top to bottom: truth, ppl." in drawing.caption
     assert "Each method is one run, of seed 3." in drawing.caption
+
+
+def test_videos_of_different_lengths_are_drawn_with_their_own() -> None:
+    """5 segments beside 40; what is found behind the end of the short one is padding."""
+    videos = the_videos(["short", "long"], segments=40)
+    videos.mask[0, 5:] = False
+    found = torch.ones_like(videos.truth)
+    for drawing, length in zip(figure3(videos, {"m": found}, {"m": 0}, ["short", "long"]), (5, 40), strict=True):
+        for panel in drawing.figure.axes:
+            assert panel.get_xlim() == (0, length)
+            assert {(bar.get_x(), bar.get_width()) for bar in boxes(panel)} == {(0, length)}
+    assert choose_videos(videos, {"a": found, "b": ~found}, count=2) == []  # nothing occurs
+    videos.truth[:, 0] = True
+    assert choose_videos(videos, {"a": found, "b": ~found}, count=1) == ["long"]  # they differ in more of its segments
+
+
+def test_a_video_without_segments_can_be_drawn() -> None:
+    videos = the_videos(["none", "long"], segments=4)
+    videos.mask[0] = False
+    (drawing,) = figure3(videos, {"m": videos.truth}, {"m": 0}, ["none"])
+    assert not any(panel.patches for panel in drawing.figure.axes)
 
 
 def test_captions_name_the_seed_of_each_run() -> None:
@@ -90,7 +112,7 @@ def test_captions_name_the_seed_of_each_run() -> None:
 
 def test_unknown_videos_are_named() -> None:
     videos = the_videos(["holiday"])
-    with pytest.raises(InputError, match=r"'holidy' is no video of the test split\. Did you mean 'holiday'\?"):
+    with pytest.raises(InputError, match=r"'holidy' is not a video of the test split\. Did you mean 'holiday'\?"):
         figure3(videos, {}, {}, ["holidy"])
 
 

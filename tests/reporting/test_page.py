@@ -16,6 +16,7 @@ import torch
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from avvp_pl.data.annotations import intervals
 from avvp_pl.reporting.browser import Found, browse, compare
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.tables import Cell, Row, Table
@@ -69,7 +70,7 @@ def made_videos() -> tuple[TestVideos, dict[str, Found]]:
     for seed, label in enumerate(METHODS):
         prediction = truth ^ ((torch.rand(shape) > 0.6) & (torch.rand(len(NAMES), 1, 2, 3) > 0.5))
         prediction[NAMES.index("quiet")] = False
-        probabilities = Probabilities(0.9 * prediction + 0.05, torch.full((len(NAMES), 3), 0.07))
+        probabilities = Probabilities(0.9 * prediction + 0.05, torch.full((len(NAMES), 2, 3), 0.07))
         found[label] = Found(prediction, probabilities if seed else None, seed)
     return videos, found
 
@@ -388,6 +389,104 @@ def test_the_cursor_and_the_player_go_together(opened: Page) -> None:
     opened.keyboard.press("j")
     expect(player).to_be_hidden()  # no media: tracks alone, from their beginning
     expect(time).to_have_value("0")
+
+
+def test_sections_and_tables_have_their_titles_as_names(opened: Page) -> None:
+    for name in ("Tables", "Figures", "Videos", TABLE.title):
+        expect(opened.get_by_role("region", name=name, exact=True)).to_have_count(1)
+    expect(opened.get_by_role("table", name=TABLE.title)).to_have_count(1)
+
+
+LENGTHS, SENSES = (5, 40), ("audio", "visual", "touch")
+
+
+@cache
+def ragged_videos() -> tuple[TestVideos, Probabilities]:
+    """Videos of 5 and 40 segments, three modalities; a probability in percent is the number of its segment, + 1, 2."""
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    percents = torch.arange(max(LENGTHS))[None, :, None, None] + torch.arange(len(SENSES))[None, None, :, None]
+    truth = (percents % 5 < 2).expand(2, -1, -1, 1) & mask[:, :, None, None]
+    video = torch.tensor([[0.11, 0.52, 0.13], [0.14, 0.14, 0.14]])[:, :, None]
+    videos = TestVideos(("short", "long"), ("Dog",), SENSES, truth, mask, 2.0)
+    return videos, Probabilities((percents.float() / 100).expand(2, -1, -1, 1) * mask[:, :, None, None], video)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_videos_of_any_length_and_three_modalities(chromium: Chromium, tmp_path: Path, width: int) -> None:
+    videos, probabilities = ragged_videos()
+    browser = browse(videos, {"one": Found(videos.truth.roll(1, 1), probabilities, 0)}, {}, tmp_path)
+    write_page(tmp_path / "page.html", "ragged", [], [], browser, [])
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    wrong = watch(page)
+    page.goto((tmp_path / "page.html").as_uri())
+    for n, (name, segments) in enumerate(zip(videos.names, LENGTHS, strict=True)):
+        rows(page).nth(n).click()
+        expect(page.locator("#detail h3")).to_have_text(name)
+        expect(page.locator(".clock")).to_have_text(f"0.0 / {2 * segments} s")
+        assert page.locator(".block h5").all_text_contents() == list(SENSES)
+        for m, sense in enumerate(SENSES):
+            block = page.locator(".block").nth(m)
+            line = "".join(f"{'V' if t else 'M0 '}{100 - (t + m)}H{t + 1}" for t in range(segments))
+            expect(block.locator("path.line")).to_have_attribute("d", line)
+            lanes = block.locator(".lanes")
+            assert int(lanes.evaluate("(lanes) => lanes.style.getPropertyValue('--lines')")) == segments
+            true = intervals(videos.truth[n, :segments, m].numpy())
+            spans = [(f"{100 * on / segments:g}%", f"{100 * (off - on) / segments:g}%") for _, on, off in true]
+            drawn = lanes.locator(".bar.truth").evaluate_all(
+                "(all) => all.map((bar) => [bar.style.left, bar.style.width])"
+            )
+            assert [(f"{float(a[:-1]):g}%", f"{float(b[:-1]):g}%") for a, b in drawn] == spans
+            said = ", ".join(f"{2 * on} to {2 * off} s" for _, on, off in true)
+            expect(block.get_by_role("img", name=f"Truth, {sense}: {said}")).to_have_count(1)
+        page.get_by_label("Time in the video").focus()
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator(".clock")).to_have_text(f"6.0 / {2 * segments} s")
+        assert page.locator(".values .with-curve").all_text_contents() == [".03", ".04", ".05"]
+    page.locator("#filters [name=modality]").select_option("2")
+    assert listed(page) == ["short", "long"]
+    # the probability of a whole video is said for each modality where modalities differ
+    rows(page).first.click()
+    shown = page.locator(".likely:visible")
+    assert [text[-3:] for text in shown.all_text_contents()] == [".11", ".52", ".13"]
+    rows(page).nth(1).click()
+    assert [text[-3:] for text in shown.all_text_contents()] == [".14"] * (1 if width > 720 else 3)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
+    assert wrong == []
+
+
+def test_a_long_video_has_few_vertical_lines(chromium: Chromium, tmp_path: Path) -> None:
+    mask = torch.ones(1, 2614, dtype=torch.bool)
+    truth = torch.zeros(1, 2614, 1, 1, dtype=torch.bool)
+    truth[0, 1000:1300] = True
+    videos = TestVideos(("v",), ("Dog",), ("audio",), truth, mask, 1.0)
+    likely = Probabilities(0.5 * truth.float(), torch.full((1, 1, 1), 0.5))
+    write_page(tmp_path / "page.html", "long", [], [], browse(videos, {"m": Found(truth, likely, 0)}, {}, tmp_path), [])
+    page = chromium.new_page()
+    wrong = watch(page)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert float(page.locator(".lanes").evaluate("(e) => e.style.getPropertyValue('--lines')")) == 26.14
+    expect(page.locator(".clock")).to_have_text("0.0 / 2614 s")
+    page.close()
+    assert wrong == []
+
+
+def test_a_video_without_segments_is_shown(chromium: Chromium, tmp_path: Path) -> None:
+    nothing = torch.zeros(2, 1, 1, 1, dtype=torch.bool)
+    videos = TestVideos(("a", "b"), ("Dog",), ("audio",), nothing, torch.tensor([[True], [False]]), 1.0)
+    likely = Probabilities(nothing.float(), torch.full((2, 1, 1), 0.9))
+    write_page(
+        tmp_path / "page.html", "none", [], [], browse(videos, {"m": Found(nothing, likely, 0)}, {}, tmp_path), []
+    )
+    page = chromium.new_page()
+    wrong = watch(page)
+    page.goto((tmp_path / "page.html").as_uri() + "#video=b")
+    expect(page.locator("#detail h3")).to_have_text("b")
+    expect(page.locator(".likely").first).to_contain_text(".90")
+    expect(page.locator(".clock")).to_have_text("0.0 / 0 s")
+    page.close()
+    assert wrong == []
 
 
 def test_a_link_brings_the_view_back(opened: Page, chromium: Chromium) -> None:

@@ -47,7 +47,7 @@ def test_rounding_is_no_contradiction(type_av: float, wrong: int) -> None:
         assert inconsistencies("x", {name: value for name, value in printed.items() if name != score}) == []
 
 
-def test_a_file_adds_to_it_and_has_the_last_word(tmp_path: Path) -> None:
+def test_a_file_adds_to_it_and_takes_precedence(tmp_path: Path) -> None:
     path = file(
         tmp_path, "\ufeff" + HEAD + 'table2,PPL_S,event/audio,57.25,"the paper, p. 7"\ntable1,PPL,average,1,me\n'
     )
@@ -63,21 +63,27 @@ def test_a_file_adds_to_it_and_has_the_last_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (HEAD + "table9,x,average,1,y\n", "line 2: 'table9' is no table; .* Did you mean"),
-        (HEAD + "table1,x,segment/typ_av,1,y\n", r"'segment/typ_av' is no score; .* Did you mean 'segment/type_av'\?"),
-        (HEAD + "table1,x,average,1,y\ntable1,x,average,101,y\n", "line 3: the value is '101'; it must be percent"),
+        (HEAD + "table9,x,average,1,y\n", "line 2: 'table9' is not a table; .* Did you mean"),
+        (
+            HEAD + "table1,x,segment/typ_av,1,y\n",
+            r"'segment/typ_av' is not a score; .* Did you mean 'segment/type_av'\?",
+        ),
+        (HEAD + "table1,x,average,1,y\ntable1,x,average,101,y\n", "line 3: the value is '101'; it must be in percent"),
         (HEAD + "table1,x,average,-1,y\n", "'-1'"),
         (HEAD + "table1,x,average,nan,y\n", "'nan'"),
         (HEAD + "table1,x,average,,y\n", "the value is ''"),
         (HEAD + "table1,,average,1,y\n", "the row is empty"),
         (HEAD + "table1,x,average,1, \n", "the source is empty"),
-        (HEAD + "table1,x,average,1,y\n\ntable1,x,average,2,y\n", "line 4: average of 'x' in table1 is in line 2 too"),
-        (HEAD + "table1,x,average,1\n", "line 2: another number of cells"),
-        (HEAD + "table1,x,average,1,y,z\n", "line 2: another number of cells"),
-        ("table,row,score,value\n", "lacks source"),
-        ("", "lacks table, row, score, value, source"),
-        (HEAD + 'table1,"x,average,1,y\n', "no comma-separated text"),
-        (HEAD + "table1,x,average,1,\udcff\n", "no comma-separated text in UTF-8"),
+        (
+            HEAD + "table1,x,average,1,y\n\ntable1,x,average,2,y\n",
+            "line 4: .* in table1 is in line 2 as well",
+        ),
+        (HEAD + "table1,x,average,1\n", "line 2: the number of cells is not that of the header"),
+        (HEAD + "table1,x,average,1,y,z\n", "line 2: the number of cells is not that of the header"),
+        ("table,row,score,value\n", "source is missing"),
+        ("", "table, row, score, value, source are missing"),
+        (HEAD + 'table1,"x,average,1,y\n', "not comma-separated text"),
+        (HEAD + "table1,x,average,1,\udcff\n", "not comma-separated text in UTF-8"),
     ],
 )
 def test_a_wrong_file_is_refused_by_line(tmp_path: Path, text: str, said: str) -> None:

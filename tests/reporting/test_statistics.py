@@ -36,7 +36,7 @@ def timelines(seed: int, modalities: int = 2) -> Tensor:
 @pytest.fixture
 def videos() -> TestVideos:
     mask = torch.ones(VIDEOS, SEGMENTS, dtype=torch.bool)
-    mask[::3, 4:] = False
+    mask[::3, 4:] = False  # videos of 4 segments among those of 6
     names = tuple(f"video{number}" for number in range(VIDEOS))
     return TestVideos(names, ("a", "b", "c"), ("audio", "visual"), timelines(99), mask, 1.0)
 
@@ -183,5 +183,5 @@ def test_settings_are_compared_over_their_seeds(tmp_path: Path, videos: TestVide
 
 def test_predictions_that_do_not_have_the_runs_scores_are_refused(tmp_path: Path, videos: TestVideos) -> None:
     setting = scored(tmp_path, "mil", [timelines(1)], videos)[0]
-    with pytest.raises(InputError, match=r"mil/0: the predictions have segment/audio .* scores.json says"):
+    with pytest.raises(InputError, match=r"mil/0: segment/audio of the predictions is .* but .* in scores.json, so"):
         setting_scores(setting, videos, [timelines(2)])

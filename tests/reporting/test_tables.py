@@ -18,8 +18,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.formats import to_csv, to_latex, to_markdown, write_tables
 from avvp_pl.reporting.published import Printed, Published, read_published
+from avvp_pl.reporting.rows import PaperRow, paper_rows, tables, trained_as
 from avvp_pl.reporting.statistics import Difference, Differences
 from avvp_pl.reporting.tables import (
+    TITLES,
     Cell,
     Row,
     Table,
@@ -27,8 +29,9 @@ from avvp_pl.reporting.tables import (
     paper_tables,
     pasted,
 )
-from avvp_pl.runs.reading import Setting, by_setting, read_run
-from tests.reporting.made import made_run
+from avvp_pl.runs.reading import Setting, by_setting, read_run, read_runs
+from avvp_pl.settings.conf import config_dir
+from tests.reporting.made import edit, made_run, run_folder, write_scores
 
 PAPER = ("mil", "han", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft", "ppl_soft_no_cl")
 
@@ -51,7 +54,7 @@ class Maker:
             for seed, score in enumerate(scores):
                 folder = self.folder / f"{len(list(self.folder.iterdir()))}"
                 runs.append(made_run(folder, seed=seed, **{"score": score, **given}))
-        return by_setting(runs)
+        return by_setting(runs, trained_as())
 
 
 def tables_of(
@@ -88,20 +91,74 @@ def test_table_3_is_told_apart_by_its_inference(make: Maker) -> None:
     assert hard.label == "HAN + PPL_Test, Eq. (9)"
 
 
+def test_every_row_names_an_experiment_that_there_is() -> None:
+    there = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
+    inferences = {path.stem for path in (config_dir() / "inference").glob("*.yaml")}
+    for row in paper_rows():
+        assert {row.experiment, row.trained_as} - {None} <= there, row
+        assert row.inference is None or row.inference in inferences, row
+        assert row.experiment is not None or row.trained_as is row.inference is row.role is None, row
+        assert row.role in {None, "baseline", "reference"}, row
+        assert row.experiment is None or row.trained_as == trained_as().get(row.experiment), row
+    assert {row.experiment for row in paper_rows() if row.role == "baseline"} == {"mil"}
+    assert list(TITLES) == [*tables(), "all"]
+    labels = [(row.table, row.label) for row in paper_rows()]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in paper_rows() if row.experiment], ids=lambda row: f"{row.table} {row.label}"
+)
+def test_every_row_is_reproduced_by_its_experiment_as_shipped(make: Maker, row: PaperRow) -> None:
+    (setting,) = make({"name": row.experiment, "inference": row.inference})
+    assert row.is_of(setting)
+    assert row.label_of(setting) == row.label
+    for change in ({"optimizer__learning_rate": 1.0}, {"method__weights__video": 0.5}, {"labeling___target_": "a.B"}):
+        edit(setting.runs[0].folder, **change)
+        (changed,) = by_setting([read_run(setting.runs[0].folder)], trained_as())
+        assert not row.is_of(changed)
+
+
 def test_a_table_of_which_nothing_was_run_is_left_out(make: Maker) -> None:
     assert set(tables_of(make("han"), published=read_published())) == {"table1", "all"}
     assert set(tables_of(make("npl_soft"), published=read_published())) == {"table2", "all"}
     assert set(tables_of(make("mine"), published=read_published())) == {"all"}
 
 
-def test_an_experiment_of_ones_own_comes_by_its_tags(make: Maker) -> None:
+def test_an_experiment_of_the_user_is_in_the_tables_that_its_tags_name(make: Maker) -> None:
     found = tables_of(make("mil", {"name": "mine", "tags": ["table2", "x"]}))
     assert labels(found["table2"]) == ["Base", "mine"]
     assert labels(found["table1"]) == ["Base"]
 
 
+@pytest.mark.parametrize("part", ["method", "labeling", "network"])
+def test_parts_outside_the_package_need_nothing(make: Maker, part: str) -> None:
+    """They are never built: a run of a user's own experiment is a row of `all`, and of a table that its tags name."""
+    (setting,) = make({"name": "mine", "tags": ["table2"], f"{part}___target_": "somewhere.else_.Part"})
+    assert {key: labels(table) for key, table in tables_of([setting]).items()} == {"table2": ["mine"], "all": ["mine"]}
+
+
+def test_a_further_inference_of_a_training_is_a_row_of_its_own(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"), score=40.0)
+    write_scores(folder / "prototype", 60.0)
+    found = tables_of(by_setting(read_runs([tmp_path])))
+    assert labels(found["table1"]) == ["PPL"]
+    assert [(row.label, row.cells["average"].mean) for row in found["all"].rows] == [
+        ("ppl_soft", 40.0),
+        ("ppl_soft inference=prototype", 60.0),
+    ]
+
+
+def test_the_legend_names_a_protocol_that_is_not_the_common_one(make: Maker) -> None:
+    (common,) = make("mil")
+    assert not any("protocol" in note for note in tables_of([common])["all"].notes)
+    (own,) = make({"name": "mil", "protocol": "mine"})
+    for table in tables_of([own]).values():
+        assert table.notes[0].startswith("F1 in percent, measured on realmix under the protocol mine. A, V and AV are")
+
+
 def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
-    changed = {"name": "ppl_soft", "gamma": 0.2}, {"name": "ppl_soft", "inference": "prototype"}
+    changed = {"name": "ppl_soft", "labeling__gamma": 0.2}, {"name": "ppl_soft", "inference": "prototype"}
     found = tables_of(make(*({**given, "tags": ["table1", "table2"]} for given in changed)), published=read_published())
     assert set(found) == {"all"}
     found = tables_of(make(*changed, "ppl_soft", "mil"), published=read_published())
@@ -113,12 +170,11 @@ def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
     assert labels(found["all"]) == ["ppl_soft gamma=0.2", "ppl_soft inference=prototype", "ppl_soft", "mil"]
 
 
-def test_ppl_test_of_another_network_is_no_row_of_the_paper(make: Maker, tmp_path: Path) -> None:
+def test_ppl_test_of_another_network_is_no_row_of_the_paper(make: Maker) -> None:
     (setting,) = make({"name": "han_ppl_test", "inference": "prototype"})
     assert "table3" in tables_of([setting])
-    config = setting.runs[0].folder / "config.yaml"
-    config.write_text(config.read_text() + "trained_method: {class_weighting: inverse_frequency}\n")
-    (other,) = by_setting([read_run(setting.runs[0].folder)])
+    edit(setting.runs[0].folder, method__class_weighting="inverse_frequency")
+    (other,) = by_setting([read_run(setting.runs[0].folder)], trained_as())
     assert set(tables_of([other])) == {"all"}
 
 
@@ -139,9 +195,9 @@ def test_several_settings_of_one_row_say_what_sets_them_apart(make: Maker) -> No
 
 
 def test_a_network_of_another_size_is_said_in_its_row(make: Maker) -> None:
-    config = make("ppl_soft")[0].runs[0].folder / "config.yaml"
-    config.write_text(config.read_text() + "network: {dim: 16}\n")
-    table = tables_of(by_setting([read_run(config.parent)]), published=read_published())["table1"]
+    folder = make("ppl_soft")[0].runs[0].folder
+    edit(folder, network__dim=16)
+    table = tables_of(by_setting([read_run(folder)]), published=read_published())["table1"]
     assert [(row.label, row.seeds, bool(row.printed)) for row in table.rows][-2:] == [
         ("PPL", 0, True),
         ("PPL dim=16", 1, False),
@@ -164,7 +220,7 @@ def test_cells_are_means_deviations_and_differences(make: Maker) -> None:
     assert ppl.cells["average"].interval is None  # not among the differences given
     unpaired = tables_of(settings, settings[0], None)["table2"]
     assert unpaired.rows[1].cells["event/audio"].difference == 4.5
-    assert any("the test videos were not at hand" in note for note in unpaired.notes)
+    assert any("the test videos were not available" in note for note in unpaired.notes)
     assert tables_of(settings)["table2"].rows[1].cells["event/audio"].difference is None
     assert tables_of(settings)["table2"].baseline is None
 
@@ -186,9 +242,9 @@ def test_notes_say_what_is_not_known_where_it_is_from_and_what_contradicts_itsel
         "Type@AV of PPL is 59.9; the mean of its columns A, V and AV is 58.6" in n for n in found["table1"].notes
     )
     assert any("UWAV" in note for note in found["table1"].notes)
-    assert any("not all numbers" in note.lower() and "(Base)" in note for note in found["table1"].notes)
+    assert any("are not known here (Base)" in note for note in found["table1"].notes)
     assert any("(Base, NPL_H, NPL_S, PPL_H, PPL_S)" in note for note in found["table2"].notes)
-    assert any("which realmix is not" in note for note in found["table1"].notes)
+    assert any("of LLP, not of realmix" in note for note in found["table1"].notes)
     full = {
         "table4": {
             row: {
@@ -200,7 +256,7 @@ def test_notes_say_what_is_not_known_where_it_is_from_and_what_contradicts_itsel
         }
     }
     on_llp = tables_of(make({"name": "ppl_soft", "data": "llp"}), published=full)["table4"]
-    assert not any("at hand" in note or "is not" in note for note in on_llp.notes)
+    assert not any("not known" in note or "not of" in note for note in on_llp.notes)
 
 
 def test_a_printed_row_of_another_method_is_a_row(make: Maker) -> None:
@@ -209,23 +265,25 @@ def test_a_printed_row_of_another_method_is_a_row(make: Maker) -> None:
 
 
 def test_a_baseline_is_found_by_label_or_name(make: Maker) -> None:
-    settings = make("mil", *({"name": "ppl", "gamma": gamma} for gamma in (0.2, 0.5)))
+    settings = make("mil", *({"name": "ppl", "labeling__gamma": gamma} for gamma in (0.2, 0.5)))
     assert find_baseline(settings, "mil") is settings[0]
     assert find_baseline(settings, "ppl gamma=0.5") is settings[2]
     with pytest.raises(InputError, match="'ppl' is the name of several settings") as several:
         find_baseline(settings, "ppl")
     assert "give baseline=\"'ppl gamma=0.2'\", baseline=\"'ppl gamma=0.5'\"." in str(several.value)
-    with pytest.raises(InputError, match=r"'mill' is none of the settings; give baseline=mil, .* Did you mean 'mil'\?"):
+    with pytest.raises(
+        InputError, match=r"'mill' is not among the settings; give baseline=mil, .* Did you mean 'mil'\?"
+    ):
         find_baseline(settings, "mill")
 
 
 def test_a_name_is_its_only_setting_or_else_the_one_as_shipped(make: Maker) -> None:
-    low = make({"name": "ppl_soft", "gamma": 0.2})
+    low = make({"name": "ppl_soft", "labeling__gamma": 0.2})
     assert find_baseline(low, "ppl_soft").label == "ppl_soft gamma=0.2"
     both = by_setting([run for setting in (*low, *make("ppl_soft")) for run in setting.runs])
     assert find_baseline(both, "ppl_soft").label == "ppl_soft"
     assert find_baseline(both, "ppl_soft gamma=0.2").label == "ppl_soft gamma=0.2"
-    two = make(*({"name": "ppl_soft", "gamma": gamma} for gamma in (0.2, 0.3)))
+    two = make(*({"name": "ppl_soft", "labeling__gamma": gamma} for gamma in (0.2, 0.3)))
     with pytest.raises(InputError, match="is the name of several settings"):
         find_baseline(two, "ppl_soft")
 

@@ -1,4 +1,4 @@
-"""The W&B definition: it names what runs log, is what the library would send, and needs no connection."""
+"""The W&B definition: it names what runs log, it is what the library would send, and it needs no connection."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.reporting.wandb_panels import score_names
 from avvp_pl.reporting.workspace import _ask, build_workspace, read_target, write_workspace
+from avvp_pl.runs.reading import read_run
 from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
+from tests.reporting.made import made_run, run_folder
 
 FILES = ("wandb_workspace.json", "wandb_report.json")
 SECTIONS = [
@@ -99,15 +101,17 @@ def test_panels_show_what_a_run_logs_and_nothing_else(command: Command, tmp_path
     (folder,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*")
     run = json.loads(inspected(folder))
     of_wandb = {name for name in run["summary"] if name.startswith("_")} | {"trainer/global_step"}
-    for content in written(tmp_path).values():
+    (scores,) = (tmp_path / "outputs" / "ppl_soft").glob("*/scores.json")
+    runs = [read_run(scores.parent)]
+    for content in [*written(tmp_path).values(), *written(tmp_path, runs=runs).values()]:
         logged, settings = shown(content)
         assert logged == set(run["summary"]) - of_wandb
         columns = {word.removeprefix("summary:") for word in strings(content) if word.startswith("summary:")}
         assert columns == {name for name in logged if name.startswith("test/")} - {"test/per_event_f1"}
         assert {path.replace(".value", "") for path in settings} == {
-            f"method.{x}" for x in ("gamma", "beta", "k", "tau")
+            f"labeling.{x}" for x in ("gamma", "beta", "k", "tau")
         }
-        for path in settings:  # W&B keeps {"method": {...}} as {"method": {"value": {...}}}
+        for path in settings:  # W&B keeps {"labeling": {...}} as {"labeling": {"value": {...}}}
             group, _, name = path.split(".")
             assert isinstance(run["config"][group][name], int | float)
     (table,) = (folder / "files" / "media" / "table" / "test").glob("per_event_f1_*.json")
@@ -122,8 +126,28 @@ def test_scores_have_the_names_of_the_metric(modalities: tuple[str, ...], tmp_pa
     empty = torch.zeros(1, 2, len(modalities), 1, dtype=torch.bool)
     names = list(score_timelines(empty, empty, modalities=modalities).flat())
     assert score_names(modalities) == names
-    workspace = written(tmp_path, modalities=modalities)[FILES[0]]
+    run = made_run(tmp_path / "run", data__modalities={name: ["stream"] for name in modalities})
+    workspace = written(tmp_path, runs=[run])[FILES[0]]
     assert [bar["config"]["metrics"] for bar in panels(workspace)["Test scores"]] == [[f"test/{x}"] for x in names]
+
+
+def test_losses_and_stages_are_those_of_the_runs(tmp_path: Path) -> None:
+    for name, losses in (("one", "train/loss,train/mutual"), ("two", "train/alone,train/loss")):
+        folder = run_folder(tmp_path / name)
+        (folder / "metrics.csv").write_text(f"epoch,step,{losses},pseudo_labels/depth/f1\n0,9,1,1,1\n")
+        (folder / "timings.csv").write_text("epoch,step,labeling/dream_seconds\n0,9,1\n")
+    runs = [read_run(tmp_path / name) for name in ("one", "two")]
+    for content in written(tmp_path, runs=runs).values():
+        sections = {title: [p["config"].get("metrics") for p in own] for title, own in panels(content).items()}
+        assert sections["Losses"] == [["train/loss"], ["train/alone"], ["train/mutual"]]
+        assert sections["Pseudo labels"] == [["pseudo_labels/depth/f1"]]
+        assert sections["Labeling time"] == [["labeling/dream_seconds"]]
+        assert list(sections) == [title for title in SECTIONS if title != "EM bound"]
+
+
+def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / "one", name="mil"), made_run(tmp_path / "two", name="ppl_soft")]
+    assert written(tmp_path, runs=runs) == written(tmp_path, runs=runs[::-1])
 
 
 def test_seeds_are_aggregated_by_experiment_and_sweeps_by_setting(tmp_path: Path) -> None:
@@ -137,7 +161,7 @@ def test_seeds_are_aggregated_by_experiment_and_sweeps_by_setting(tmp_path: Path
                 ("mean", "stddev")
             }
         bars = [p["config"]["groupBy"] for p in sections["Sweeps"] if p["viewType"] == "Bar Chart"]
-        assert bars == ["method.value.gamma", "method.value.beta", "method.value.k", "method.value.tau"]
+        assert bars == ["labeling.value.gamma", "labeling.value.beta", "labeling.value.k", "labeling.value.tau"]
 
 
 def test_bars_of_events_are_those_of_wandb_plot(tmp_path: Path) -> None:

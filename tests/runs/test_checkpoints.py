@@ -1,44 +1,29 @@
-"""Checkpoints of strangers: nothing in them is run, and what does not fit is said in one line."""
+"""Checkpoints from anywhere: nothing in them is run, and what does not fit is explained in one line."""
 
 from __future__ import annotations
 
-import importlib
 import pickle
-import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError
-from avvp_pl.runs.checkpoints import CheckpointFiles, changed_settings, read_checkpoint, trained_config
+from avvp_pl.runs.checkpoints import CheckpointFiles, changed_settings, check_built, read_checkpoint, trained_config
 from tests.conftest import Command
-from tests.test_commands import TINY
+from tests.small import SMALL, changed, run_once
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint."""
     run = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sys,
-            "argv",
-            ["train", *TINY, "logger=csv", "+experiment=ppl_soft", "trainer.max_epochs=2", f"hydra.run.dir={run}"],
-        )
-        importlib.import_module("avvp_pl.train").main()
+    run_once("train", *SMALL, "logger=csv", "+experiment=ppl_soft", "trainer.max_epochs=2", f"hydra.run.dir={run}")
     return run / "checkpoints" / "last.ckpt"
-
-
-def changed(path: Path, to: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a checkpoint with something changed."""
-    content = torch.load(path, weights_only=True)
-    change(content)
-    torch.save(content, to)
-    return to
 
 
 class Trap:
@@ -69,7 +54,7 @@ def test_a_hostile_checkpoint_runs_nothing(
     arguments = {
         "evaluate": [f"checkpoint={path}"],
         "predict": [f"checkpoint={path}", f"output={tmp_path / 'out'}"],
-        "train": [*TINY, "logger=csv", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"],
+        "train": [*SMALL, "logger=csv", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"],
     }
     assert command(command_name, *arguments[command_name]) == 2
     error = capfd.readouterr().err
@@ -86,7 +71,7 @@ def test_a_hostile_checkpoint_runs_nothing(
         ("network._target_", "avvp_pl.commands.command.os.system"),  # through a module of ours
         ("network._target_", "avvp_pl.files.remove_unfinished"),  # ours, but no network
         ("network._target_", "lightning.pytorch.Trainer"),
-        ("network._target_", "avvp_pl.methods.mil.MIL"),
+        ("network._target_", "avvp_pl.methods.guided.Guided"),  # ours, but not a network
         ("network._target_", "avvp_pl.nowhere.Net"),
         ("network._target_", "HAN"),
         ("network._target_", 3),
@@ -94,12 +79,20 @@ def test_a_hostile_checkpoint_runs_nothing(
         ("network.dropout", [{"_target_": "subprocess.run"}]),
         ("method._target_", "torch.load"),
         ("method._target_", "avvp_pl.models.han.HAN"),
+        ("method.targets._target_", "builtins.print"),
+        ("labeling._target_", "avvp_pl.runs.folder.RunFolder"),
+        ("labeling.inner", [{"_target_": "os.system"}]),
+        ("inference.classifier._target_", "subprocess.run"),
+        ("protocol.decision._target_", "avvp_pl.tasks.parsing.ParsingTask"),
+        ("protocol.task._target_", "avvp_pl.inference.gates.Gates"),
+        ("protocol.selection._target_", "os.system"),
+        ("name", {"_target_": "os.system"}),
         ("data.source._target_", "builtins.eval"),
         ("data.source._target_", "avvp_pl.files.atomic_write"),
         ("data.source._target_", "avvp_pl.data.llp.LLPFolder"),
     ],
 )
-def test_nothing_but_this_packages_parts_is_built(
+def test_only_parts_of_this_package_are_built(
     command: Command, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], key: str, target: Any
 ) -> None:
     def change(content: dict[str, Any]) -> None:
@@ -117,25 +110,56 @@ def test_nothing_but_this_packages_parts_is_built(
     assert "Traceback" not in error
 
 
+def test_no_place_in_a_configuration_builds_what_is_not_trusted(trained: Path) -> None:
+    """Of the optimizer nothing is ever built (see tests/commands/test_trust.py)."""
+
+    def nodes(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        if isinstance(node, dict):
+            yield key, node
+        for name, inner in (
+            node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        ):
+            yield from nodes(inner, f"{key}.{name}" if key else str(name))
+
+    config: Any = OmegaConf.to_container(trained_config(read_checkpoint(trained), trained, {}))
+    places = list(nodes(config))
+    assert {"data.source", "protocol.decision", "method.targets", "optimizer.schedule"} <= {key for key, _ in places}
+    check_built(config, trained)
+    for key, node in places:
+        kept = dict(node)
+        node["_target_"] = "os.system"
+        if key.startswith("optimizer"):
+            check_built(config, trained)
+        else:
+            with pytest.raises(InputError, match=r"would build os\.system"):
+                check_built(config, trained)
+        node.clear()
+        node.update(kept)
+
+
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "x ${oc.env:WANDB_API_KEY,none}", "${data.root}"])
-def test_the_environment_is_not_told_to_a_checkpoint(trained: Path, value: str) -> None:
+def test_a_checkpoint_cannot_read_the_environment(trained: Path, value: str) -> None:
     content = read_checkpoint(trained)
     content["config"]["name"] = value
     with pytest.raises(InputError, match="its configuration refers to something outside it"):
         trained_config(content, trained, {})
 
 
-def test_what_belongs_to_the_run_is_not_taken_over(trained: Path) -> None:
+def test_settings_of_the_run_are_not_used(trained: Path) -> None:
     content = read_checkpoint(trained)
     content["config"]["callbacks"] = {"mine": {"_target_": "os.system"}}
     content["config"]["trainer"]["plugins"] = {"_target_": "os.system"}
     taken = trained_config(content, trained, {})
     assert not {"callbacks", "logger", "paths"} & set(taken)
-    assert taken.trainer == {"max_epochs": 2, "accumulate_grad_batches": 1, "devices": 1}  # what, and not how
+    assert taken.trainer == {
+        "max_epochs": 2,
+        "accumulate_grad_batches": 1,
+        "devices": 1,
+    }  # what was trained, and not how
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", {"_target_": "os.system"}])
-def test_how_long_was_trained_is_read_as_warily(trained: Path, value: Any) -> None:
+def test_settings_of_the_trainer_are_checked_as_well(trained: Path, value: Any) -> None:
     content = read_checkpoint(trained)
     content["config"]["trainer"]["max_epochs"] = value
     with pytest.raises(InputError, match=r"refers to something outside it|would build os\.system"):
@@ -150,7 +174,7 @@ def test_how_long_was_trained_is_read_as_warily(trained: Path, value: Any) -> No
 def test_a_checkpoint_removes_nothing_but_what_is_beside_it(
     trained: Path, tmp_path: Path, aim: str, key: str, with_dirpath: bool
 ) -> None:
-    """Lightning removes what a callback's state says is an older checkpoint, with all that is in it."""
+    """Lightning removes what a callback's state says is an older checkpoint, even a whole folder."""
     precious, folder = tmp_path / "precious", tmp_path / "run" / "checkpoints"
     precious.mkdir()
     folder.mkdir(parents=True)
@@ -189,7 +213,7 @@ def cut(path: Path, to: Path, keep: float) -> None:
 
 
 def flip(path: Path, to: Path) -> None:
-    """One bit of a weight, as a failing disk does."""
+    """Flip one bit of a weight, as a failing disk does."""
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         largest = max(archive.infolist(), key=lambda info: info.file_size)
@@ -209,6 +233,7 @@ DAMAGE: dict[str, Callable[[Path, Path], object]] = {
     "weights alone": lambda path, to: torch.save({"weight": torch.ones(2)}, to),
     "of another program": lambda path, to: changed(path, to, lambda content: content.pop("config")),
     "without a network": lambda path, to: changed(path, to, lambda content: content["config"].pop("network")),
+    "without its training videos": lambda path, to: changed(path, to, lambda content: content.pop("train_videos")),
     "without weights": lambda path, to: changed(path, to, lambda content: content.pop("state_dict")),
     "a weight missing": lambda path, to: changed(
         path, to, lambda content: content["state_dict"].pop("network.event_head.bias")
@@ -230,7 +255,10 @@ def test_damage_is_one_line_that_names_the_file(
     DAMAGE[damage](trained, path)
     for name, arguments in (
         ("evaluate", [f"checkpoint={path}"]),
-        ("train", [*TINY, "logger=csv", "+experiment=ppl_soft", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"]),
+        (
+            "train",
+            [*SMALL, "logger=csv", "+experiment=ppl_soft", f"resume={path}", f"hydra.run.dir={tmp_path / 'run'}"],
+        ),
     ):
         if damage == "without a network" and name == "train":  # it has its own settings
             continue
@@ -243,7 +271,7 @@ def test_damage_is_one_line_that_names_the_file(
 def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
     before = {
         "seed": 0,
-        "method": {"gamma": 0.5, "labels": "soft"},
+        "labeling": {"gamma": 0.5, "labels": "soft"},
         "data": {"root": "here", "modalities": {"audio": ["x"]}},
     }
     now = {
@@ -251,15 +279,15 @@ def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
         "threads": 2,
         "trainer": {"max_epochs": 9, "precision": "bf16-mixed"},
         "callbacks": {"panels": None},
-        "method": {"gamma": 0.6, "beta": 0.1},
+        "labeling": {"gamma": 0.6, "beta": 0.1},
         "data": {"root": "there", "modalities": {"audio": ["x", "y"]}},
     }
     assert changed_settings(before, before) == []
     assert sorted(changed_settings(before, now)) == [
-        "data.modalities.audio[1]: not there, now y",
-        "method.beta: not there, now 0.1",
-        "method.gamma: 0.5, now 0.6",
-        "method.labels: soft, now not there",
-        "threads: not there, now 2",
-        "trainer.precision: not there, now bf16-mixed",
+        "data.modalities.audio[1]: missing, now y",
+        "labeling.beta: missing, now 0.1",
+        "labeling.gamma: 0.5, now 0.6",
+        "labeling.labels: soft, now missing",
+        "threads: missing, now 2",
+        "trainer.precision: missing, now bf16-mixed",
     ]

@@ -430,6 +430,7 @@ def test_an_experiment_of_the_users_own_may_give_another_class_or_modality(
 def test_mappings_by_modality_may_be_extended(say: Say, key: str) -> None:
     value = "[x]" if key == "data.modalities" else "1"
     assert say("train", f"+{key}.touch={value}") is None
+    assert say("train", f"+{key}={{touch: {value}}}") is None  # as Hydra itself advises
 
 
 def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members() -> None:

@@ -1,6 +1,6 @@
 "use strict";
 
-// Whatever comes from the data enters the page as text: no markup is ever made of it.
+// Data enters the page as text only; it is never parsed as markup.
 const content = JSON.parse(document.getElementById("content").textContent);
 const byId = (id) => document.getElementById(id);
 
@@ -123,7 +123,7 @@ function tables() {
 
 function oneTable(table, place) {
   const sort = { column: null, descending: true };
-  const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labeledby": `table-${place}` });
+  const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labelledby": `table-${place}` });
   const again = () => {
     const focused = document.activeElement?.dataset?.column;
     const within = body.contains(document.activeElement);
@@ -164,7 +164,7 @@ function sheet(table, place, sort, again) {
     return h("th", { scope: "col", rowspan: span, class: column === "" ? "name" : null,
       "aria-sort": here ? (sort.descending ? "descending" : "ascending") : "none" },
     h("button", { type: "button", "data-column": column, onclick: () => {
-      const first = column !== ""; // numbers from the best, names from A
+      const first = column !== ""; // numbers start with the best, names with A
       if (sort.column !== column) Object.assign(sort, { column, descending: first });
       else if (sort.descending === first) sort.descending = !first;
       else Object.assign(sort, { column: null, descending: true });
@@ -187,10 +187,10 @@ function sheet(table, place, sort, again) {
   const bottom = h("tr", null, grouped ? null : header("", "Setting", "Setting", null),
     groups.filter((group) => group.level || !grouped).map((group) => group.columns.map((column) =>
       header(column, columnName(column), `${columnName(column)} ${LEVELS[group.level]?.toLowerCase() ?? group.level}`, null))));
-  return h("table", { "aria-labeledby": `table-${place}` }, h("thead", null, top, bottom),
+  return h("table", { "aria-labelledby": `table-${place}` }, h("thead", null, top, bottom),
     h("tbody", null, rows.map((row) => h("tr", { class: row.seeds ? null : "only-printed" },
       h("th", { scope: "row" }, h("span", { class: "label" }, row.label),
-        h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "the paper’s")),
+        h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "from the paper")),
       columns.map((column) => h("td", { class: starts.has(column) ? "first" : null },
         oneCell(row.cells[column], row.printed[column], best[column])))))));
 }
@@ -245,12 +245,12 @@ function browse(browser) {
   const color = (k) => content.colors[k % content.colors.length];
   const dot = (k) => h("i", { class: k === null ? "dot truth" : k >= content.colors.length ? "dot ring" : "dot" });
   const known = methods.map((method) => method[2]);
-  const place = methods.map((_, k) => known.slice(0, k).filter(Boolean).length); // among those with probabilities
+  const place = methods.map((_, k) => known.slice(0, k).filter(Boolean).length); // among the methods with probabilities
   const numbered = new Map(content.kinds.map(([, letter], number) => [letter, number]));
   const videos = browser.videos.map(([name, segments, media, scores, shown], number) => ({
     name, segments, media, scores, number,
-    shown: shown.map(([event, likely, tracks]) => ({ event, likely,
-      tracks: tracks.map(([truth, predictions, marks, percents]) => ({ truth, predictions, marks, percents, counts: null })) })),
+    shown: shown.map(([event, tracks]) => ({ event,
+      tracks: tracks.map(([truth, predictions, marks, percents, likely]) => ({ truth, predictions, marks, percents, likely, counts: null })) })),
   }));
   const state = { video: null, event: -1, modality: -1, method: -1, kind: "", search: "", media: false, order: "listed" };
   const fresh = { ...state };
@@ -260,7 +260,8 @@ function browse(browser) {
   let over = null;
 
   const chosenMethods = () => (state.method < 0 ? methods.map((_, k) => k) : [state.method]);
-  const part = (text, k, segments) => text.slice(k * segments, (k + 1) * segments);
+  const part = (text, k, size) => text.slice(k * size, (k + 1) * size);
+  const digits = (percent) => `.${String(percent).padStart(2, "0")}`;
 
   /** How many groups of each kind a track has, by method: an array of [methods * kinds]. */
   function counted(track, segments) {
@@ -339,7 +340,7 @@ function browse(browser) {
     mediaBox.checked = state.media;
   }
 
-  /* what of it all a link keeps */
+  /* the part of the state that a link keeps */
 
   function save() {
     const kept = new URLSearchParams();
@@ -353,7 +354,7 @@ function browse(browser) {
     history.replaceState(null, "", `#${kept}`);
   }
 
-  /** A little later, for browsers count these and take offence at a key held down. */
+  /** Save with a delay: browsers limit how often the address may change while a key is held down. */
   let saving = 0;
   function saveSoon() {
     clearTimeout(saving);
@@ -420,11 +421,11 @@ function browse(browser) {
     }));
     byId("count").textContent = found.length === videos.length
       ? `${videos.length} videos` : `${found.length} of ${videos.length} videos`;
-    summarise(totals);
+    summarize(totals);
     choose(found.find((video) => video.name === state.video) ?? found[0] ?? null);
   }
 
-  function summarise(totals) {
+  function summarize(totals) {
     const most = Math.max(1, ...totals.map((kinds) => kinds.reduce((one, other) => one + other, 0)));
     const order = [4, 3, 2, 1, 0]; // what was found first, what was missed last
     byId("summary").replaceChildren(...methods.map(([label, seed], k) => {
@@ -460,7 +461,7 @@ function browse(browser) {
     if (video) {
       video.row.setAttribute("aria-selected", "true");
       list.setAttribute("aria-activedescendant", video.row.id);
-      // inside the list only: the page stays where it is
+      // scroll the list only, not the page
       const top = video.row.offsetTop;
       if (top < list.scrollTop) list.scrollTop = top;
       else if (top + video.row.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + video.row.offsetHeight - list.clientHeight;
@@ -486,8 +487,8 @@ function browse(browser) {
   const results = h("div", { class: "results" });
   const legend = h("ul", { class: "texture-key", "aria-label": "How to read the tracks" },
     content.kinds.toReversed().map(([kind]) => h("li", null, h("i", { class: `sample ${kind}` }), KIND_NAMES[kind])),
-    known.some(Boolean) ? [h("li", null, h("i", { class: "sample curve" }), "probability of each segment, 0.5 dotted; at the right, that at the cursor"),
-      h("li", null, h("b", null, ".71"), "beside a method’s name: the event’s probability in the video")] : null,
+    known.some(Boolean) ? [h("li", null, h("i", { class: "sample curve" }), "probability of each segment (0.5 is dotted); on the right, its value at the cursor"),
+      h("li", null, h("b", null, ".71"), "beside a method’s name: the probability of the event in the whole video")] : null,
     h("li", null, h("i", { class: "sample ghost" }), "true extent"));
   let readers = []; // what shows the values at the cursor
   let segment = -1;
@@ -505,7 +506,7 @@ function browse(browser) {
     detail.classList.toggle("empty", !chosen);
     if (!chosen) {
       title.textContent = "No video matches";
-      position.textContent = "Take a filter away, or reset them all.";
+      position.textContent = "Remove a filter, or reset all of them.";
       player.pause();
       return;
     }
@@ -552,20 +553,28 @@ function browse(browser) {
       }))));
   }
 
-  function oneEvent({ event, likely, tracks }) {
+  function oneEvent({ event, tracks }) {
     const hit = asking() && tracks.some((track, m) => asked(chosen, event, m, track));
-    const blocks = h("div", { class: "blocks" }, tracks.map((track, m) => block(event, m, track, likely)));
+    const blocks = h("div", { class: "blocks" }, tracks.map((track, m) => block(event, m, tracks)));
     blocks.style.setProperty("--modalities", modalities.length);
     return h("section", { class: hit ? "event hit" : "event", "aria-label": events[event] },
       h("h4", null, events[event], hit ? hidden(" (asked for by the filters)") : null), blocks);
   }
 
-  function block(event, modality, track, likely) {
+  /** How many segments there are from one vertical line to the next, so that a long video has at most 40 lines. */
+  function spacing(segments) {
+    let step = 1;
+    for (let place = 0; segments > 40 * step; place += 1) step = [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3);
+    return step;
+  }
+
+  function block(event, modality, tracks) {
     const size = chosen.segments;
+    const track = tracks[modality];
     const labels = h("div", { class: "labels" });
     const lanes = h("div", { class: "lanes" });
     const values = h("div", { class: "values", "aria-hidden": "true" });
-    lanes.style.setProperty("--segments", size);
+    lanes.style.setProperty("--lines", size / spacing(size));
     const add = (k, label, bars, said) => {
       const curve = k !== null && known[k];
       const kind = k === null ? "lane truth" : curve ? "lane with-curve" : "lane";
@@ -575,12 +584,18 @@ function browse(browser) {
       if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", color(k));
       name.append(dot(k), h("span", { class: "text", title: label }, label));
       if (curve) {
-        const probability = Number(likely.slice(2 * place[k], 2 * place[k] + 2));
-        name.append(h("span", { class: probability >= 50 ? "likely yes" : "likely", title: `${label}: video-level probability ${probability} %` },
-          hidden("video-level probability "), `.${String(probability).padStart(2, "0")}`));
-        const percents = part(track.percents, place[k], 2 * size).match(/../g).map(Number);
-        lane.append(steps(percents));
-        readers.push((t) => { value.textContent = `.${String(percents[t]).padStart(2, "0")}`; value.classList.toggle("yes", percents[t] >= 50); });
+        const likely = tracks.map((one) => Number(part(one.likely, place[k], 2)));
+        const differ = likely.some((percent) => percent !== likely[0]);
+        const wholeVideo = (m, more) => {
+          const what = `video-level probability${differ ? `, ${modalities[m]}` : ""}`;
+          return h("span", { class: `likely${likely[m] >= 50 ? " yes" : ""}${more}`, title: `${label}: ${what} ${likely[m]} %` }, hidden(`${what} `), digits(likely[m]));
+        };
+        name.append(wholeVideo(modality, ""));
+        // side by side, the blocks of all modalities share the labels of the first
+        if (modality === 0 && differ) name.append(...likely.slice(1).map((_, m) => wholeVideo(m + 1, " other")));
+        const percents = (part(track.percents, place[k], 2 * size).match(/../g) ?? []).map(Number);
+        if (size) lane.append(steps(percents));
+        readers.push((t) => { value.textContent = digits(percents[t]); value.classList.toggle("yes", percents[t] >= 50); });
       }
       lane.append(...bars);
       labels.append(name);
@@ -588,7 +603,7 @@ function browse(browser) {
       values.append(value);
     };
     const bits = track.truth || "0".repeat(size);
-    add(null, "truth", runs(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(runs(bits))}`);
+    add(null, "truth", intervals(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(intervals(bits))}`);
     methods.forEach(([label], k) => {
       const predicted = part(track.predictions, k, size);
       const marks = part(track.marks, k, size);
@@ -596,12 +611,12 @@ function browse(browser) {
       const kinds = [];
       for (const [kind, on, off] of groups(marks)) {
         kinds.push(`${KIND_NAMES[kind]} ${clean(on * seconds)} to ${clean(off * seconds)} s`);
-        const within = (text) => runs(text.slice(on, off)).map(([from, to]) => [on + from, on + to]);
+        const within = (text) => intervals(text.slice(on, off)).map(([from, to]) => [on + from, on + to]);
         const named = `${KIND_NAMES[kind]}: ${events[event]}, ${modalities[modality]}, ${label}`;
         if (kind !== "exact" && kind !== "false") for (const [from, to] of within(bits)) bars.push(bar(`ghost ${kind}`, from, to, size, named));
         if (predicted) for (const [from, to] of within(predicted)) bars.push(bar(`bar ${kind}`, from, to, size, named));
       }
-      add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(runs(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
+      add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(intervals(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
     });
     lanes.addEventListener("pointerdown", (press) => {
       if (press.button !== 0) return;
@@ -624,8 +639,8 @@ function browse(browser) {
     return Math.max(0, Math.min(1, (pointer.clientX - box.left) / box.width)) * length();
   }
 
-  function runs(bits) {
-    return [...bits.matchAll(/1+/g)].map((run) => [run.index, run.index + run[0].length]);
+  function intervals(bits) {
+    return [...bits.matchAll(/1+/g)].map((found) => [found.index, found.index + found[0].length]);
   }
 
   function groups(marks) {
@@ -656,7 +671,11 @@ function browse(browser) {
   }
 
   function move() {
-    if (!chosen || !length()) return;
+    if (!chosen) return;
+    if (!length()) {
+      clock.textContent = "0.0 / 0 s";
+      return;
+    }
     rows.style.setProperty("--at", at / length());
     rows.style.setProperty("--over", over === null ? -1 : over / length());
     rows.classList.toggle("hovered", over !== null);
@@ -689,7 +708,7 @@ function browse(browser) {
   player.addEventListener("error", () => {
     if (!chosen?.media || !player.hasAttribute("src")) return;
     player.hidden = true;
-    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: it is not where the report left it, or of a kind that this browser does not know.`;
+    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: the file has been moved, or this browser does not support its format.`;
   });
   time.addEventListener("input", () => seek(Number(time.value)));
   time.addEventListener("keydown", (key) => {
@@ -728,12 +747,12 @@ function browse(browser) {
       key.preventDefault();
       search.focus();
       search.select();
-    } else if (!inView()) return; // what is not seen is neither turned nor played
+    } else if (!inView()) return; // keys do nothing while the videos are out of view
     else if (key.key === "j") step(1);
     else if (key.key === "k") step(-1);
     else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, video, input:not([type=range])")) {
       key.preventDefault();
-      if (player.paused) player.play().catch(() => {}); // where it cannot, its error event says so
+      if (player.paused) player.play().catch(() => {}); // the error event reports a file that cannot be played
       else player.pause();
     }
   });

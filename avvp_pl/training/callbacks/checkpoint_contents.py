@@ -1,4 +1,4 @@
-"""What a checkpoint carries beside weights, so that it can be evaluated with nothing else at hand."""
+"""What a checkpoint contains besides weights, so that it can be evaluated without any other file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class CheckpointContents(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add them, and the id under which W&B knows the run."""
+        """Add them, and the id of the W&B run."""
         checkpoint.update(self.contents)
         checkpoint["wandb_id"] = next((log.version for log in trainer.loggers if isinstance(log, WandbLogger)), None)

@@ -1,4 +1,4 @@
-"""When an epoch is logged: at its end, before its checkpoint is written."""
+"""When an epoch is logged: at its end, before its checkpoint is saved."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class EpochLog(pl.Callback):
-    """Hand one row an epoch to the loggers, and write one line into the log.
+    """Give the loggers one row for each epoch, and write one line into the log.
 
-    The row is everything that the method and callbacks before this one have logged in the epoch, training and
-    validation. A run that is killed before the epoch's checkpoint does the epoch again, and its row takes the place of
-    this one; after the checkpoint the row is there. (Lightning itself would log only then.)
+    The row has everything that the module and the callbacks before this one have logged in the epoch, in training and
+    in validation. If the run is killed before the epoch's checkpoint is saved, it repeats the epoch, and the new row
+    replaces this one; once the checkpoint is saved, the row exists. (Lightning itself would log after saving.)
     """
 
     place = LAST
@@ -28,11 +28,11 @@ class EpochLog(pl.Callback):
         self.started = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, also in the middle of an epoch."""
+        """Start the clock, also if the run is resumed in the middle of an epoch."""
         self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock and a row."""
+        """Start the clock and a new row."""
         assert isinstance(pl_module, ParsingModule)
         self.started = time.perf_counter()
         pl_module.logged, pl_module.row_is_taken = set(), False
@@ -40,7 +40,7 @@ class EpochLog(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the row and the line."""
         assert isinstance(pl_module, ParsingModule)
-        values = trainer.callback_metrics  # asked by all processes, for they add it up
+        values = trainer.callback_metrics  # all processes must ask for it, because it sums over them
         row = {name: _number(values[name]) for name in sorted(pl_module.logged) if name in values}
         pl_module.row_is_taken = True
         for logger in trainer.loggers:

@@ -1,4 +1,4 @@
-"""Panels for W&B and TensorBoard: timelines of a few fixed validation videos, and per-event F1 at the end."""
+"""Panels for W&B and TensorBoard: timelines of a few validation videos, and F1 of each event after the test."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from avvp_pl.training.module import ParsingModule
 class Panels(pl.Callback):
     """Draw ``num_videos`` validation videos every ``every_n_epochs`` and in the last epoch.
 
-    Shown are truth, prediction and, if the labeling can label any video, the pseudo labels that the video would get.
-    The videos are spread evenly over the split, so they are the same in every run. They are logged by number,
-    ``timelines/1``, because a dashboard must name what it shows before it knows the data; a picture names its video.
-    Does nothing without such a logger.
+    A picture shows the truth, the prediction and, if the labeling can label any video, the pseudo labels that the video
+    would get. The videos are spread evenly over the split, so they are the same in every run. They are logged by
+    number, such as ``timelines/1``, because a dashboard must name what it shows before the data is known; the picture
+    shows the name of the video. Without a logger that accepts pictures, nothing is drawn.
     """
 
     def __init__(self, num_videos: int, every_n_epochs: int) -> None:
@@ -41,7 +41,7 @@ class Panels(pl.Callback):
             _log_figure(trainer, f"timelines/{number}", figure)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log a table of per-event F1 of the test videos."""
+        """Log a table with the F1 of each event over the test videos."""
         assert isinstance(pl_module, ParsingModule)
         scores = pl_module.test_scores.get(pl_module.inference)
         wandbs = [logger for logger in _pictured(trainer) if isinstance(logger, WandbLogger)]
@@ -83,7 +83,7 @@ class Panels(pl.Callback):
 
 
 def _pictured(trainer: pl.Trainer) -> list[Any]:
-    """The loggers that take pictures."""
+    """Return the loggers that accept pictures."""
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger | TensorBoardLogger)]
 
 

@@ -15,6 +15,7 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import TrainingError
 from avvp_pl.files import append_rows
 from avvp_pl.parts import Report
+from avvp_pl.runs import names
 from avvp_pl.runs.checkpoints import last_good
 from avvp_pl.training.callbacks import FIRST
 from avvp_pl.training.module import ParsingModule
@@ -28,16 +29,13 @@ class RefreshPseudoLabels(pl.Callback):
     Logged each epoch: ``labeling/*`` (seconds of each stage, and their share of the epoch's training time),
     ``pseudo_labels/*`` (what the part reports, and where the training truth is known the precision, recall and F1 of
     its labels for each modality, in percent) and ``train/em/bound`` (Eq. 14, mean over videos and events). Counts by
-    event go to ``pseudo_labels.csv`` in ``directory``. When the score ``monitor`` is the best so far, the parts are
-    told.
+    event go to ``pseudo_labels.csv`` in ``directory``.
     """
 
     place = FIRST
 
-    def __init__(self, directory: str, monitor: str | None, mode: str = "max") -> None:
-        self.path = Path(directory) / "pseudo_labels.csv"
-        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
-        self.best = float("-inf")
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory) / names.PSEUDO_LABELS
         self.warned: set[str] = set()
         self.report: dict[str, float] = {}  # of this epoch's labels
         self.training_seconds = 0.0  # of this epoch, on them
@@ -61,7 +59,7 @@ class RefreshPseudoLabels(pl.Callback):
             try:
                 report = part.refresh(videos, trainer.current_epoch, module.team)
             except ValueError as error:
-                last = last_good(self.path.parent / "checkpoints" / "last.ckpt")
+                last = last_good(names.last_checkpoint(self.path.parent))
                 raise TrainingError(f"{name} for epoch {trainer.current_epoch}: {error}; {last}") from error
             if report is not None:
                 self._take(report, trainer, module, videos)
@@ -101,22 +99,14 @@ class RefreshPseudoLabels(pl.Callback):
             )
         pl_module.log_dict(self.report, rank_zero_only=True)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the parts when the validation score is the best so far."""
-        score = None if self.monitor is None else trainer.callback_metrics.get(self.monitor)
-        if score is not None and not trainer.sanity_checking and self.sign * score > self.best:
-            self.best = self.sign * float(score)
-            _module(pl_module).keep_best()
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know, also in the middle of an epoch."""
-        kept = {"best": self.best, "report": self.report, "training_seconds": self.training_seconds}
-        return {**kept, "warned": sorted(self.warned)}
+        return {"report": self.report, "training_seconds": self.training_seconds, "warned": sorted(self.warned)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue."""
-        self.best, self.report = state_dict["best"], dict(state_dict["report"])
-        self.training_seconds, self.warned = state_dict["training_seconds"], set(state_dict["warned"])
+        self.report, self.training_seconds = dict(state_dict["report"]), state_dict["training_seconds"]
+        self.warned = set(state_dict["warned"])
 
     def _write_events(self, per_event: dict[str, list[int]], events: tuple[str, ...], epoch: int) -> None:
         rows = [

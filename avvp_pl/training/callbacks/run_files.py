@@ -1,4 +1,4 @@
-"""The files of a run folder that the trainer does not write: scores and predictions of the test videos."""
+"""When the results of a test are written and printed: once all processes have tested their videos."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from avvp_pl.types import Batch
 
 
 class RunFiles(pl.Callback):
-    """Write what a test says of its videos, and print the scores.
+    """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores.
 
-    These are ``scores.json`` and ``predictions/``. The first inference has ``directory`` itself, every other one a
-    folder of its own name in it, unless ``folders`` says which folder each has.
+    The first inference uses ``directory`` itself and every other one a folder of its name in it, unless ``folders``
+    gives the folder of each.
     """
 
     def __init__(self, directory: str, title: str, folders: Mapping[str, Path] | None = None) -> None:
@@ -31,7 +31,7 @@ class RunFiles(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Collect them; probabilities are kept as precisely as they are written."""
+        """Collect the results of a batch, with probabilities as precise as in the file."""
         kept = {
             name: found._replace(probs=found.probs.half(), video_probs=found.video_probs.half())
             for name, found in outputs.items()
@@ -39,7 +39,7 @@ class RunFiles(pl.Callback):
         self.parsed.append((batch.index.cpu(), kept))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put them in the order of the split, from all processes, and write them."""
+        """Put the results of all processes in the order of the split, and write them."""
         parsed, self.parsed = [pair for part in gather_objects(self.parsed) for pair in part], []
         if not trainer.is_global_zero:
             return

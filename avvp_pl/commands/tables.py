@@ -1,0 +1,54 @@
+"""The tables that ``score`` compares, from its two ways to name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from avvp_pl.errors import InputError, nearest
+
+# for the two modalities of LLP there is a setting for each table
+OF_TWO = {"audio": "audio", "visual": "visual"}, {"audio": "predicted_audio", "visual": "predicted_visual"}
+SHORT = "audio=, visual=, predicted_audio= and predicted_visual="
+
+
+class Tables(NamedTuple):
+    """Tables of annotation and of predictions, by modality and in the order of the annotation."""
+
+    truth: dict[str, Path]
+    predicted: dict[str, Path]
+
+
+def given_tables(cfg: DictConfig) -> Tables:
+    """Return the tables of ``truth`` and ``predicted``, or those of the settings for audio and visual tables.
+
+    Raises :class:`InputError` unless exactly one of the two ways is used, and completely.
+    """
+    long = [name for name in ("truth", "predicted") if cfg[name] is not None]
+    short = [name for names in OF_TWO for name in names.values() if cfg[name] is not None]
+    if long and short:
+        raise InputError(f"{short[0]} and {long[0]}: give either truth= and predicted=, or {SHORT}")
+    if not long and not short:
+        raise InputError(
+            "there is nothing to compare: give truth={audio: CSV, visual: CSV} and predicted={audio: CSV, visual: CSV} "
+            f"with a table for each modality, or {SHORT}"
+        )
+    if short:
+        needed = [name for names in OF_TWO for name in names.values()]
+        truth, predicted = ({modality: cfg[name] for modality, name in names.items()} for names in OF_TWO)
+    else:
+        needed = ["truth", "predicted"]
+        truth, predicted = (dict(cfg[name] or {}) for name in needed)
+    for name in needed:
+        if cfg[name] is None:
+            raise InputError(f"{name} must be given: {name}=...")
+    for modality in {**truth, **predicted}:
+        for name, tables, others in (("predicted", predicted, truth), ("truth", truth, predicted)):
+            if modality not in tables:
+                raise InputError(f"{name} has no table for {modality!r}.{nearest(modality, set(tables) - set(others))}")
+    return Tables(
+        {str(modality): Path(path) for modality, path in truth.items()},
+        {str(modality): Path(predicted[modality]) for modality in truth},
+    )

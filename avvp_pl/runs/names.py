@@ -1,0 +1,42 @@
+"""What a run folder holds, by name. This is the only place where these names are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.yaml"  # the resolved settings
+LOCK = ".lock"  # held by the run that is in the folder now
+
+# tables with one or more rows for each epoch
+METRICS = "metrics.csv"  # identical bytes for the same settings and seed
+TIMINGS = "timings.csv"  # durations, which differ between identical runs
+PSEUDO_LABELS = "pseudo_labels.csv"  # counts for each event
+TABLES = (METRICS, TIMINGS, PSEUDO_LABELS)
+
+CHECKPOINTS = "checkpoints"
+BEST = "best.ckpt"  # the epoch that is tested
+LAST = "last.ckpt"  # the state from which the run can be resumed
+
+# the test; several inferences may have such files in folders of their own
+SCORES = "scores.json"
+PREDICTIONS = "predictions"  # a folder with MODALITY.csv for each modality and
+PROBABILITIES = "probabilities.npz"  # the probabilities from which they were decided
+
+# what predict writes beside the predictions
+TIMELINES = "timelines.json"
+PICTURES = "pictures"
+
+
+def best_checkpoint(run: Path) -> Path:
+    """Return the path of the checkpoint of the epoch that is tested."""
+    return run / CHECKPOINTS / BEST
+
+
+def last_checkpoint(run: Path) -> Path:
+    """Return the path of the checkpoint from which a run can be resumed."""
+    return run / CHECKPOINTS / LAST
+
+
+def predictions_of(folder: Path, modality: str) -> Path:
+    """Return the path of the table of what was found in a modality, in a folder of predictions."""
+    return folder / f"{modality}.csv"

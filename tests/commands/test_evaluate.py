@@ -1,0 +1,110 @@
+"""``evaluate`` as a user runs it: what it writes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.commands.conftest import LEARNING, Trained
+from tests.commands.evaluating import BOTH, FILES, evaluate
+from tests.conftest import Command
+from tests.small import checkpoint, scores, train
+
+
+def test_evaluate_repeats_the_test_of_the_training(command: Command, ppl: Path, tmp_path: Path) -> None:
+    assert scores(ppl)["videos"]["listed"] == 16
+    again = evaluate(command, ppl, tmp_path / "again")
+    for name in FILES:
+        assert (again / name).read_bytes() == (ppl / name).read_bytes(), name
+    trained, tested = (OmegaConf.load(run / "config.yaml") for run in (ppl, again))
+    for group in ("data", "network", "method", "labeling", "inference", "protocol", "optimizer"):
+        assert OmegaConf.select(tested, group) == OmegaConf.select(trained, group), group
+    assert (tested.name, tested.seed) == ("ppl_soft", 3)
+    assert tested.checkpoint == str(checkpoint(ppl))
+    assert tested.trainer.max_epochs == 12  # of the training
+
+
+def test_several_inferences_have_a_folder_each(command: Command, ppl: Path, tmp_path: Path) -> None:
+    run = evaluate(command, ppl, tmp_path / "run", "inference=[classifier,prototype]")
+    assert not (run / "scores.json").exists()
+    for name in FILES:
+        assert (run / "classifier" / name).read_bytes() == (ppl / name).read_bytes(), name
+    assert scores(run / "prototype") != scores(ppl)
+    assert list(OmegaConf.load(run / "prototype" / "config.yaml").inference) == ["prototype"]
+
+
+def test_a_training_tests_all_of_its_inferences(command: Command, tmp_path: Path) -> None:
+    """The first one is validated and uses the run folder; the others have folders in it."""
+    settings = ("+experiment=ppl_soft", *LEARNING, "trainer.max_epochs=3", "inference=[prototype,classifier]")
+    run = train(command, tmp_path / "run", *settings)
+    assert (run / "classifier" / "scores.json").exists()
+    again = evaluate(command, run, tmp_path / "again")
+    for name in FILES:
+        assert (again / "prototype" / name).read_bytes() == (run / name).read_bytes(), name
+        assert (again / "classifier" / name).read_bytes() == (run / "classifier" / name).read_bytes(), name
+
+
+def test_an_evaluation_can_be_repeated_in_its_folder(command: Command, ppl: Path, tmp_path: Path) -> None:
+    folder = evaluate(command, ppl, tmp_path / "run", "inference=prototype")
+    first = scores(folder)
+    evaluate(command, ppl, folder)
+    assert scores(folder) == scores(ppl) != first
+    assert list(OmegaConf.load(folder / "config.yaml").inference) == ["classifier"]
+
+
+def test_an_evaluation_leaves_nothing_of_an_earlier_one(command: Command, ppl: Path, tmp_path: Path) -> None:
+    one = evaluate(command, ppl, tmp_path / "run", "inference=prototype")
+    evaluate(command, ppl, one, "inference=[prototype,prototype_hard]")
+    assert {path.parent.name for path in one.rglob("scores.json")} == {"prototype", "prototype_hard"}
+    evaluate(command, ppl, one, "inference=classifier")
+    assert [path.parent for path in one.rglob("scores.json")] == [one]
+    assert [path.parent for path in one.rglob("config.yaml") if ".hydra" not in path.parts] == [one]
+
+
+def test_no_training_run_is_overwritten(command: Command, trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    run = trained("+experiment=mil", "trainer.max_epochs=1")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and ".hydra" not in path.parts}
+    for arguments in ([], ["+experiment=han_ppl_test"]):
+        assert command("evaluate", f"checkpoint={checkpoint(run)}", f"hydra.run.dir={run}", *arguments) == 2
+        assert f"{run} holds a training run" in capfd.readouterr().err
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_several_checkpoints_in_one_command(command: Command, trained: Trained, han: Path, tmp_path: Path) -> None:
+    other = trained("+experiment=han", "trainer.max_epochs=1", "data.sizes.train=96")
+    sweep = f"checkpoint={checkpoint(han)},{checkpoint(other)}"
+    assert command("evaluate", "-m", sweep, "+experiment=han_ppl_test", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
+    paths = [tmp_path / "sweep" / str(job) / inference / "config.yaml" for job in (0, 1) for inference in BOTH]
+    assert [OmegaConf.load(path).seed for path in paths] == [3, 3, 0, 0]
+
+
+def test_prototypes_that_do_not_exist_are_not_used(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1")
+    for inference in BOTH:
+        assert command("evaluate", f"checkpoint={checkpoint(run)}", f"inference={inference}") == 2
+        assert "has no prototypes" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resume=auto"], "'resume' in avvp_pl.evaluate; it is for python -m avvp_pl.train"),
+        (["inference=prototype"], "labeling NoLabels has none; labeling=prototype has, and evaluate with"),
+        (["inference=prototype", "labeling=none"], "labeling NoLabels has none; labeling=prototype has"),
+        (["inference=prototype", "labeling=naive"], "labeling Naive has none; labeling=prototype has"),
+        (["inference=[prototype,both]"], "both"),
+        (["+experiment=han_ppl_test", "labeling.gamma=2"], "gamma=2: it must be a number in (0, 1]"),
+        (["+experiment=han_ppl_test", "labeling.gama=1"], "Did you mean 'labeling.gamma'?"),
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_one_line(
+    command: Command, han: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert command("evaluate", f"checkpoint={checkpoint(han)}", *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1

@@ -1,0 +1,122 @@
+"""``protocol.selection``: one choice of the epoch that is tested, for the checkpoint and for what labels by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from avvp_pl.commands.build import selected_epoch
+from avvp_pl.training.callbacks.best_epoch import BestEpoch
+from tests.commands.evaluating import FILES, evaluate
+from tests.conftest import Command
+from tests.small import checkpoint, content, rows, scores, train, weights
+
+# the validation score goes up and down
+RESTLESS = ("trainer.max_epochs=6", "optimizer.learning_rate=0.05")
+BY_BEST = ("+experiment=npl_soft", "labeling.source=best", *RESTLESS)
+
+
+def column(run: Path, name: str) -> list[float]:
+    return [float(row[name]) for row in rows(run / "metrics.csv")]
+
+
+def snapshot(run: Path, checkpoint: str, which: str) -> dict[str, torch.Tensor]:
+    prefix = f"labeling.teacher.{which}."
+    return {
+        name.removeprefix(prefix): weight
+        for name, weight in weights(run, checkpoint).items()
+        if name.startswith(prefix)
+    }
+
+
+def assert_selected(run: Path, epoch: int) -> None:
+    """The best checkpoint and the snapshot that labels are of this epoch, and the last checkpoint of the last one."""
+    assert (content(run, "best")["epoch"], content(run, "last")["epoch"]) == (epoch, 5)
+    selected = snapshot(run, "best", "average")
+    assert selected
+    for name in ("best", "last"):
+        saved = snapshot(run, name, "best")
+        assert all(torch.equal(value, saved[key]) for key, value in selected.items()), name
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_checkpoint_and_snapshot_are_of_the_best_epoch(command: Command, tmp_path: Path, mode: str) -> None:
+    run = train(command, tmp_path / "run", *BY_BEST, f"protocol.selection.mode={mode}")
+    found = column(run, "val/segment/type_av")
+    epoch = found.index(max(found) if mode == "max" else min(found))
+    assert 0 < epoch < 5
+    assert_selected(run, epoch)
+
+
+def test_another_score_selects_another_epoch(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", *BY_BEST, "protocol.selection.monitor=val/event/visual")
+    found = column(run, "val/event/visual")
+    assert_selected(run, found.index(max(found)))
+
+
+def test_a_loss_of_training_can_be_selected_by(command: Command, tmp_path: Path) -> None:
+    """It is known only after the epoch's validation; the snapshot once never saw it."""
+    monitor = ("protocol.selection.monitor=train/loss", "protocol.selection.mode=min")
+    run = train(command, tmp_path / "run", *BY_BEST, "optimizer.learning_rate=0.003", *monitor)
+    found = column(run, "train/loss")
+    assert_selected(run, found.index(min(found)))
+
+
+def test_without_a_score_the_last_epoch_is_tested(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", *BY_BEST, "protocol.selection.monitor=null")
+    found = column(run, "val/segment/type_av")
+    assert found.index(max(found)) < 5
+    assert_selected(run, 5)
+    for name in ("best", "last"):
+        arguments = (f"checkpoint={checkpoint(run, name)}", f"hydra.run.dir={tmp_path / name}")
+        assert command("evaluate", *arguments) == 0
+        for file in FILES:
+            assert (tmp_path / name / file).read_bytes() == (run / file).read_bytes(), (name, file)
+
+
+def test_the_best_checkpoint_is_tested(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", *RESTLESS)
+    found = column(run, "val/segment/type_av")
+    assert content(run, "best")["epoch"] == found.index(max(found)) < 5
+    assert scores(evaluate(command, run, tmp_path / "best")) == scores(run)
+
+
+def test_a_run_without_validation_tests_its_last_epoch(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=2", "+trainer.limit_val_batches=0")
+    assert not checkpoint(run).exists()
+    last = checkpoint(run, "last")
+    assert command("evaluate", f"checkpoint={last}", f"hydra.run.dir={tmp_path / 'again'}") == 0
+    assert scores(tmp_path / "again") == scores(run)
+
+
+@pytest.mark.parametrize("more", [[], ["+trainer.check_val_every_n_epoch=2"]])
+def test_a_score_that_nothing_logs_is_one_error_after_the_first_validation(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = ("data.sizes.train=32", "data.sizes.val=16", "data.sizes.test=16", "network.dim=32", "logger=csv")
+    monitor = ("protocol.selection.monitor=val/segment/type_va", "trainer.accelerator=cpu", f"hydra.run.dir={run}")
+    assert command("train", *arguments, *monitor, *more) == 2
+    error = capfd.readouterr().err
+    assert "protocol.selection.monitor=val/segment/type_va: no score of this name is logged." in error
+    assert "Did you mean 'val/segment/type_av'? The validation logs val/average, val/event/audio, " in error
+    assert len(error.splitlines()) == 1
+    assert len(rows(run / "metrics.csv")) == 1
+    assert not checkpoint(run).exists()
+
+
+def test_forked_processes_return_the_path_only_and_the_score_is_in_the_file(command: Command, tmp_path: Path) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", *RESTLESS)
+    callback = BestEpoch(str(run / "checkpoints"), "best", "val/segment/type_av", "max")
+    callback.best_model_path = str(checkpoint(run))
+    trainer: Any = SimpleNamespace(checkpoint_callbacks=[ModelCheckpoint(monitor="other"), callback])
+    selected = selected_epoch(trainer)
+    assert selected.path == str(checkpoint(run))
+    assert selected.score == pytest.approx(max(column(run, "val/segment/type_av")))
+    trainer.checkpoint_callbacks.pop()
+    assert selected_epoch(trainer) == (None, None)
