@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from avvp_pl.data.videos import VideoSet
+from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.parts import Step, Team
+from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 Result = TypeVar("Result")
@@ -19,7 +21,7 @@ TEMPTING = 0.999  # what a Lookup says of padding, so that whoever looks at it i
 
 
 class Lookup(ParsingNetwork):
-    """A network whose output is looked up by the number of a segment, [S, M, D] and [S, M, C]."""
+    """A network whose output is looked up by the number of a segment, [S, M, D] and [S, M, C], and of a video."""
 
     def __init__(self, features: Tensor, segment_probs: Tensor) -> None:
         super().__init__()
@@ -27,6 +29,8 @@ class Lookup(ParsingNetwork):
         self.weight = nn.Parameter(torch.zeros(1))  # something to follow
         self.table = features
         self.probs = segment_probs
+        videos = torch.Generator().manual_seed(9)
+        self.video_probs = torch.rand(64, segment_probs.shape[-1], generator=videos)  # more videos than any test has
         self.asked: list[tuple[list[int], tuple[str, ...] | None]] = []  # rows, and which modalities attended
 
     def forward(self, batch: Batch) -> ParsingOutput:
@@ -34,8 +38,9 @@ class Lookup(ParsingNetwork):
         self.asked.append((batch.index.tolist(), self.attending))
         padding = ~batch.mask[:, :, None, None]
         probs = self.probs[batch.segment].masked_fill(padding, TEMPTING) + 0 * self.weight
-        pooled = probs.mean(1)
-        return ParsingOutput(self.table[batch.segment].masked_fill(padding, TEMPTING), probs, pooled.mean(1), pooled)
+        features = self.table[batch.segment].masked_fill(padding, TEMPTING)
+        pooled = self.video_probs[batch.index]
+        return ParsingOutput(features, probs, pooled, pooled[:, None].expand(-1, probs.shape[2], -1))
 
 
 def lookup(videos: VideoSet, modalities: int = 2, dim: int = 3, seed: int = 0) -> Lookup:
@@ -57,6 +62,48 @@ def segments_of(videos: VideoSet, row: int) -> range:
     """The numbers of a video's segments, by counting from the first video."""
     start = sum(videos.lengths.tolist()[:row])
     return range(start, start + int(videos.lengths[row]))
+
+
+class Padded(VideoSet):
+    """The same videos, but with so many more segments of padding, and with something in all of it."""
+
+    more: int
+    garbage: float
+
+    @classmethod
+    def of(cls, videos: VideoSet, more: int = 0, garbage: float = 0.0) -> Padded:
+        fields = (videos.names, videos.lengths, videos.streams, videos.weak_labels, videos.truth, videos.keys)
+        padded = cls(*fields)
+        object.__setattr__(padded, "more", more)
+        object.__setattr__(padded, "garbage", garbage)
+        return padded
+
+    def to(self, device: torch.device, resident: bool = True) -> Padded:
+        return self
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        batch = super().__getitem__(rows)
+        more = torch.zeros(len(rows), self.more, dtype=torch.bool)
+        mask = torch.cat([batch.mask, more], dim=1)
+        steps = torch.minimum(torch.arange(mask.shape[1]), (mask.sum(1, keepdim=True) - 1).clamp(min=0))
+        at = torch.arange(len(rows))[:, None], steps  # padding repeats the last segment ...
+        features = {name: x[at].masked_fill(~mask[..., None], self.garbage) for name, x in batch.features_in.items()}
+        assert batch.truth is not None
+        truth = batch.truth[at] & mask[:, :, None, None]
+        return replace(batch, features_in=features, mask=mask, segment=batch.segment[at], truth=truth)  # ... everywhere
+
+
+def with_padding(made: ParsingSet, **how: Any) -> ParsingSet:
+    """A data set whose batches have other padding: ``more`` of it, and ``garbage`` in it."""
+    changed: dict[str, Any] = {name: Padded.of(videos, **how) for name, videos in made.splits.items()}
+    return replace(made, **changed)
+
+
+def find_more(module: ParsingModule, by: float) -> None:
+    """Raise the probabilities of all events, so that an untrained network finds some."""
+    head: Any = module.network.event_head
+    with torch.no_grad():
+        head.bias += by
 
 
 def step_of(network: ParsingNetwork, batch: Batch, epoch: int = 0, done: float = 0.0, team: Team | None = None) -> Step:

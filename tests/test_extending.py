@@ -207,6 +207,22 @@ def test_a_checkpoint_is_refused_without_trust(printed: dict[str, str], reader: 
     assert len(output.splitlines()) == 1
 
 
+def test_a_trusted_package_that_cannot_be_imported_is_named(printed: dict[str, str], reader: Reader) -> None:
+    line = next(line for line in COMMANDS if "evaluate" in line)
+    network = reader.folder / "mymethods" / "conv.py"
+    whole = network.read_text()
+    network.write_text("1 / 0")
+    try:
+        status, output = reader.run(line)
+    finally:
+        network.write_text(whole)
+    assert status == 2
+    assert (
+        "mymethods.conv.Conv, its network._target_, cannot be imported (ZeroDivisionError: division by zero)" in output
+    )
+    assert len(output.splitlines()) == 1
+
+
 def test_training_says_whom_its_checkpoints_need_to_trust(printed: dict[str, str]) -> None:
     first = starting_with(printed, "python -m avvp_pl.train 'hydra").split(" of 4: ")[0]
     assert "trust=[mymethods]" in first

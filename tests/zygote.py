@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def run(order: dict[str, Any]) -> None:
         code = int(importlib.import_module(module).main() or 0)
     except SystemExit as leave:
         code = int(leave.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

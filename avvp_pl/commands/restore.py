@@ -59,7 +59,7 @@ def _with_splits_to_fit(
 ) -> ParsingSet:
     """Add the splits to which inferences are fitted."""
     needed = {split for inference in model.inferences.values() for split in inference.needs(model.labeling)}
-    if "train" in needed and not other_labeling:
+    if "train" in needed and not other_labeling and model.labeling.bank is not None:
         start = OmegaConf.select(config, "labeling.start_epoch")
         raise InputError(
             f"{path} has no prototypes, because its epoch came before labeling.start_epoch={start}; give "

@@ -32,8 +32,11 @@ class StoredLabels(Labeling, ABC):
 
     def of_batch(self, step: Step) -> Float[Tensor, "B T M C"]:
         """Return the stored labels of the segments of a batch; those of padding have no meaning."""
-        assert self.pseudo_labels is not None
-        return self.pseudo_labels[step.batch.segment]
+        labels, segment = self.pseudo_labels, step.batch.segment
+        assert labels is not None
+        if not len(labels):  # no video has any segment, and padding has no last one to repeat
+            return labels.new_zeros(*segment.shape, *labels.shape[1:])
+        return labels[segment]
 
     def forward(self, step: Step) -> dict[str, Term]:
         """Return L_PL."""

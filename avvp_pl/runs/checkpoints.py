@@ -244,9 +244,13 @@ def _check_target(key: str, target: Any, path: Path, trust: Sequence[str]) -> No
         raise InputError(refused)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        problem = f"; it cannot be imported ({brief(error)})" if package != "avvp_pl" else ""
-        raise InputError(f"{refused}{problem}") from None
+    except Exception as error:  # whatever a module raises while it is imported
+        if package == "avvp_pl":
+            raise InputError(refused) from None
+        raise InputError(
+            f"{path}: {brief(target)}, its {key}, cannot be imported ({type(error).__name__}: {brief(error)}); install "
+            f"the package {package}, or run in the folder that has it"
+        ) from error
     home, kind = str(getattr(found, "__module__", "")), BUILT[places[0]]
     if home.partition(".")[0] not in trusted:
         raise InputError(refused)

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.files import append_rows, read_rows
+from avvp_pl.runs import names
 
 CLOCK = "labeling/"  # prefix of durations, which differ between identical runs
 
@@ -25,7 +26,7 @@ class EpochCSVLogger(Logger):
 
     def __init__(self, directory: str) -> None:
         super().__init__()
-        self.metrics, self.timings = (Path(directory) / name for name in ("metrics.csv", "timings.csv"))
+        self.metrics, self.timings = (Path(directory) / name for name in (names.METRICS, names.TIMINGS))
 
     @property
     def name(self) -> str:

@@ -1,12 +1,23 @@
-"""What is imported for ``--help``, and a package that is installed from a wheel."""
+"""What is imported for ``--help``, a package that is installed from a wheel, and the version of Lightning."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import inspect
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.small import REPOSITORY, environment
 
@@ -44,3 +55,36 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path: Path) -> None:
         assert path.is_dir() or (site / path.relative_to(copy)).is_file(), path
     for path in (copy / "conf").rglob("*.yaml"):
         assert (site / "avvp_pl" / path.relative_to(copy)).is_file(), path
+
+
+def test_lightning_is_pinned_to_the_minor_version_that_is_tested() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (allowed,) = (need for need in map(Requirement, project["dependencies"]) if need.name == "lightning")
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    constraints = {need.name: need for need in map(Requirement, (line for line in lines if line and line[0] != "#"))}
+    for name in ("lightning", "pytorch-lightning"):
+        (tested,) = (specifier.version for specifier in constraints[name].specifier)
+        major, minor, *_ = Version(tested).release
+        assert allowed.specifier.contains(tested)
+        assert allowed.specifier.contains(f"{major}.{minor}.99")
+        assert not allowed.specifier.contains(f"{major}.{minor + 1}.0")
+        assert not allowed.specifier.contains(f"{major}.{minor - 1}.99")
+    assert allowed.specifier.contains(importlib.metadata.version("lightning"))
+
+
+def test_the_internals_of_lightning_that_are_used_exist() -> None:
+    """A list of them is in pyproject.toml."""
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    loop = trainer.fit_loop.epoch_loop
+    assert isinstance(loop._batches_that_stepped, int)
+    assert loop.val_loop._has_run is False
+    current: Any = loop.batch_progress.current
+    assert current.processed == 0
+    assert "current" in loop.batch_progress.state_dict()
+    for name in ("_save_topk_checkpoint", "_save_checkpoint"):
+        assert callable(getattr(ModelCheckpoint, name))
+    assert ModelCheckpoint(every_n_train_steps=3)._every_n_train_steps == 3
+    assert pl.LightningModule()._trainer is None
+    assert callable(_MultiProcessingLauncher.kill)
+    for launcher in (_MultiProcessingLauncher, _SubprocessScriptLauncher):
+        assert "self.procs" in inspect.getsource(launcher)

@@ -144,7 +144,7 @@ def test_the_log_counts_key_segments_and_prototypes_and_names_what_lacks_them(
     assert never
     assert always
     assert f"WARNING without positive prototypes, so never found: {', '.join(never)}\n" in log
-    said = "WARNING without negative prototypes, so found in all of a video that has them"
+    said = "WARNING without negative prototypes, so found in all segments of a video that has the event"
     assert f"{said}: {', '.join(always)}\n" in log
     assert not capfd.readouterr().err
 

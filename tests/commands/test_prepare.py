@@ -48,4 +48,4 @@ def test_prepare_packs_a_good_folder_and_lists_every_problem(
     error = capfd.readouterr().err
     assert "2 problems" in error
     assert f"vggish/{videos[0][:11]}.npy: no such file" in error
-    assert f"res152/{videos[1][:11]}.npy: holds NaN" in error
+    assert f"res152/{videos[1][:11]}.npy: contains NaN" in error

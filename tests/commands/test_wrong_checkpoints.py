@@ -77,11 +77,12 @@ def test_the_name_of_an_inference_cannot_lead_out_of_the_folder(
         inference = content["config"]["inference"]
         inference["\x1b[31m../../x"] = dict(inference["classifier"])
 
-    path = changed(checkpoint(ppl), tmp_path / "deep" / "wrong.ckpt", change)
+    path = changed(checkpoint(ppl), tmp_path / "wrong.ckpt", change)
     folder = tmp_path / "deep" / "deeper" / "run"
     assert command("evaluate", f"checkpoint={path}", f"hydra.run.dir={folder}") == 2
     error = capfd.readouterr().err
-    assert r"inference '\x1b[31m../../x' in its configuration" in error
+    assert f"{path}: the name of an inference is " in error
+    assert r"\x1b[31m../../x" in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "deep" / "x").exists()
     assert not (tmp_path / "x").exists()

@@ -1,4 +1,4 @@
-"""Checkpoints that are none."""
+"""Checkpoints that are damaged, or do not fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.damage.place import Bomb, Case, Place, cut, instead, setting
+from tests.damage.place import TRAIN, WEAK, Bomb, Case, Place, cut, instead, nothing, setting
 
 NO_CHECKPOINT = "best.ckpt: not a checkpoint of avvp_pl.train"
 
@@ -21,7 +21,9 @@ def checkpoint(command: str, name: str, says: str, does: Callable[[Place], objec
 
 CASES: dict[str, list[Case]] = {
     "Checkpoints": [
-        checkpoint("evaluate", "none", "best.ckpt: no such checkpoint", lambda p: p.checkpoint.unlink()),
+        checkpoint(
+            "evaluate", "no file at that path", "best.ckpt: no such checkpoint", lambda p: p.checkpoint.unlink()
+        ),
         checkpoint("predict", "an empty checkpoint", NO_CHECKPOINT, lambda p: cut(p.checkpoint, 0)),
         checkpoint(
             "evaluate",
@@ -64,7 +66,7 @@ CASES: dict[str, list[Case]] = {
         checkpoint(
             "predict",
             "a weight missing",
-            "best.ckpt: its weights are of another network: network.event_head.bias has nothing",
+            "best.ckpt: its weights are of another network: event_head.bias has nothing",
             lambda p: p.edit_checkpoint(lambda c: c["state_dict"].pop("network.event_head.bias")),
         ),
         checkpoint(
@@ -74,7 +76,7 @@ CASES: dict[str, list[Case]] = {
             lambda p: p.data("classes.txt", "Speech\n"),
         ),
         Case(
-            "weights that are no numbers, tested by prototypes",
+            "weights that are NaN, tested by prototypes",
             "error",
             "prototypes of the training videos: some segment probabilities are NaN: the network has diverged; give",
             lambda p: p.edit_checkpoint(lambda c: c["state_dict"]["network.event_head.bias"].fill_(float("nan"))),
@@ -89,10 +91,42 @@ CASES: dict[str, list[Case]] = {
             "evaluate",
             ("+experiment=han_ppl_test",),
         ),
-        setting(
-            "inference=prototype",
-            "inference=prototype: MIL has no prototypes; PPL has, and evaluate with method=ppl makes",
-            command="evaluate",
+        Case(
+            "no prototypes, tested by prototypes",
+            "error",
+            "best.ckpt: inference by prototypes: labeling NoLabels has none; labeling=prototype has, and evaluate with",
+            nothing,
+            "evaluate",
+            ("inference=prototype",),
+        ),
+        checkpoint(
+            "evaluate",
+            "a configuration that refers to the environment",
+            "best.ckpt: its configuration refers to something outside it (method.class_weighting=${oc.env:HOME})",
+            lambda p: p.edit_checkpoint(lambda c: c["config"]["method"].update(class_weighting="${oc.env:HOME}")),
+        ),
+        checkpoint(
+            "predict",
+            "a class of another package in its configuration",
+            "would build theirs.Net as network._target_, which avvp_pl does not trust; if you trust the package "
+            "theirs, give trust=[theirs]",
+            lambda p: p.edit_checkpoint(lambda c: c["config"]["network"].update(_target_="theirs.Net")),
+        ),
+        checkpoint(
+            "evaluate",
+            "an inference that is called ../../x",
+            "best.ckpt: the name of an inference is '../../x'; it must consist of letters, digits, _ and -",
+            lambda p: p.edit_checkpoint(
+                lambda c: c["config"]["inference"].update({"../../x": c["config"]["inference"].pop("classifier")})
+            ),
+        ),
+        Case(
+            "other training videos than before",
+            "error",
+            "last.ckpt is from a training on other videos: now their names, lengths or order are others",
+            lambda p: p.data("AVVP_train.csv", WEAK + "".join(f"{name}\tSpeech\n" for name in TRAIN[::-1])),
+            "train",
+            ("hydra.run.dir=run", "resume=auto", "trainer.max_epochs=2"),
         ),
         setting("resume=nowhere.ckpt", "resume=nowhere.ckpt: no such file; give a checkpoint, auto or null"),
     ],

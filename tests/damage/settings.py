@@ -90,7 +90,10 @@ CASES: dict[str, list[Case]] = {
             "callbacks.panels.every_n_epochs=0",
             "callbacks.panels.every_n_epochs=0: it must be a whole number of at least 1",
         ),
-        setting("protocol.selection.monitor=val/nothing", "could not find the monitored key"),
+        setting(
+            "protocol.selection.monitor=val/nothing",
+            "protocol.selection.monitor=val/nothing: no score of this name is logged. ... The validation logs",
+        ),
         setting(
             "callbacks.best.monitor=val/average",
             "callbacks.best.monitor=val/average: give protocol.selection.monitor=val/average instead",

@@ -385,6 +385,12 @@ CASES: dict[str, list[Case]] = {
             lambda p: p.videos(TEST),
         ),
         Case("no list", "error", "videos.csv: no such file", lambda p: p.videos("").unlink()),
+        setting(
+            "truth={audio: a.csv, visual: v.csv}",
+            "audio and truth: give either truth= and predicted=, or audio=, visual=,",
+            command="score",
+        ),
+        setting("predicted_visual=null", "predicted_visual must be given: predicted_visual=...", command="score"),
     ],
     "Classes file": [
         data(

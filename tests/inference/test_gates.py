@@ -20,17 +20,17 @@ def decide(gates: Gates, segment_probs: list[list[float]], video_probs: list[flo
     )
     found: Tensor = gates(evidence, batch)
     assert found.dtype == torch.bool
-    return found[0, :, 0].tolist()  # type: ignore[no-any-return]
+    return found[0, :, 0].tolist()
 
 
 def test_both_gates_are_met_at_their_thresholds() -> None:
     """Of the second event the video has too little, whatever its segments say."""
-    found = decide(Gates(0.5, 0.5), [[0.9, 0.9], [0.5, 0.5], [0.4999, 0.4]], [0.5, 0.4999], length=3)
+    found = decide(Gates(0.5, 0.5, "hard"), [[0.9, 0.9], [0.5, 0.5], [0.4999, 0.4]], [0.5, 0.4999], length=3)
     assert found == [[True, False], [True, False], [False, False]]
 
 
 def test_nothing_occurs_at_padding() -> None:
-    assert decide(Gates(0.5, 0.5), [[0.9], [0.9], [0.9]], [0.9], length=2) == [[True], [True], [False]]
+    assert decide(Gates(0.5, 0.5, "hard"), [[0.9], [0.9], [0.9]], [0.9], length=2) == [[True], [True], [False]]
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,23 @@ def test_nothing_occurs_at_padding() -> None:
     ],
 )
 def test_thresholds_are_settings(segment_threshold: float, video_threshold: float, expected: list[list[bool]]) -> None:
-    gates = Gates(segment_threshold, video_threshold)
+    gates = Gates(segment_threshold, video_threshold, "hard")
     assert decide(gates, [[0.7, 0.8], [0.3, 0.1]], [0.6, 0.3], length=2) == expected
 
 
 def test_each_modality_has_a_gate_of_its_own() -> None:
     videos = some_videos([1], [[1.0]])
     evidence = Evidence(torch.full((1, 1, 2, 1), 0.9), torch.tensor([[[0.9], [0.1]]]))
-    assert Gates(0.5, 0.5)(evidence, videos[torch.tensor([0])]).flatten().tolist() == [True, False]
+    assert Gates(0.5, 0.5, "hard")(evidence, videos[torch.tensor([0])]).flatten().tolist() == [True, False]
+
+
+def test_a_soft_gate_multiplies_both_probabilities() -> None:
+    """0.9 * 0.6 = 0.54 and 0.75 * 0.6 = 0.45; of the second event 1.0 * 0.5 and 0.99 * 0.5. Not at padding."""
+    probs = [[0.9, 1.0], [0.75, 0.99], [0.9, 1.0]]
+    assert decide(Gates(0.5, 1.0, "soft"), probs, [0.6, 0.5], length=2) == [
+        [True, True],
+        [False, False],
+        [False, False],
+    ]
+    assert decide(Gates(0.54, 0.0, "soft"), probs, [0.6, 0.5], length=2)[0] == [0.9 * 0.6 >= 0.54, False]
+    assert decide(Gates(0.45, 0.9, "soft"), probs, [0.6, 0.5], length=3)[2] == [True, True]

@@ -55,12 +55,13 @@ class TestByHand:
         root = math.sqrt(3) / 2
         features = torch.tensor([[root, 0.5], [1.0, 1.0], [0.5, root]])[:, None]
         network = Lookup(features, torch.tensor([0.1, 0.2, 0.3])[:, None, None])
+        network.video_probs[0] = 0.2
         labeling = unbuilt(network, modalities=["audio"], events=["bell"], k=1, tau=tau)
         centers = torch.eye(2)[None, :, None, None]
         labeling.bank.replace(centers, torch.ones(1, 2, 1, 1, dtype=torch.bool))
         evidence = parse(PrototypeInference(labels), network, videos, labeling)
         assert evidence.video_probs.item() == pytest.approx(0.2)  # of the classifier
-        found = Gates(0.5, 0.0)(evidence, videos[torch.tensor([0])]).flatten().tolist()
+        found = Gates(0.5, 0.0, "hard")(evidence, videos[torch.tensor([0])]).flatten().tolist()
         assert found == [True, labels == "soft", False]  # Eq. (9) is a strict comparison
         probs: list[float] = evidence.segment_probs.flatten().tolist()
         return probs
@@ -142,10 +143,11 @@ class TestConfigured:
         labeling.refresh(data.splits["train"], 1, Team())
         module.eval()
         batch = data.splits["test"][torch.arange(12)]
-        bank, head = labeling.bank, module.network.event_head
+        head: Any = module.network.event_head
+        bank = labeling.bank
         with torch.no_grad():
-            head.bias[::2] += 3  # type: ignore[operator, index, union-attr] - so that half of the events are predicted
-            head.bias[1::2] -= 3  # type: ignore[operator, index, union-attr]
+            head.bias[::2] += 3  # so that half of the events are predicted
+            head.bias[1::2] -= 3
             output = module.network(batch)
             predicted = (output.video_probs >= 0.5).float()
             assert 0 < predicted.mean() < 1

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from avvp_pl.labeling.bank import PrototypeBank
-from avvp_pl.pseudo_labels import soft_labels
+from avvp_pl.pseudo_labels import Lacking, soft_labels
+from avvp_pl.pseudo_labels.labels import AS_DECIDED
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes
 from tests.stand_ins import Lookup, some_videos
 
@@ -16,10 +17,14 @@ FEATURES = [[[3.0, 4.0], [1.0, 0.0]]]  # of length 5 and 1
 
 
 def bank(
-    shared: bool = True, normalize: bool = True, attending: list[str] | None = None, tau: float = 0.1
+    shared: bool = True,
+    normalize: bool = True,
+    attending: list[str] | None = None,
+    tau: float = 0.1,
+    lacking: Lacking = AS_DECIDED,
 ) -> PrototypeBank:
     """Two modalities, one event, at most two prototypes of two numbers."""
-    return PrototypeBank(2, 1, 2, 2, shared, tau, normalize, attending)
+    return PrototypeBank(2, 1, 2, 2, shared, tau, normalize, attending, lacking)
 
 
 def filled(made: PrototypeBank) -> PrototypeBank:
@@ -81,6 +86,20 @@ class TestEvidence:
         labels = soft_labels(made.comparable(output.features), own, torch.ones(1, 1), 0.1)
         torch.testing.assert_close(made.evidence(*network(FEATURES), hard=False).sigmoid(), labels)
         assert batch.weak_labels.all()
+
+
+class TestLacking:
+    """Evidence for an event without prototypes of one sign is what the labeling decides."""
+
+    @pytest.mark.parametrize(
+        ("lacking", "expected"),
+        [(AS_DECIDED, (-math.inf, math.inf)), (Lacking(math.inf, -math.inf), (math.inf, -math.inf))],
+    )
+    def test_of_either_sign(self, lacking: Lacking, expected: tuple[float, float]) -> None:
+        for sign, value in zip(("positive", "negative"), expected, strict=True):
+            made = filled(bank(lacking=lacking))
+            getattr(made, f"{sign}_mask").fill_(False)
+            assert evidence(made, FEATURES) == [[value, value]]
 
 
 class TestAttending:

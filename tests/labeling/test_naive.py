@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "labels": "soft",
     "label_threshold": 0.5,
     "weight_pseudo_label": 0.1,
+    "over_events": "mean",
     "start_epoch": 1,
     "source": "momentum",
     "momentum": 0.75,
@@ -106,8 +107,10 @@ class TestRefresh:
         for row in range(len(videos)):
             probs = network.probs[list(segments_of(videos, row))].flatten(0, 1)[None]
             real = torch.ones(1, probs.shape[1], dtype=torch.bool)
-            bounds.append(bound(probs, probs * videos.weak_labels[row], videos.weak_labels[row : row + 1], real))
+            weak, pooled = videos.weak_labels[row : row + 1], network.video_probs[row : row + 1]
+            bounds.append(bound(probs, pooled, probs * weak, weak, real))
         assert report.values["train/em/bound"] == pytest.approx(torch.cat(bounds).mean().item(), rel=1e-5)
+        assert report.values.keys() == {"train/em/bound", "train/em/disjunction_bound"}
         assert report.per_event == {}
 
 

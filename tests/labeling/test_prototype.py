@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "labels": "soft",
     "label_threshold": 0.5,
     "weight_pseudo_label": 0.1,
+    "over_events": "mean",
     "start_epoch": 1,
     "source": "momentum",
     "momentum": 0.75,
@@ -37,6 +38,10 @@ SETTINGS: dict[str, Any] = {
     "beta": 0.2,
     "mistake_threshold": 0.5,
     "k": 100,
+    "k_positive": None,
+    "k_negative": None,
+    "without_positives": "zero",
+    "without_negatives": "weak",
     "tau": 0.1,
     "prototypes": "shared",
     "min_modality": 0.5,
@@ -118,6 +123,21 @@ class TestByHand:
         assert labels_of(part)[0].item() == pytest.approx(s_p / (s_p + s_n), rel=1e-5)
         _, report = self.made(mistake_threshold=0.6)
         assert report.per_event["negative_segments"] == [2]
+
+    @pytest.mark.parametrize(
+        ("settings", "numbers"), [({"k": 1}, (1, 1)), ({"k_negative": 1}, (1, 1)), ({"k": 1, "k_negative": 2}, (1, 2))]
+    )
+    def test_each_sign_may_have_a_number_of_prototypes_of_its_own(
+        self, settings: dict[str, Any], numbers: tuple[int, int]
+    ) -> None:
+        """One prototype of the two negative segments, at 90 and 60 degrees, is their mean."""
+        part, report = self.made(**settings)
+        assert (report.per_event["positive_prototypes"], report.per_event["negative_prototypes"]) == tuple(
+            [number] for number in numbers
+        )
+        if numbers[1] == 1:
+            mean = torch.tensor([0.25, (1 + math.sqrt(3) / 2) / 2])
+            torch.testing.assert_close(part.bank.negative[0, 0, 0], mean, atol=1e-5, rtol=0)
 
     def test_features_may_keep_their_length(self) -> None:
         part, _ = self.made(normalize_features=False, tau=2.0)
@@ -201,6 +221,22 @@ class TestRefresh:
         assert (labels_of(part)[..., 1] == 1).all()
         assert report.values["pseudo_labels/positive_segments"] == 6
         assert report.values["pseudo_labels/negative_prototypes"] == 0
+
+    def test_events_that_lack_prototypes_may_get_other_labels(self) -> None:
+        """Bell occurs, but gamma asks for more than its peak; nothing speaks against dog."""
+        videos = some_videos([2, 1], [[1.0, 1.0], [0.0, 1.0]])
+        network = Lookup(torch.ones(3, 2, 2), torch.tensor([0.9, 0.9]).expand(3, 2, 2))
+        part, report = refreshed(network, videos, gamma=1.01, without_positives="weak")
+        assert report.warnings[0] == "bell has no positive segments, so its pseudo labels are those of the video"
+        assert report.summary[1] == (
+            "without positive prototypes, so found in all segments of a video that has the event: bell, dog"
+        )
+        assert torch.equal(
+            labels_of(part), videos.weak_labels.repeat_interleave(videos.lengths, 0)[:, None].expand(3, 2, 2)
+        )
+        part, report = refreshed(network, videos, without_negatives="zero")
+        assert report.summary[1] == "without negative prototypes, so never found: dog"
+        assert not labels_of(part)[..., 1].any()
 
     def test_a_modality_that_lacks_them_is_named(self) -> None:
         """Only a modality whose peak is 0.6 of the joint one takes part, and the visual one's is 0.5 of it."""
@@ -314,11 +350,12 @@ class TestConfigured:
         monkeypatch.setattr(prototype, "blocks_of", lambda videos: blocks_of(videos, 160))
         part, train = self.built(build, "ppl_soft")
         report = part.refresh(train, 1, Team())
-        probs = part.teacher.network(train[torch.arange(40)]).segment_probs.flatten(1, 2)
+        output = part.teacher.network(train[torch.arange(40)])
+        probs = output.segment_probs.flatten(1, 2)
         real = train.mask.repeat_interleave(2, dim=1)
         labels = train.padded(labels_of(part)).flatten(1, 2)
         assert report is not None
-        expected = bound(probs, labels, train.weak_labels, real).mean()
+        expected = bound(probs, output.video_probs, labels, train.weak_labels, real).mean()
         assert report.values["train/em/bound"] == pytest.approx(expected.item(), rel=1e-5)
 
     def test_key_segments_are_counted_over_all_blocks(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,8 +373,8 @@ class TestConfigured:
         event = int(found.positive[:, :, 1].sum((0, 1)).argmin())  # few enough to be prototypes themselves
         own = features[:, :, 1][found.positive[:, :, 1, event]]
         used = part.bank.positive[1, event][part.bank.positive_mask[1, event]]
-        assert len(used) == min(len(own), part.k)
-        if len(own) <= part.k:
+        assert len(used) == min(len(own), part.k[0])
+        if len(own) <= part.k[0]:
             torch.testing.assert_close(used, own)
 
     def test_torch_clusters_as_well(self, build: Build) -> None:
@@ -345,7 +382,7 @@ class TestConfigured:
         report = part.refresh(train, 1, Team())
         assert report is not None
         segments, prototypes = (report.per_event[f"positive_{name}"] for name in ("segments", "prototypes"))
-        assert prototypes == [min(found, part.k) for found in segments]
+        assert prototypes == [min(found, part.k[0]) for found in segments]
         assert labels_of(part).max() > 0.5
 
     def test_refresh_is_the_same_twice(self, build: Build) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
-from avvp_pl.labeling.stored import LabelsInProgress, StoredLabels, total_bound
+from avvp_pl.labeling.stored import LabelsInProgress, StoredLabels
 from avvp_pl.parts import Team
 from avvp_pl.pseudo_labels import EncodedBlock
+from avvp_pl.pseudo_labels.disjunction import disjunction_bound
 from avvp_pl.pseudo_labels.em import bound
 from avvp_pl.types import Batch
 from tests.stand_ins import Lookup, lookup, segments_of, some_videos, step_of, together
@@ -52,6 +53,14 @@ class TestStoredLabels:
             for t, number in enumerate(segments_of(videos, row)):
                 assert torch.equal(found[place, t], part.pseudo_labels[number])
 
+    def test_videos_without_any_segment_cost_nothing(self) -> None:
+        empty, part = some_videos([0, 0], [[1.0, 0.0], [0.0, 1.0]]), Given(0.5, 0.5)
+        part.pseudo_labels = torch.zeros(0, 2, 2)
+        network, batch = lookup(some_videos([1], [[1.0, 0.0]])), empty[torch.tensor([1, 0])]
+        terms = part(step_of(network, batch))
+        assert not batch.mask.any()
+        assert terms["pseudo_label"].value == 0
+
     def test_the_loss_is_the_mean_over_real_segments(self, videos: VideoSet, part: Given) -> None:
         rows, network = [2, 1, 0], lookup(videos)
         terms = part(step_of(network, videos[torch.tensor(rows)]))
@@ -62,6 +71,9 @@ class TestStoredLabels:
             losses += [-y * math.log(p) - (1 - y) * math.log(1 - p) for p, y in zip(probs, labels, strict=True)]
         assert list(terms) == ["pseudo_label"]
         assert terms["pseudo_label"].value.item() == pytest.approx(math.fsum(losses) / len(losses), rel=1e-5)
+        part.over_events = "sum"  # of the two
+        of_sums = part(step_of(network, videos[torch.tensor(rows)]))["pseudo_label"].value.item()
+        assert of_sums == pytest.approx(2 * math.fsum(losses) / len(losses), rel=1e-5)
         assert terms["pseudo_label"].weight == 0.5
 
     def test_there_are_labels_once_a_source_has_made_some(self, part: Given) -> None:
@@ -86,25 +98,33 @@ def encoded(videos: VideoSet, network: Lookup, rows: list[int]) -> EncodedBlock:
     batch = videos[torch.tensor(rows)]
     output = network(batch)
     return EncodedBlock(
-        batch.index, batch.segment, batch.mask, batch.weak_labels, output.features, output.segment_probs.detach()
+        index=batch.index,
+        segment=batch.segment,
+        mask=batch.mask,
+        weak_labels=batch.weak_labels,
+        features=output.features,
+        segment_probs=output.segment_probs.detach(),
+        video_probs=network.video_probs[batch.index],
     )
 
 
 def halved(block: EncodedBlock) -> Tensor:
-    """Some labels; those of padding are no labels at all."""
+    """Some labels; those of padding are not looked at."""
     labels = block.weak_labels[:, None, None] * block.segment_probs / 2
-    return labels.masked_fill(~block.mask[:, :, None, None], 77.0)
+    return labels.masked_fill(~block.mask[:, :, None, None], 0.77)
 
 
-def slow_bound(videos: VideoSet, network: Lookup, labels: Tensor) -> float:
-    """The mean of Eq. (14) over videos and events, one video without any padding at a time."""
-    found = []
+def slow_bounds(videos: VideoSet, network: Lookup, labels: Tensor) -> dict[str, float]:
+    """The means of both bounds over videos and events, one video without any padding at a time."""
+    of_em, of_disjunction = [], []
     for row in range(len(videos)):
         numbers = list(segments_of(videos, row))
         probs, own = (x[numbers].flatten(0, 1)[None] for x in (network.probs, labels))
-        real = torch.ones(1, probs.shape[1], dtype=torch.bool)
-        found += bound(probs, own, videos.weak_labels[row : row + 1], real).flatten().tolist()
-    return math.fsum(found) / len(found)
+        weak, real = videos.weak_labels[row : row + 1], torch.ones(1, probs.shape[1], dtype=torch.bool)
+        of_em += bound(probs, network.video_probs[row : row + 1], own, weak, real).flatten().tolist()
+        of_disjunction += disjunction_bound(probs, own, weak, real).flatten().tolist()
+    means = {"train/em/bound": of_em, "train/em/disjunction_bound": of_disjunction}
+    return {name: math.fsum(found) / len(found) for name, found in means.items()}
 
 
 class TestLabelsInProgress:
@@ -114,41 +134,47 @@ class TestLabelsInProgress:
         for rows in blocks:
             block = encoded(videos, network, rows)
             made.add(block, halved(block))
-        labels, of_bound = made.result(Team())
+        labels, bounds = made.result(Team())
         expected = torch.empty(videos.num_segments, 2, 2)
         for row in range(len(videos)):
             for number in segments_of(videos, row):
                 expected[number] = videos.weak_labels[row] * network.probs[number] / 2
         assert torch.equal(labels, expected)
-        assert of_bound == pytest.approx(slow_bound(videos, network, expected), rel=1e-5)
+        assert bounds == pytest.approx(slow_bounds(videos, network, expected), rel=1e-5)
 
     def test_processes_put_theirs_together(self, videos: VideoSet) -> None:
         network, blocks = lookup(videos), [[0, 3], [1], [2, 4]]
 
-        def work(team: Team) -> tuple[Tensor, float]:
+        def work(team: Team) -> tuple[Tensor, dict[str, float]]:
             made = LabelsInProgress(videos, 2, torch.device("cpu"))
             for rows in team.share(blocks):
                 block = encoded(videos, network, rows)
                 made.add(block, halved(block))
             return made.result(team)
 
-        ((alone, bound_alone),) = together(1, work)
-        for labels, of_bound in together(2, work):
+        ((alone, bounds_alone),) = together(1, work)
+        for labels, bounds in together(2, work):
             assert torch.equal(labels, alone)
-            assert of_bound == pytest.approx(bound_alone, rel=1e-12)
+            assert bounds == pytest.approx(bounds_alone, rel=1e-12)
 
 
-def test_the_bound_of_the_models_own_probabilities_is_the_likelihood_of_the_weak_labels() -> None:
-    """For w = 1: log(1 - 0.5 * 0.75); for w = 0: log(0.5 * 0.75). A second segment is padding."""
+def test_the_bounds_of_the_models_own_probabilities_are_the_likelihood_of_the_weak_labels() -> None:
+    """By pooling: log 0.7 for w = 1, log 0.6 for w = 0. By the segments: log(1 - 0.375) and log 0.375, as all of them
+    are without the event with a chance of 0.5 * 0.75. Sums of two of three videos, whose second segments are padding.
+    """
     probs = torch.tensor([0.5, 0.25, 0.9, 0.8]).reshape(1, 2, 2, 1).expand(2, 2, 2, 1)
-    mask, weak = torch.tensor([[True, False]] * 2), torch.tensor([[1.0], [0.0]])
+    videos = some_videos([1, 1, 2], [[1.0], [0.0], [1.0]])
     block = EncodedBlock(
-        torch.arange(2),
-        torch.tensor([[0, 0], [1, 1]]),
-        mask,
-        weak,
+        index=torch.arange(2),
+        segment=torch.tensor([[0, 0], [1, 1]]),
+        mask=torch.tensor([[True, False]] * 2),
+        weak_labels=videos.weak_labels[:2],
         features=torch.zeros(2, 2, 2, 3),
         segment_probs=probs,
+        video_probs=torch.tensor([[0.7], [0.4]]),
     )
-    expected = math.log(1 - 0.375) + math.log(0.375)
-    assert total_bound(block, weak[:, None, None] * probs).item() == pytest.approx(expected, rel=1e-5)
+    made = LabelsInProgress(videos, 2, torch.device("cpu"))
+    made.add(block, probs)
+    _, bounds = made.result(Team())
+    assert bounds["train/em/bound"] == pytest.approx((math.log(0.7) + math.log(0.6)) / 3, rel=1e-5)
+    assert bounds["train/em/disjunction_bound"] == pytest.approx((math.log(0.625) + math.log(0.375)) / 3, rel=1e-5)

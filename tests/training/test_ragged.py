@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.synthetic import generate
@@ -20,9 +19,8 @@ from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.training.callbacks.seed_steps import SeedSteps
 from avvp_pl.training.module import ParsingModule
-from avvp_pl.types import Batch
 from tests.conftest import Build
-from tests.stand_ins import segments_of
+from tests.stand_ins import find_more, segments_of, with_padding
 from tests.training.trainers import trainer_of
 
 EXPERIMENTS = ["mil", "npl_soft", "ppl_soft"]
@@ -42,39 +40,6 @@ def made() -> ParsingSet:
     )
 
 
-class Padded(VideoSet):
-    """The same videos, but with so many more segments of padding, and with something in all of it."""
-
-    more: int
-    garbage: float
-
-    @classmethod
-    def of(cls, videos: VideoSet, more: int = 0, garbage: float = 0.0) -> Padded:
-        fields = (videos.names, videos.lengths, videos.streams, videos.weak_labels, videos.truth, videos.keys)
-        padded = cls(*fields)
-        object.__setattr__(padded, "more", more)
-        object.__setattr__(padded, "garbage", garbage)
-        return padded
-
-    def to(self, device: torch.device, resident: bool = True) -> Padded:
-        return self
-
-    def __getitem__(self, rows: Tensor) -> Batch:
-        batch = super().__getitem__(rows)
-        more = torch.zeros(len(rows), self.more, dtype=torch.bool)
-        mask = torch.cat([batch.mask, more], dim=1)
-        steps = torch.minimum(torch.arange(mask.shape[1]), mask.sum(1, keepdim=True) - 1)
-        at = torch.arange(len(rows))[:, None], steps  # padding repeats the last segment ...
-        features = {name: x[at].masked_fill(~mask[..., None], self.garbage) for name, x in batch.features_in.items()}
-        assert batch.truth is not None
-        truth = batch.truth[at] & mask[:, :, None, None]
-        return replace(batch, features_in=features, mask=mask, segment=batch.segment[at], truth=truth)  # ... everywhere
-
-
-def with_padding(made: ParsingSet, **how: Any) -> ParsingSet:
-    return replace(made, **{name: Padded.of(videos, **how) for name, videos in made.splits.items()})
-
-
 class Trained:
     """What a training has left behind."""
 
@@ -89,7 +54,7 @@ class Reports(RefreshPseudoLabels):
     """Keep the numbers of every epoch, the times excepted."""
 
     def __init__(self, folder: Any) -> None:
-        super().__init__(str(folder), "val/segment/type_av")
+        super().__init__(str(folder))
         self.kept: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -103,8 +68,7 @@ def train(build: Build, videos: ParsingSet, folder: Any, experiment: str, *setti
     labeled = [] if experiment == "mil" else ["labeling.start_epoch=0"]
     by = ["inference=[prototype,classifier]"] if experiment.startswith("ppl") else []
     module, data = build(experiment, "optimizer.learning_rate=0.003", *labeled, *by, *settings, videos=videos)
-    with torch.no_grad():
-        module.network.event_head.bias += 0.3  # type: ignore[operator, union-attr] - so that something is found
+    find_more(module, by=0.3)
     reports = Reports(folder)
     trainer_of(2, callbacks=[SeedSteps(0), reports]).fit(module, data)
     return Trained(module, data, reports.kept)
@@ -185,6 +149,7 @@ class TestSteps:
             with torch.no_grad():
                 output, parsed = module(batch), module.parse(batch)[module.inference]
                 labels = module.labeling.labels(batch)
+            assert labels is not None
             for place, row in enumerate(rows):
                 length = int(videos.lengths[row])
                 if row < 8:
@@ -267,7 +232,9 @@ class TestSteps:
             similar = [j for j in others if events[i] & events[j]]
             if similar:
                 e = {j: (anchor @ features[j] / 0.2).exp() for j in others}
-                losses.append(-torch.log(sum(e[j] for j in similar) / sum(e.values())))  # type: ignore[arg-type]
+                losses.append(
+                    -torch.stack([e[j] for j in similar]).sum().div(torch.stack(list(e.values())).sum()).log()
+                )
         assert 0 < len(losses) < len(features)
         torch.testing.assert_close(terms["contrastive"].value.double(), torch.stack(losses).mean(), **CLOSE)
 
@@ -321,15 +288,16 @@ class TestRefresh:
     ) -> None:
         module, train, _ = labeled(build, made, experiment)
         batch = train[torch.tensor([9, 2, 30])]
-        assert module.labeling.pseudo_labels is not None
-        stored, fresh = module.labeling.pseudo_labels[batch.segment], module.labeling.labels(batch)
-        torch.testing.assert_close(stored[batch.mask], fresh[batch.mask], atol=1e-4, rtol=1e-4)
+        stored, fresh = module.labeling.pseudo_labels, module.labeling.labels(batch)
+        assert stored is not None
+        assert fresh is not None
+        torch.testing.assert_close(stored[batch.segment][batch.mask], fresh[batch.mask], atol=1e-4, rtol=1e-4)
 
 
 class General(VideoSet):
     """Videos of equal length that do not know of it, so that they go the way of videos of any length."""
 
-    equal_length = None  # type: ignore[assignment]
+    equal_length = None
 
 
 class TestEqualLengths:
@@ -340,7 +308,8 @@ class TestEqualLengths:
         def general(videos: VideoSet) -> General:
             return General(videos.names, videos.lengths, videos.streams, videos.weak_labels, videos.truth, videos.keys)
 
-        slow = replace(tiny, **{name: general(videos) for name, videos in tiny.splits.items()})
+        changed: dict[str, Any] = {name: general(videos) for name, videos in tiny.splits.items()}
+        slow = replace(tiny, **changed)
         assert slow.train is not None
         assert slow.train.equal_length is None
         assert tiny.train is not None

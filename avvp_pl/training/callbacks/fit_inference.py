@@ -16,7 +16,14 @@ class FitInference(pl.Callback):
     """Fit every inference that needs it to the splits that were read for it, and log what was built."""
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fit them."""
+        """Fit them before a test."""
+        self._fit(trainer, pl_module)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Fit them before a prediction."""
+        self._fit(trainer, pl_module)
+
+    def _fit(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(pl_module, ParsingModule)
         for inference in pl_module.inferences.values():

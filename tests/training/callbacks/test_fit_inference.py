@@ -1,51 +1,67 @@
-"""Prototypes for a test: built where they are needed and not there, or refused."""
+"""An inference that needs more than the checkpoint: fitted before its test, where that is needed and possible."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from avvp_pl.commands.build import build_data, build_method
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
-from avvp_pl.settings.conf import config_dir
-from avvp_pl.training.callbacks.build_prototypes import BuildPrototypes
+from avvp_pl.labeling.bank import PrototypeBank
+from avvp_pl.training.callbacks.fit_inference import FitInference
+from avvp_pl.training.module import ParsingModule
+from tests.conftest import Build
+from tests.training.trainers import trainer_of
 
 
-def start(videos: ParsingSet, *overrides: str) -> Any:
-    """The method after the start of its test."""
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        cfg = compose("train", ["method=ppl", "network.dim=16", "network.feedforward_dim=16", *overrides])
-    OmegaConf.set_struct(cfg, False)
-    method = build_method(cfg, videos)
-    trainer: Any = SimpleNamespace(datamodule=build_data(cfg, videos))
-    BuildPrototypes().on_test_start(trainer, method)
-    return method
+def after_test(build: Build, videos: ParsingSet, inference: str) -> ParsingModule:
+    """The module after a test."""
+    module, data = build("ppl_soft", f"inference={inference}", videos=videos)
+    trainer_of(callbacks=[FitInference()]).test(module, data, verbose=False)
+    return module
 
 
-@pytest.mark.parametrize("inference", ["prototype", "prototype_hard"])
-def test_they_are_built_of_the_training_videos(tiny: ParsingSet, inference: str) -> None:
-    method = start(tiny, f"method.inference={inference}")
-    assert method.positive_mask.any()
-    built = method.positive.clone()
-    method.refresh = None  # and not again
-    BuildPrototypes().on_test_start(SimpleNamespace(datamodule=SimpleNamespace(splits={"train": None})), method)  # type: ignore[arg-type]
-    assert torch.equal(method.positive, built)
+def bank_of(module: ParsingModule) -> PrototypeBank:
+    assert module.labeling.bank is not None
+    return module.labeling.bank
 
 
-def test_nothing_is_built_that_is_not_needed_or_not_asked_for(tiny: ParsingSet) -> None:
-    assert not start(tiny, "method.inference=classifier").positive_mask.any()
-    assert not start(replace(tiny, train=None), "method.inference=prototype").positive_mask.any()
+@pytest.mark.parametrize("inference", ["prototype", "prototype_hard", "[prototype,prototype_hard]"])
+def test_prototypes_are_built_of_the_training_videos_once(
+    build: Build, tiny: ParsingSet, inference: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level(logging.INFO, logger="avvp_pl"):
+        module = after_test(build, tiny, inference)
+    assert bank_of(module).is_built
+    assert len([message for message in caplog.messages if message.startswith("40 training videos: ")]) == 1
+    assert any(message.startswith("without positive prototypes, so never found: ") for message in caplog.messages)
+    built = bank_of(module).positive.clone()
+    monkeypatch.delattr(type(module.labeling), "build")  # and not again
+    _, data = build("ppl_soft", videos=tiny)
+    trainer_of(callbacks=[FitInference()]).test(module, data, verbose=False)
+    assert torch.equal(bank_of(module).positive, built)
 
 
-def test_videos_without_events_give_none(tiny: ParsingSet) -> None:
+def test_they_are_there_when_the_first_batch_is_tested(build: Build, tiny: ParsingSet) -> None:
+    module = after_test(build, tiny, "[prototype,classifier]")
+    assert module.test_scores["prototype"].flat() != module.test_scores["classifier"].flat()
+    batch = tiny.test[torch.arange(12)] if tiny.test is not None else None
+    assert batch is not None
+    found: Any = module.eval().parse(batch, ["prototype", "classifier"])
+    assert not torch.equal(found["prototype"].probs, found["classifier"].probs)
+
+
+def test_nothing_is_built_that_is_not_needed_or_whose_videos_were_not_read(build: Build, tiny: ParsingSet) -> None:
+    assert not bank_of(after_test(build, tiny, "classifier")).is_built
+    assert not bank_of(after_test(build, replace(tiny, train=None), "prototype")).is_built
+
+
+def test_videos_without_events_give_none(build: Build, tiny: ParsingSet) -> None:
     assert tiny.train is not None
     without = replace(tiny.train, weak_labels=torch.zeros_like(tiny.train.weak_labels))
-    with pytest.raises(InputError, match="no video of these has any event"):
-        start(replace(tiny, train=without), "method.inference=prototype")
+    with pytest.raises(InputError, match="none of these videos has any event"):
+        after_test(build, replace(tiny, train=without), "prototype")

@@ -9,55 +9,70 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import TrainingError
+from avvp_pl.inference.classifier import Classifier
+from avvp_pl.inference.gates import Gates
+from avvp_pl.labeling.none import NoLabels
 from avvp_pl.losses import mil_loss
 from avvp_pl.models import HAN
+from avvp_pl.parts import Method, Step, Term
 from avvp_pl.runs.checkpoints import CheckpointFiles
+from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks.safe_stop import SafeStop
 from avvp_pl.training.module import ParsingModule
-from avvp_pl.types import Batch
+from avvp_pl.training.optimization import Constant, Optimization
+from avvp_pl.types import ParsingNetwork
+from tests.training.trainers import trainer_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*in eval mode")
 
 
-class Spoiled(ParsingModule):
+class Spoiled(Method):
     """Learns from weak labels; at step ``spoil_at`` something goes wrong."""
 
-    def __init__(self, videos: ParsingSet, spoil_at: int, factor: float, weights: bool) -> None:
-        network = HAN(videos.modalities, videos.stream_dims, len(videos.events), dim=8, feedforward_dim=8)
-        super().__init__(network, list(videos.modalities), videos.events, learning_rate=1e-3)
+    def __init__(self, spoil_at: int, factor: float, weights: bool) -> None:
+        super().__init__()
         self.spoil_at, self.factor, self.weights = spoil_at, factor, weights
+        self.steps = 0
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = mil_loss(self(batch).video_probs, batch.weak_labels)
-        spoil = self.global_step == self.spoil_at and not self.weights
-        return loss * self.factor if spoil else loss
+    def forward(self, step: Step) -> dict[str, Term]:
+        loss = mil_loss(step.output.video_probs, step.batch.weak_labels)
+        spoil = self.steps == self.spoil_at and not self.weights
+        self.steps += 1
+        return {"mil": Term(loss, self.factor if spoil else 1.0)}
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if self.weights and self.global_step - 1 == self.spoil_at:
+    def after_step(self, network: ParsingNetwork, step: int) -> None:
+        if self.weights and step == self.spoil_at:
             with torch.no_grad():
-                next(self.network.parameters())[0, 0] = self.factor
+                next(network.parameters())[0, 0] = self.factor
 
 
-def fit(tiny: ParsingSet, folder: Path, spoil_at: int, factor: float, weights: bool = False) -> None:
+def module_of(videos: ParsingSet, method: Method) -> ParsingModule:
+    network = HAN(videos.modalities, videos.stream_dims, len(videos.events), dim=8, feedforward_dim=8)
+    return ParsingModule(
+        network=network,
+        method=method,
+        labeling=NoLabels(),
+        inferences={"classifier": Classifier()},
+        decision=Gates(0.5, 0.5, "hard"),
+        optimization=Optimization("adam", 1e-3, 0.0, None, Constant()),
+        task=ParsingTask(),
+        modalities=list(videos.modalities),
+        events=videos.events,
+    )
+
+
+def fit(tiny: ParsingSet, folder: Path, spoil_at: int, factor: float, weights: bool = False, **more: Any) -> None:
     """Three epochs of six steps."""
     torch.manual_seed(0)
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        callbacks=[SafeStop(str(folder), max_loss=1e4), Contents(), last],
-        plugins=[CheckpointFiles()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(Spoiled(tiny, spoil_at, factor, weights), ParsingData(tiny, 7, 16, seed=0))
+    callbacks = [SafeStop(str(folder), max_loss=1e4), Contents(), last]
+    settings = {"callbacks": callbacks, "plugins": [CheckpointFiles()], "enable_checkpointing": True, **more}
+    trainer = trainer_of(3, **settings)
+    trainer.fit(module_of(tiny, Spoiled(spoil_at, factor, weights)), ParsingData(tiny, 7, 16, seed=0))
 
 
 class Contents(pl.Callback):
@@ -112,7 +127,7 @@ def test_weights_that_the_last_step_of_an_epoch_spoiled_are_not_saved(
 
 
 def test_before_the_first_checkpoint_there_is_none_to_name(tiny: ParsingSet, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"at step 0 .*; there is no checkpoint to go on from"):
+    with pytest.raises(TrainingError, match=r"at step 0 .*; there is no checkpoint to resume from"):
         fit(tiny, tmp_path, 0, float("nan"))
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,107 @@
+"""Pictures for dashboards: when they are drawn, of which videos, and with which timelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.parts import Team
+from avvp_pl.tasks.parsing import Parsed
+from avvp_pl.training.callbacks import panels
+from avvp_pl.training.callbacks.panels import Panels
+from avvp_pl.types import Batch
+from tests.conftest import Build
+from tests.training.trainers import fit
+
+
+class Drawn:
+    """Stands in for drawing: what would be drawn, and under which names it is logged."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.videos: list[tuple[str, dict[str, Any]]] = []
+        self.logged: list[tuple[int, str]] = []
+        monkeypatch.setattr(panels, "draw_timelines", self.draw)
+        monkeypatch.setattr(panels, "_log_figure", self.log)
+
+    def draw(self, name: str, sources: dict[str, Any], *_: Any) -> matplotlib.figure.Figure:
+        self.videos.append((name, sources))
+        return matplotlib.figure.Figure()
+
+    def log(self, trainer: Any, name: str, figure: Any) -> None:
+        self.logged.append((trainer.current_epoch, name))
+
+
+def drawn(
+    build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, videos: ParsingSet, labeled: bool, epochs: int = 1
+) -> Drawn:
+    found, (module, data) = Drawn(monkeypatch), build("npl_soft", videos=videos)
+    if labeled:
+        module.labeling.refresh(data.splits["train"], 1, Team())
+    fit(module, data, epochs, callbacks=[Panels(num_videos=3, every_n_epochs=2)], logger=TensorBoardLogger(str(folder)))
+    return found
+
+
+@pytest.mark.parametrize("labeled", [False, True])
+def test_videos_are_spread_over_the_split_and_cut_to_their_lengths(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ragged: ParsingSet, labeled: bool
+) -> None:
+    """Of 12 videos the first, the sixth and the last."""
+    found = drawn(build, tmp_path, monkeypatch, ragged, labeled)
+    assert ragged.val is not None
+    assert ragged.val.truth is not None
+    rows = [0, 5, 11]
+    assert [name for name, _ in found.videos] == [ragged.val.names[row] for row in rows]
+    truth = ragged.val.padded(ragged.val.truth).numpy()
+    for row, (_, sources) in zip(rows, found.videos, strict=True):
+        length = int(ragged.val.lengths[row])
+        assert list(sources) == ["truth", "prediction", *(["pseudo labels"] if labeled else [])]
+        assert {source.shape for source in sources.values()} == {(length, 2, len(ragged.events))}
+        np.testing.assert_array_equal(sources["truth"], truth[row, :length])
+        if labeled:
+            assert not sources["pseudo labels"][:, :, ragged.val.weak_labels[row].numpy() == 0].any()
+
+
+def test_they_are_drawn_every_so_many_epochs_and_in_the_last(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: ParsingSet
+) -> None:
+    found = drawn(build, tmp_path, monkeypatch, tiny, labeled=False, epochs=4)
+    assert found.logged == [(epoch, f"timelines/{number}") for epoch in (0, 2, 3) for number in (1, 2, 3)]
+
+
+def test_nothing_is_drawn_for_a_logger_that_takes_no_pictures(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, (module, data) = Drawn(monkeypatch), build("mil")
+    fit(module, data, callbacks=[Panels(3, 1)])
+    assert found.videos == []
+
+
+def test_a_network_goes_on_with_its_dropout(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each video is parsed in evaluation mode; the mode is then as before."""
+    Drawn(monkeypatch)
+    module, data = build("mil")
+    modes: list[bool] = []
+    parse = module.parse
+
+    def watched(batch: Batch) -> dict[str, Parsed]:
+        modes.append(module.training)
+        return parse(batch)
+
+    module.parse = watched  # type: ignore[method-assign, assignment]
+    callback = Panels(2, 1)
+    for mode in (True, False):
+        module.train(mode)
+        callback._draw(_Trainer(data), module)  # type: ignore[arg-type]
+        assert module.training == mode
+    assert modes == [False, False]
+
+
+class _Trainer:
+    def __init__(self, data: Any) -> None:
+        self.datamodule = data
