@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.parts import Step, Team
+from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 Result = TypeVar("Result")
@@ -94,7 +95,15 @@ class Padded(VideoSet):
 
 def with_padding(made: ParsingSet, **how: Any) -> ParsingSet:
     """A data set whose batches have other padding: ``more`` of it, and ``garbage`` in it."""
-    return replace(made, **{name: Padded.of(videos, **how) for name, videos in made.splits.items()})
+    changed: dict[str, Any] = {name: Padded.of(videos, **how) for name, videos in made.splits.items()}
+    return replace(made, **changed)
+
+
+def find_more(module: ParsingModule, by: float) -> None:
+    """Raise the probabilities of all events, so that an untrained network finds some."""
+    head: Any = module.network.event_head
+    with torch.no_grad():
+        head.bias += by
 
 
 def step_of(network: ParsingNetwork, batch: Batch, epoch: int = 0, done: float = 0.0, team: Team | None = None) -> Step:

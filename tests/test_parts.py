@@ -27,13 +27,13 @@ class TestTerms:
 
     def test_a_weight_scales_the_gradient(self) -> None:
         x = torch.tensor([1.0, 3.0], requires_grad=True)
-        total({"square": Term((x**2).sum(), 0.5), "linear": Term(x[0], 2.0)}).backward()
+        torch.autograd.backward(total({"square": Term((x**2).sum(), 0.5), "linear": Term(x[0], 2.0)}))
         torch.testing.assert_close(x.grad, torch.tensor([1.0 + 2.0, 3.0]))
 
     def test_a_term_of_weight_zero_keeps_its_weights_in_the_graph(self) -> None:
         """With several processes every trainable weight must have a gradient, if only of zeros."""
         x = torch.tensor(3.0, requires_grad=True)
-        total({"one": Term(torch.tensor(1.0)), "unused": Term(x**2, 0.0)}).backward()
+        torch.autograd.backward(total({"one": Term(torch.tensor(1.0)), "unused": Term(x**2, 0.0)}))
         assert x.grad == 0
 
 

@@ -21,7 +21,7 @@ from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.runs.checkpoints import check_built
-from avvp_pl.runs.names import PREDICTIONS, PROBABILITIES, predictions_of
+from avvp_pl.runs.names import CONFIG, PREDICTIONS, PROBABILITIES, predictions_of
 from avvp_pl.runs.reading import Run
 
 
@@ -72,7 +72,7 @@ def data_of(run: Run, trust: Sequence[str] = ()) -> DictConfig:
     Raises :class:`InputError` where it would build anything but a data set of this package or of one in ``trust``.
     """
     plain = OmegaConf.to_container(run.config.data)
-    check_built({"data": plain}, run.folder / "config.yaml", trust)
+    check_built({"data": plain}, run.folder / CONFIG, trust)
     return OmegaConf.create({"data": plain}).data  # type: ignore[no-any-return]
 
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError, brief, nearest, printable, quote
 from avvp_pl.files import atomic_write, read_rows
+from avvp_pl.runs.names import TIMINGS
 from avvp_pl.runs.reading import Run
 
 if TYPE_CHECKING:  # slow to import, and an extra
@@ -132,7 +133,7 @@ def write_workspace(
 
 def logged_names(runs: Sequence[Run]) -> list[str]:
     """Return the names that some of the runs have logged by epoch, ``train/loss`` first, then in alphabetical order."""
-    tables = [[*run.epochs, *read_rows(run.folder / "timings.csv")] for run in runs]
+    tables = [[*run.epochs, *read_rows(run.folder / TIMINGS)] for run in runs]
     names = {name for rows in tables for row in rows for name in row}
     return sorted(names - {"epoch", "step"}, key=lambda name: (name != "train/loss", name))
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
+from avvp_pl.runs.names import CONFIG, METRICS, SCORES
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
@@ -132,7 +133,7 @@ def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder.absolute()}: no such folder; runs= takes run folders, or folders of them")
-        for path in sorted(folder.rglob("config.yaml"), key=_by_number):
+        for path in sorted(folder.rglob(CONFIG), key=_by_number):
             # W&B writes files of this name as well
             if {".hydra", "wandb"} & set(path.relative_to(folder).parts) or path.parent.resolve() in found:
                 continue
@@ -140,7 +141,7 @@ def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]
                 found[run.folder.resolve()] = run
     if not found:
         places = ", ".join(str(folder.absolute()) for folder in folders)
-        raise InputError(f"{places}: no finished run (a folder with config.yaml and scores.json); train one first")
+        raise InputError(f"{places}: no finished run (a folder with {CONFIG} and {SCORES}); train one first")
     runs = _of_one_protocol(list(found.values()), protocol)
     data = {run.data for run in runs}
     if len(data) > 1:
@@ -164,7 +165,7 @@ def _read_all(folder: Path) -> Iterator[Run]:
         if inference is None:
             others = _active(run.config.get("inference"))[1:]
             # the folder of an evaluation has a configuration of its own
-            inferences += [other for other in others if not (folder / other / "config.yaml").exists()]
+            inferences += [other for other in others if not (folder / other / CONFIG).exists()]
 
 
 def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
@@ -197,11 +198,11 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
     other in a folder in it, which ``inference`` names.
     """
     own = folder if inference is None else folder / inference
-    path = own / "scores.json"
+    path = own / SCORES
     if not path.exists():
-        raise InputError(f"{own.absolute()}: no scores.json: the run has failed or has not finished yet")
+        raise InputError(f"{own.absolute()}: no {SCORES}: the run has failed or has not finished yet")
     try:
-        config = OmegaConf.load(folder / "config.yaml")
+        config = OmegaConf.load(folder / CONFIG)
         if not isinstance(config, DictConfig):
             raise ValueError("config.yaml is a list")
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -229,7 +230,7 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
             scores={**scores, "average": statistics.fmean(scores.values())},
             per_event=per_event,
             listed=int(content["videos"]["listed"]),
-            epochs=[_numbers(row) for row in read_rows(own / "metrics.csv")],
+            epochs=[_numbers(row) for row in read_rows(own / METRICS)],
             protocol=protocol,
         )
     except InputError:
@@ -464,7 +465,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _weight(run: Run) -> tuple[bool, float]:
-    return len(run.epochs) > 0, (run.folder / "scores.json").stat().st_mtime
+    return len(run.epochs) > 0, (run.folder / SCORES).stat().st_mtime
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:

@@ -5,9 +5,7 @@ Jobs may run in other processes and on other machines, so all that is known abou
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import statistics
 import textwrap
 import traceback
@@ -22,22 +20,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 from avvp_pl.runs import markdown
+from avvp_pl.runs.reading import Run, read_run
 
 log = logging.getLogger(__name__)
 
-LEVELS = ("segment", "event")
 ERROR_FILE = "error.txt"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: the settings in which it differs from other jobs, its seed, and its scores by ``level/name``."""
-
-    setting: str
-    seed: int
-    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -106,8 +96,8 @@ def write_summary(folder: Path) -> list[Failure]:
     return failures
 
 
-def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
-    """Return the runs of a sweep in the order of their jobs, and the jobs with an error or without scores."""
+def read_runs(folder: Path) -> tuple[list[tuple[str, Run]], list[Failure]]:
+    """Return the runs of a sweep with their settings, in the order of their jobs, and the jobs without scores."""
     jobs = [path.parent for path in folder.glob("*/.hydra")]
     jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
     overrides = {job: _overrides(job) for job in jobs}
@@ -121,28 +111,19 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Failure]]:
             failures.append(Failure(job.name, setting, error))
             continue
         try:
-            runs.append(_read_run(job, setting))
-        except Exception as error:  # a damaged YAML or JSON file fails in a dozen ways
-            failures.append(Failure(job.name, setting, f"its files are damaged ({type(error).__name__})"))
+            runs.append((setting, read_run(job)))
+        except InputError as damage:
+            failures.append(Failure(job.name, setting, str(damage)))
     return runs, failures
 
 
-def _read_run(job: Path, setting: str) -> Run:
-    cfg = OmegaConf.load(job / "config.yaml")
-    content = json.loads((job / "scores.json").read_text(encoding="utf-8"))
-    scores = {f"{level}/{name}": float(value) for level in LEVELS for name, value in content[level].items()}
-    if not all(map(math.isfinite, scores.values())):
-        raise ValueError("a score is not a finite number")
-    return Run(setting, int(cfg.seed), {**scores, "average": statistics.fmean(scores.values())})
-
-
-def markdown_table(runs: Sequence[Run]) -> str:
+def markdown_table(runs: Sequence[tuple[str, Run]]) -> str:
     """Return a table with settings as rows and scores as columns: ``mean ± standard deviation`` over the seeds."""
-    settings = list(dict.fromkeys(run.setting for run in runs))
-    columns = list(dict.fromkeys(column for run in runs for column in run.scores))  # runs may differ in modalities
+    settings = list(dict.fromkeys(setting for setting, _ in runs))
+    columns = list(dict.fromkeys(column for _, run in runs for column in run.scores))  # runs may differ in modalities
     rows = []
     for setting in settings:
-        same = [run.scores for run in runs if run.setting == setting]
+        same = [run.scores for own, run in runs if own == setting]
         cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
         rows.append([markdown.literally(setting), str(len(same)), *cells])
     return markdown.table(["seeds", *map(markdown.heading, columns)], rows)

@@ -44,6 +44,7 @@ class ConfigFiles:
         """Return the files with those that ``--config-dir DIR`` and ``hydra.searchpath=[...]`` add."""
         own = [after for flag, after in pairwise(arguments) if flag in {"--config-dir", "-cd"}]
         own += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
+        own = [f"file://{Path(folder).absolute()}" for folder in own]
         for override in overrides:
             folders = plain(override.value()) if override.key_or_group == "hydra.searchpath" else []
             with suppress(OmegaConfBaseException):  # of an interpolation

@@ -89,8 +89,9 @@ class Names:
         content: Any = OmegaConf.to_container(cfg)
         known = self._known(content, choices)
         needed = {name: known[name] is not None for name in self.files.groups_of(self.command)}
-        for name in needed.keys() - content.keys():
-            raise InputError(self.no_setting(name))
+        for name in needed:
+            if name not in content:
+                raise InputError(self.no_setting(name))
         for name, value in content.items():
             if name not in known:
                 message = self._for_another(str(name), choices) or self._unknown(str(name), keys_of(known))

@@ -20,7 +20,7 @@ def decide(gates: Gates, segment_probs: list[list[float]], video_probs: list[flo
     )
     found: Tensor = gates(evidence, batch)
     assert found.dtype == torch.bool
-    return found[0, :, 0].tolist()  # type: ignore[no-any-return]
+    return found[0, :, 0].tolist()
 
 
 def test_both_gates_are_met_at_their_thresholds() -> None:

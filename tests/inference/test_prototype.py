@@ -143,10 +143,11 @@ class TestConfigured:
         labeling.refresh(data.splits["train"], 1, Team())
         module.eval()
         batch = data.splits["test"][torch.arange(12)]
-        bank, head = labeling.bank, module.network.event_head
+        head: Any = module.network.event_head
+        bank = labeling.bank
         with torch.no_grad():
-            head.bias[::2] += 3  # type: ignore[operator, index, union-attr] - so that half of the events are predicted
-            head.bias[1::2] -= 3  # type: ignore[operator, index, union-attr]
+            head.bias[::2] += 3  # so that half of the events are predicted
+            head.bias[1::2] -= 3
             output = module.network(batch)
             predicted = (output.video_probs >= 0.5).float()
             assert 0 < predicted.mean() < 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from avvp_pl.runs.sweeps import (
     record_failure,
     write_summary,
 )
+from tests.reporting.made import write_scores
 
 
 def job(folder: Path, number: int, overrides: list[str], score: float | None) -> None:
@@ -22,11 +22,9 @@ def job(folder: Path, number: int, overrides: list[str], score: float | None) ->
     (path / ".hydra").mkdir(parents=True)
     (path / ".hydra" / "overrides.yaml").write_text("".join(f"- {override}\n" for override in overrides))
     seed = next(override.removeprefix("seed=") for override in overrides if override.startswith("seed="))
-    (path / "config.yaml").write_text(f"seed: {seed}\n")
+    (path / "config.yaml").write_text(f"name: mil\nseed: {seed}\ndata: {{name: synthetic}}\n")
     if score is not None:
-        names = ("audio", "visual", "audio_visual", "type_av", "event_av")
-        levels = {level: dict.fromkeys(names, score) for level in ("segment", "event")}
-        (path / "scores.json").write_text(json.dumps(levels))
+        write_scores(path, score)
 
 
 def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) -> None:
@@ -45,7 +43,7 @@ def test_jobs_stand_in_their_order_and_failed_ones_are_named(tmp_path: Path) -> 
     for number in range(11):
         job(tmp_path, number, [f"+experiment=e{number}", "seed=0"], None if number == 4 else float(number))
     runs, failures = read_runs(tmp_path)
-    assert [run.setting for run in runs] == [f"e{number}" for number in range(11) if number != 4]
+    assert [setting for setting, _ in runs] == [f"e{number}" for number in range(11) if number != 4]
     assert failures == [Failure("4", "e4", None)]
 
 

@@ -163,7 +163,7 @@ def test_a_command_has_the_groups_of_its_defaults_list() -> None:
 
 def test_a_folder_with_many_other_files_is_not_searched(tmp_path: Path) -> None:
     """As the current folder is, with all results of earlier runs in it."""
-    write(tmp_path / "outputs" / "run" / ".hydra" / "config.yaml", "x: 1\n")
+    write(tmp_path / "outputs" / "run" / "config.yaml", "x: 1\n")
     assert ConfigFiles([str(tmp_path)]).groups == ConfigFiles().groups
 
 

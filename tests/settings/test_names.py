@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.commands.command import command
 from avvp_pl.settings.limits import LIMITS, Each, OrNull
+from avvp_pl.settings.names import Names
 
 OWN = {
     "labeling/mine.yaml": "defaults: [prototype, _self_]\n_target_: mine.Labeling\nsharpness: 2\n",
@@ -174,6 +175,7 @@ def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
             "train +experiment=ppl_soft labeling.gama=1",
             "there is no setting 'labeling.gama'. Did you mean 'labeling.gam",
         ),
+        ("train +experiment=ppl_soft labeling.threshold=1", "there is no ... Did you mean 'labeling.label_threshold'?"),
         ("train labeling.gama=1", "there is no setting 'labeling.gama'. Did you mean 'labeling.gamma'?"),
         ("train labeling.gamma=1", "there is no setting 'labeling.gamma' here; it is a setting of"),
         (
@@ -379,6 +381,10 @@ def test_mistakes_in_what_the_user_wrote_are_told(
             "optimizer: {schedule: {evry: 1}}",
             "there is no setting 'optimizer.schedule.evry'. Did you mean 'optimizer.sch",
         ),
+        (
+            "defaults: [{override /inference: [mixed, classifier]}]\ninference: {mixed: {shar: 1}}",
+            "there is no setting 'inference.mixed.shar'. Did you mean 'inference.mixed.share'?",
+        ),
         ("method: null", "method=null: it must be a mapping, as in method/mil.yaml"),
         (
             "inference: classifier",
@@ -432,6 +438,17 @@ def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members(
     assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
         "method.weights", "targets.smoothing", "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
     }  # fmt: skip
+
+
+def test_a_setting_that_the_choices_of_the_command_line_have_was_removed(own: Callable[..., list[str]]) -> None:
+    """Code that needs a setting asks for it after ``~labeling.gamma``."""
+    names = Names.of_command_line("train", [], ["+experiment=ppl_soft"])
+    assert names.no_setting("labeling.gamma").startswith("the setting 'labeling.gamma' is needed, but it was removed")
+    for way in ("--config-dir", "hydra.searchpath"):
+        overrides = [argument for argument in own(way=way) if "=" in argument]
+        mine = Names.of_command_line("train", own(way=way), [*overrides, "labeling=mine"])
+        assert mine.no_setting("labeling.sharpness").startswith("the setting 'labeling.sharpness' is needed, but")
+    assert Names.of_command_line("train", [], []).no_setting("labeling.gamma").startswith("there is no setting")
 
 
 def test_mistakes_are_told_in_the_folder_of_a_job(say: Say, own: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from avvp_pl.training.module import ParsingModule
 from avvp_pl.training.optimization import Constant, Optimization, Schedule, StepDecay, WarmupCosine
 from tests.conftest import Build
 from tests.training.trainers import fit
@@ -108,7 +107,7 @@ class TestTraining:
         """The gradients that the first step is made with, of equal weights and an equal batch."""
 
         class Gradients(pl.Callback):
-            def on_before_zero_grad(self, trainer: Any, module: ParsingModule, optimizer: Any) -> None:
+            def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
                 for parameter in module.network.parameters():
                     if parameter.grad is not None and len(found) < len(list(module.network.parameters())):
                         found.append(parameter.grad.clone())

@@ -20,7 +20,7 @@ from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.training.callbacks.seed_steps import SeedSteps
 from avvp_pl.training.module import ParsingModule
 from tests.conftest import Build
-from tests.stand_ins import segments_of, with_padding
+from tests.stand_ins import find_more, segments_of, with_padding
 from tests.training.trainers import trainer_of
 
 EXPERIMENTS = ["mil", "npl_soft", "ppl_soft"]
@@ -68,8 +68,7 @@ def train(build: Build, videos: ParsingSet, folder: Any, experiment: str, *setti
     labeled = [] if experiment == "mil" else ["labeling.start_epoch=0"]
     by = ["inference=[prototype,classifier]"] if experiment.startswith("ppl") else []
     module, data = build(experiment, "optimizer.learning_rate=0.003", *labeled, *by, *settings, videos=videos)
-    with torch.no_grad():
-        module.network.event_head.bias += 0.3  # type: ignore[operator, union-attr] - so that something is found
+    find_more(module, by=0.3)
     reports = Reports(folder)
     trainer_of(2, callbacks=[SeedSteps(0), reports]).fit(module, data)
     return Trained(module, data, reports.kept)
@@ -150,6 +149,7 @@ class TestSteps:
             with torch.no_grad():
                 output, parsed = module(batch), module.parse(batch)[module.inference]
                 labels = module.labeling.labels(batch)
+            assert labels is not None
             for place, row in enumerate(rows):
                 length = int(videos.lengths[row])
                 if row < 8:
@@ -232,7 +232,9 @@ class TestSteps:
             similar = [j for j in others if events[i] & events[j]]
             if similar:
                 e = {j: (anchor @ features[j] / 0.2).exp() for j in others}
-                losses.append(-torch.log(sum(e[j] for j in similar) / sum(e.values())))  # type: ignore[arg-type]
+                losses.append(
+                    -torch.stack([e[j] for j in similar]).sum().div(torch.stack(list(e.values())).sum()).log()
+                )
         assert 0 < len(losses) < len(features)
         torch.testing.assert_close(terms["contrastive"].value.double(), torch.stack(losses).mean(), **CLOSE)
 
@@ -286,15 +288,16 @@ class TestRefresh:
     ) -> None:
         module, train, _ = labeled(build, made, experiment)
         batch = train[torch.tensor([9, 2, 30])]
-        assert module.labeling.pseudo_labels is not None
-        stored, fresh = module.labeling.pseudo_labels[batch.segment], module.labeling.labels(batch)
-        torch.testing.assert_close(stored[batch.mask], fresh[batch.mask], atol=1e-4, rtol=1e-4)
+        stored, fresh = module.labeling.pseudo_labels, module.labeling.labels(batch)
+        assert stored is not None
+        assert fresh is not None
+        torch.testing.assert_close(stored[batch.segment][batch.mask], fresh[batch.mask], atol=1e-4, rtol=1e-4)
 
 
 class General(VideoSet):
     """Videos of equal length that do not know of it, so that they go the way of videos of any length."""
 
-    equal_length = None  # type: ignore[assignment]
+    equal_length = None
 
 
 class TestEqualLengths:
@@ -305,7 +308,8 @@ class TestEqualLengths:
         def general(videos: VideoSet) -> General:
             return General(videos.names, videos.lengths, videos.streams, videos.weak_labels, videos.truth, videos.keys)
 
-        slow = replace(tiny, **{name: general(videos) for name, videos in tiny.splits.items()})
+        changed: dict[str, Any] = {name: general(videos) for name, videos in tiny.splits.items()}
+        slow = replace(tiny, **changed)
         assert slow.train is not None
         assert slow.train.equal_length is None
         assert tiny.train is not None

@@ -127,7 +127,7 @@ def test_a_schedule_goes_on_exactly(build: Build, tmp_path: Path, schedule: str,
     decay = ("optimizer.schedule.every=2",) if schedule == "step" else ("optimizer.schedule.warmup=1.5",)
     common = ("optimizer=adamw", "optimizer.clip_norm=0.5")
     settings = (f"optimizer/schedule={schedule}", *common, *decay)
-    several = {"accumulate_grad_batches": batches}
+    several: dict[str, Any] = {"accumulate_grad_batches": batches}
     whole = train(build, tmp_path / "whole", *settings, epochs=4, **several)
     assert train(build, tmp_path, *settings, epochs=4, ask_after=8, **several).code == 143
     again = train(build, tmp_path, *settings, epochs=4, resume=True, **several)
@@ -143,7 +143,7 @@ def test_a_run_goes_on_from_a_checkpoint_that_is_written_every_so_many_steps(
     build: Build, tmp_path: Path, batches: int, fail_after: int
 ) -> None:
     """In the middle of an epoch: the momentum network has followed the step already, and the losses are all there."""
-    several = {"accumulate_grad_batches": batches}
+    several: dict[str, Any] = {"accumulate_grad_batches": batches}
     whole = train(build, tmp_path / "whole", every=2, **several)
     failed = train(build, tmp_path, every=2, fail_after=fail_after, **several)
     assert failed.code == 1

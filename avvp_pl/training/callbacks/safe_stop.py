@@ -84,8 +84,9 @@ class SafeStop(pl.Callback):
             self._check_losses(trainer)
         if asked and batch_idx % trainer.accumulate_grad_batches == 0:  # else gradients would be lost
             self._check_weights(trainer, pl_module)
-            # Lightning adds one to it when it goes on in the middle of an epoch
-            trainer.fit_loop.epoch_loop._batches_that_stepped -= 1
+            loop = trainer.fit_loop.epoch_loop
+            if not loop._should_accumulate():  # Lightning then adds one when it resumes in the middle of an epoch
+                loop._batches_that_stepped -= 1
             if isinstance(pl_module, ParsingModule):
                 pl_module.gather_losses()
             trainer.save_checkpoint(self.path)

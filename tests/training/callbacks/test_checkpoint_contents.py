@@ -23,4 +23,4 @@ def test_everything_that_an_evaluation_needs_in_plain_containers() -> None:
         "streams": streams,
         "wandb_id": None,
     }
-    assert type(checkpoint["config"]) is dict
+    assert not OmegaConf.is_config(checkpoint["config"])

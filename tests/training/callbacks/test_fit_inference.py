@@ -32,7 +32,7 @@ def bank_of(module: ParsingModule) -> PrototypeBank:
 
 @pytest.mark.parametrize("inference", ["prototype", "prototype_hard", "[prototype,prototype_hard]"])
 def test_prototypes_are_built_of_the_training_videos_once(
-    build: Build, tiny: ParsingSet, inference: str, caplog: pytest.LogCaptureFixture
+    build: Build, tiny: ParsingSet, inference: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caplog.at_level(logging.INFO, logger="avvp_pl"):
         module = after_test(build, tiny, inference)
@@ -40,7 +40,7 @@ def test_prototypes_are_built_of_the_training_videos_once(
     assert len([message for message in caplog.messages if message.startswith("40 training videos: ")]) == 1
     assert any(message.startswith("without positive prototypes, so never found: ") for message in caplog.messages)
     built = bank_of(module).positive.clone()
-    module.labeling.build = None  # type: ignore[assignment, method-assign] - and not again
+    monkeypatch.delattr(type(module.labeling), "build")  # and not again
     _, data = build("ppl_soft", videos=tiny)
     trainer_of(callbacks=[FitInference()]).test(module, data, verbose=False)
     assert torch.equal(bank_of(module).positive, built)

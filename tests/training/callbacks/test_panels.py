@@ -12,8 +12,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.parts import Team
+from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.callbacks import panels
 from avvp_pl.training.callbacks.panels import Panels
+from avvp_pl.types import Batch
 from tests.conftest import Build
 from tests.training.trainers import fit
 
@@ -86,8 +88,13 @@ def test_a_network_goes_on_with_its_dropout(build: Build, tmp_path: Path, monkey
     module, data = build("mil")
     modes: list[bool] = []
     parse = module.parse
-    module.parse = lambda *given: (modes.append(module.training), parse(*given))[1]  # type: ignore[func-returns-value, method-assign, assignment]
-    callback, module.trainer = Panels(2, 1), None  # type: ignore[assignment]
+
+    def watched(batch: Batch) -> dict[str, Parsed]:
+        modes.append(module.training)
+        return parse(batch)
+
+    module.parse = watched  # type: ignore[method-assign, assignment]
+    callback = Panels(2, 1)
     for mode in (True, False):
         module.train(mode)
         callback._draw(_Trainer(data), module)  # type: ignore[arg-type]
