@@ -72,14 +72,6 @@ def test_no_training_run_is_overwritten(command: Command, trained: Trained, capf
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_several_checkpoints_in_one_command(command: Command, trained: Trained, han: Path, tmp_path: Path) -> None:
-    other = trained("+experiment=han", "trainer.max_epochs=1", "data.sizes.train=96")
-    sweep = f"checkpoint={checkpoint(han)},{checkpoint(other)}"
-    assert command("evaluate", "-m", sweep, "+experiment=han_ppl_test", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
-    paths = [tmp_path / "sweep" / str(job) / inference / "config.yaml" for job in (0, 1) for inference in BOTH]
-    assert [OmegaConf.load(path).seed for path in paths] == [3, 3, 0, 0]
-
-
 def test_prototypes_that_do_not_exist_are_not_used(
     command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

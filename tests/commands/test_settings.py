@@ -35,6 +35,10 @@ PPL = "+experiment=ppl_soft"
         ([PPL, "labeling.labels=sft"], "it must be one of soft, hard"),
         ([PPL, "labeling.kmeans=cuml"], "it must be one of faiss, torch"),
         (["network.num_heads=3"], "network.num_heads=3: it must divide network.dim=512"),
+        (["+experiment=han_ppl_test"], "'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluate"),
+        (["inference=prototype"], "labeling NoLabels has none; labeling=prototype has"),
+        (["inference=[classifier,classifier]"], "inference=[classifier,classifier]: it must be"),
+        (["+truth={audio: a.csv}"], "avvp_pl.score"),
         (["compile=true"], "{mode: reduce-overhead}"),
     ],
 )

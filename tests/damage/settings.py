@@ -120,6 +120,10 @@ CASES: dict[str, list[Case]] = {
             "inference by prototypes: labeling NoLabels has none; labeling=prototype has",
             command="predict",
         ),
+        setting(
+            "+experiment=han_ppl_test",
+            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluate",
+        ),
         setting("split=all", "split=all: it must be one of train, val, test", command="predict"),
         setting("pictures=many", "pictures=many: it must be a whole number of at least 0", command="predict"),
     ],
