@@ -391,6 +391,29 @@ class TestCheckpoints:
             "loss": (8.0, 24),
         }
 
+    def test_losses_that_were_collected_at_another_moment_are_not_saved(self, build: Build) -> None:
+        """Those of two processes after 16 videos: a save then has both, and one after 32 videos has only its own."""
+        module, data = build("mil")
+        module.trainer = trainer_of()
+        module.trainer.datamodule = data  # type: ignore[attr-defined]
+        collected, content = torch.ones(2, 1, 2, dtype=torch.float64), dict[str, Any]()
+        for videos in (16, 32):
+            module.losses = {"loss": (torch.tensor(3.0), videos)}
+            if videos == 16:
+                module.gather_losses()
+                assert module.all_losses is not None
+                module.all_losses = (module.all_losses[0], collected)
+            module.on_save_checkpoint(content)
+            assert content["losses"]["sums"].tolist() == (collected.tolist() if videos == 16 else [[[3.0, 32.0]]])
+
+    def test_the_best_epoch_is_told_to_every_part(self, build: Build) -> None:
+        module, _ = build("ppl_soft", "inference=[classifier,prototype]")
+        told = []
+        for name, part in module.parts.items():
+            part.keep_best = lambda name=name: told.append(name)  # type: ignore[method-assign, misc]
+        module.keep_best()
+        assert told == list(module.parts)
+
     def test_videos_are_told_apart_by_names_order_and_lengths(self) -> None:
         videos = some_videos([2, 1], [[1.0], [0.0]])
         assert digest(videos) == digest(some_videos([2, 1], [[0.0], [1.0]]))

@@ -207,13 +207,13 @@ class TestTwoProcesses:
             assert stopped[rank].seen + again[rank].seen == whole[rank].seen
             assert_same(again[rank], whole[rank])
 
-    @pytest.mark.parametrize("fail_after", [3, 5])
+    @pytest.mark.parametrize(("every", "fail_after"), [(2, 3), (4, 5)])
     def test_they_go_on_from_a_checkpoint_that_is_written_every_so_many_steps(
-        self, build: Build, tmp_path: Path, fail_after: int
+        self, build: Build, tmp_path: Path, every: int, fail_after: int
     ) -> None:
-        whole = in_two(lambda rank: train(build, tmp_path / "whole", every=2, **TWO), tmp_path / "whole")
-        in_two(lambda rank: train(build, tmp_path, every=2, fail_after=fail_after, **TWO), tmp_path)
-        again = in_two(lambda rank: train(build, tmp_path, every=2, resume=True, **TWO), tmp_path)
+        whole = in_two(lambda rank: train(build, tmp_path / "whole", every=every, **TWO), tmp_path / "whole")
+        in_two(lambda rank: train(build, tmp_path, every=every, fail_after=fail_after, **TWO), tmp_path)
+        again = in_two(lambda rank: train(build, tmp_path, every=every, resume=True, **TWO), tmp_path)
         for rank in range(2):
             assert again[rank].seen == whole[rank].seen[fail_after - 1 :]
             assert_same(again[rank], whole[rank])
