@@ -65,3 +65,9 @@ def test_every_logger_gets_one_row_an_epoch(build: Build, caplog: pytest.LogCapt
         shown = (row["train/loss"], row["val/segment/type_av"], row["val/average"])
         loss, type_av, average = (f"{value:.3g}" for value in shown)
         assert line.startswith(f"epoch {number} of 3: loss {loss}, val type_av {type_av}, val average {average}, ")
+
+
+def test_what_comes_after_the_row_is_an_error_instead_of_being_lost(build: Build) -> None:
+    module, data = build("mil")
+    with pytest.raises(RuntimeError, match="every is logged after the epoch's row was written"):
+        fit(module, data, callbacks=[EpochLog(), Every()], logger=[Kept()])

@@ -9,6 +9,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.parts import Team
@@ -17,7 +18,8 @@ from avvp_pl.training.callbacks import panels
 from avvp_pl.training.callbacks.panels import Panels
 from avvp_pl.types import Batch
 from tests.conftest import Build
-from tests.training.trainers import fit
+from tests.stand_ins import find_more
+from tests.training.trainers import fit, trainer_of
 
 
 class Drawn:
@@ -80,6 +82,32 @@ def test_nothing_is_drawn_for_a_logger_that_takes_no_pictures(
     found, (module, data) = Drawn(monkeypatch), build("mil")
     fit(module, data, callbacks=[Panels(3, 1)])
     assert found.videos == []
+
+
+class Tables(DummyLogger):
+    """Stands in for W&B's logger, and keeps the tables that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[dict[str, Any]] = []
+
+    def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
+        self.tables.append({"key": key, "columns": columns, "data": data})
+
+
+def test_scores_of_every_event_are_a_table_in_the_end(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "WandbLogger", Tables)
+    logger, (module, data) = Tables(), build("mil")
+    find_more(module, by=1)
+    trainer_of(callbacks=[Panels(2, 1)], logger=logger).test(module, data, verbose=False)
+    (table,) = logger.tables
+    assert table["key"] == "test/per_event_f1"
+    assert table["columns"][:3] == ["event", "segment/audio", "segment/visual"]
+    assert [row[0] for row in table["data"]] == list(module.events)
+    column = table["columns"].index("event/visual")
+    expected = module.test_scores["classifier"].per_event["event"]["visual"]
+    assert [row[column] for row in table["data"]] == expected
+    assert any(expected)
 
 
 def test_a_network_goes_on_with_its_dropout(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,15 @@ class TestLogged:
             assert rows[1][f"labeling/{stage}_seconds"] > 0
         total = sum(value for name, value in rows[1].items() if name.endswith("_seconds"))
         assert rows[1]["labeling/seconds"] == pytest.approx(total, rel=1e-5)
-        assert rows[1]["labeling/share_of_training"] > 0
+
+    def test_its_time_is_compared_with_that_of_the_epochs_steps(self, build: Build, tmp_path: Path) -> None:
+        module, data = build("ppl_soft")
+        refresh, rows = RefreshPseudoLabels(str(tmp_path)), Rows()
+        started = time.perf_counter()
+        fit(module, data, 2, callbacks=[refresh, rows])
+        assert 0 < refresh.training_seconds < time.perf_counter() - started
+        expected = rows.rows[1]["labeling/seconds"] / refresh.training_seconds
+        assert rows.rows[1]["labeling/share_of_training"] == pytest.approx(expected, rel=1e-5)
 
     @pytest.mark.parametrize("threshold", [0.5, 0.9])
     def test_quality_is_that_of_the_labels_of_the_epoch(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from avvp_pl.labeling.none import NoLabels
 from avvp_pl.losses import mil_loss
 from avvp_pl.models import HAN
 from avvp_pl.parts import Method, Step, Term
+from avvp_pl.processes.signals import STOPPING
 from avvp_pl.runs.checkpoints import CheckpointFiles
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks.safe_stop import SafeStop
@@ -135,3 +139,66 @@ def test_before_the_first_checkpoint_there_is_none_to_name(tiny: ParsingSet, tmp
 def test_a_loss_that_is_merely_large_is_none_of_its_business(tiny: ParsingSet, tmp_path: Path) -> None:
     fit(tiny, tmp_path, 8, 100.0)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 18
+
+
+class TestStop:
+    """Six steps an epoch; the folder has the checkpoint of the last whole epoch."""
+
+    @pytest.fixture(autouse=True)
+    def handlers(self) -> Iterator[None]:
+        """Leave the handlers of signals as they are."""
+        before = {number: signal.getsignal(number) for number in STOPPING}
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    @staticmethod
+    def stopped(tiny: ParsingSet, folder: Path, at: int, interrupt: Callable[[], None]) -> int | str | None:
+        """The exit code of a training that is interrupted during this step (from 0)."""
+
+        class Interrupt(pl.Callback):
+            def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+                if trainer.global_step == at + 1:
+                    interrupt()
+
+        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        with pytest.raises(SystemExit) as leave:
+            fit(tiny, folder, -1, 1.0, callbacks=[SafeStop(str(folder), 1e4), Contents(), Interrupt(), last])
+        return leave.value.code
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)])
+    def test_a_signal_is_obeyed_after_the_step(
+        self, tiny: ParsingSet, tmp_path: Path, caplog: pytest.LogCaptureFixture, number: signal.Signals, code: int
+    ) -> None:
+        folder = tmp_path / "run" / "checkpoints"
+        assert self.stopped(tiny, folder, 8, lambda: os.kill(os.getpid(), number)) == code
+        assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 9
+        (said,) = (message for message in caplog.messages if message.startswith("stopped"))
+        assert said.startswith(f"stopped by {number.name} in epoch 1, before batch 3; saved")
+        assert f"hydra.run.dir={tmp_path / 'run'}" in said
+
+    def test_leaving_at_once_says_which_checkpoint_there_is(
+        self, tiny: ParsingSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As at a second Ctrl-C."""
+
+        def leave() -> None:
+            raise SystemExit(130)
+
+        assert self.stopped(tiny, tmp_path, 8, leave) == 130
+        assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 6
+        (said,) = (message for message in caplog.messages if message.startswith("stopped"))
+        assert said.startswith("stopped at once; the last checkpoint is of step 6")
+
+    def test_spoiled_weights_are_not_saved_at_a_stop_either(self, tiny: ParsingSet, tmp_path: Path) -> None:
+        """They are found where the loss of the step that spoiled them is still in order."""
+        stop = SafeStop(str(tmp_path), 1e4)
+
+        class Ask(pl.Callback):
+            def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+                if trainer.global_step == 9:
+                    stop.request.note(signal.SIGTERM, None)
+
+        with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 8 \(epoch 1\)"):
+            fit(tiny, tmp_path, 8, float("nan"), weights=True, callbacks=[stop, Contents(), Ask()])
+        assert not list(tmp_path.iterdir())
