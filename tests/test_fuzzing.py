@@ -320,7 +320,7 @@ def test_names_are_drawn_as_they_are(title: str, event: str, modality: str) -> N
 def scores_of(**scores: float) -> bytes:
     """The content of scores.json with these scores on both levels."""
     levels = dict.fromkeys(("segment", "event"), scores)
-    content = {"protocol": "common", **levels, "per_event": dict.fromkeys(levels, {}), "videos": {"listed": 2}}
+    content = {"protocol": "common", **levels, "per_event": {level: {} for level in levels}, "videos": {"listed": 2}}
     return json.dumps(content).encode()
 
 
