@@ -317,30 +317,40 @@ def test_names_are_drawn_as_they_are(title: str, event: str, modality: str) -> N
     figure.savefig(io.BytesIO(), format="png", dpi=20)
 
 
-SCORES = json.dumps({level: {"audio": 50.0, "visual": 25.0} for level in ("segment", "event")}).encode()
+def scores_of(**scores: float) -> bytes:
+    """The content of scores.json with these scores on both levels."""
+    levels = dict.fromkeys(("segment", "event"), scores)
+    content = {"protocol": "common", **levels, "per_event": {level: {} for level in levels}, "videos": {"listed": 2}}
+    return json.dumps(content).encode()
+
+
+SCORES = scores_of(audio=50.0, visual=25.0)
+CONFIG = b"seed: 1\nname: mil\ndata: {name: synthetic}\n"
+
+
+def write_job(folder: Path, scores: bytes, config: bytes, overrides: bytes) -> None:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / "scores.json").write_bytes(scores)
+    (folder / "config.yaml").write_bytes(config)
+    (folder / ".hydra" / "overrides.yaml").write_bytes(overrides)
 
 
 @settings(max_examples=60, deadline=None)
-@given(scores=damaged(SCORES), config=damaged(b"seed: 3\nname: mil\n"), overrides=damaged(b"- seed=3\n- +x=a|b\n"))
+@given(scores=damaged(SCORES), config=damaged(CONFIG), overrides=damaged(b"- seed=3\n- +x=a|b\n"))
 def test_damaged_runs_do_not_cost_a_sweep_its_summary(
     tmp_path_factory: pytest.TempPathFactory, scores: bytes, config: bytes, overrides: bytes
 ) -> None:
     sweep = tmp_path_factory.mktemp("sweep")
-    for job, contents in (("0", (SCORES, b"seed: 1\n", b"- seed=1\n")), ("1", (scores, config, overrides))):
-        (sweep / job / ".hydra").mkdir(parents=True)
-        for name, content in zip(("scores.json", "config.yaml", ".hydra/overrides.yaml"), contents, strict=True):
-            (sweep / job / name).write_bytes(content)
+    write_job(sweep / "0", SCORES, CONFIG, b"- seed=1\n")
+    write_job(sweep / "1", scores, config, overrides)
     write_summary(sweep)
     table = (sweep / "summary.md").read_text().splitlines()
     assert table[2].startswith("| all | ") or "| all | 2 |" in table[2]
 
 
 def test_runs_of_other_modalities_share_a_summary(tmp_path: Path) -> None:
-    for job, scores in (("0", {"audio": 50.0, "visual": 30.0}), ("1", {"visual": 20.0})):
-        (tmp_path / job / ".hydra").mkdir(parents=True)
-        (tmp_path / job / ".hydra" / "overrides.yaml").write_text(json.dumps([f"job={job}"]))
-        (tmp_path / job / "scores.json").write_text(json.dumps({"segment": scores, "event": scores}))
-        (tmp_path / job / "config.yaml").write_text("seed: 1\n")
+    write_job(tmp_path / "0", scores_of(audio=50.0, visual=30.0), CONFIG, b"- job=0\n")
+    write_job(tmp_path / "1", scores_of(visual=20.0), CONFIG, b"- job=1\n")
     write_summary(tmp_path)
     assert (tmp_path / "summary.md").read_text().splitlines()[2:] == [
         "| job=0 | 1 | 50.0 | 30.0 | 50.0 | 30.0 | 40.0 |",
@@ -350,10 +360,7 @@ def test_runs_of_other_modalities_share_a_summary(tmp_path: Path) -> None:
 
 def test_cells_of_a_summary_are_no_markup(tmp_path: Path) -> None:
     for job, setting in (("0", "x=a|b"), ("1", "x=<img src=y>")):
-        (tmp_path / job / ".hydra").mkdir(parents=True)
-        (tmp_path / job / ".hydra" / "overrides.yaml").write_text(json.dumps([setting]))
-        (tmp_path / job / "scores.json").write_bytes(SCORES)
-        (tmp_path / job / "config.yaml").write_text("seed: 1\n")
+        write_job(tmp_path / job, SCORES, CONFIG, json.dumps([setting]).encode())
     write_summary(tmp_path)
     rows = (tmp_path / "summary.md").read_text().splitlines()[2:]
     assert [row.split(" | 1 | ")[0] for row in rows] == [r"| x=a\|b", "| x=&lt;img src=y>"]
