@@ -200,5 +200,13 @@ class TestStop:
                     stop.request.note(signal.SIGTERM, None)
 
         with pytest.raises(TrainingError, match=r"weights are NaN or infinite after step 8 \(epoch 1\)"):
-            fit(tiny, tmp_path, 8, float("nan"), weights=True, callbacks=[stop, Contents(), Ask()])
+            fit(
+                tiny,
+                tmp_path,
+                8,
+                float("nan"),
+                weights=True,
+                callbacks=[stop, Contents(), Ask()],
+                enable_checkpointing=False,
+            )
         assert not list(tmp_path.iterdir())
