@@ -33,8 +33,8 @@ def disjunction_bound(
     A video that is all padding has 0: no labeling of it can agree with w = 1, and its -inf would hide all other videos
     in a mean.
     """
-    p, r = _inner(segment_probs), _inner(pseudo_labels)
-    mean = disjunction_posterior(r, torch.ones_like(weak_labels), mask)
+    p, r = _inner(segment_probs, mask), _inner(pseudo_labels, mask)
+    mean = disjunction_posterior(pseudo_labels, torch.ones_like(weak_labels), mask)
     valid = mask[..., None]
     gain = mean * (p / r).log() + (1 - mean) * ((1 - p) / (1 - r)).log()
     occurs = (gain * valid).sum(1) + _log_normalizer(r, mask)
@@ -46,13 +46,14 @@ def disjunction_posterior(
     pseudo_labels: Float[Tensor, "B S C"], weak_labels: Float[Tensor, "B C"], mask: Bool[Tensor, "B S"]
 ) -> Float[Tensor, "B S C"]:
     """P(y_s = 1) under q, w r_s / Z(r): knowing that the event occurs raises the probability of every segment."""
-    r = _inner(pseudo_labels)
+    r = _inner(pseudo_labels, mask)
     mean = (r.log() - _log_normalizer(r, mask)[:, None]).exp().clamp(max=1)
     return weak_labels[:, None, :] * mean * mask[..., None]
 
 
-def _inner(probs: Tensor) -> Tensor:
-    return probs.clamp(MARGIN, 1 - MARGIN)
+def _inner(probs: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+    """Return probabilities inside (0, 1), also at padding, where any number may stand: NaN times 0 is no 0."""
+    return probs.masked_fill(~mask[..., None], 0.5).clamp(MARGIN, 1 - MARGIN)
 
 
 def _log_normalizer(r: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B C"]:

@@ -35,7 +35,7 @@ def bound(
     >>> bound(p, w, p, occurs, real), bound(p, w, certain, occurs, real)  # ln 0.8, and ln 2 less
     (tensor([[-0.2231]]), tensor([[-0.9163]]))
     """
-    p, r = segment_probs.clamp(MARGIN, 1 - MARGIN), pseudo_labels
+    p, r = _real(segment_probs, mask).clamp(MARGIN, 1 - MARGIN), _real(pseudo_labels, mask)
     divergence = torch.xlogy(r, r / p) + torch.xlogy(1 - r, (1 - r) / (1 - p))  # 0 ln 0 is 0
     return _log_weak(video_probs, weak_labels) - (divergence * mask[..., None]).sum(1)
 
@@ -76,9 +76,14 @@ def m_step_objective(
 
     Up to the weights of the two terms, this is L_PL (Eq. 11) + L_MIL (Eq. 4).
     """
-    p = segment_probs.clamp(MARGIN, 1 - MARGIN)
-    cross_entropy = -(pseudo_labels * p.log() + (1 - pseudo_labels) * (1 - p).log())
+    p, r = _real(segment_probs, mask).clamp(MARGIN, 1 - MARGIN), _real(pseudo_labels, mask)
+    cross_entropy = -(r * p.log() + (1 - r) * (1 - p).log())
     return (cross_entropy * mask[..., None]).sum(1) - _log_weak(video_probs, weak_labels)
+
+
+def _real(values: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+    """Return the values with a probability at padding, where any number may stand: NaN times 0 is no 0."""
+    return values.masked_fill(~mask[..., None], 0.5)
 
 
 def _log_weak(video_probs: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:

@@ -191,6 +191,15 @@ def test_padding_never_counts(seed: int) -> None:
         assert line(means, b, c, mask) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("padding", [math.nan, math.inf, -math.inf, -1.0, 7.0])
+def test_any_number_may_stand_at_padding(padding: float) -> None:
+    p, r, weak = random_case(6, 0)
+    mask = torch.arange(6).expand(3, -1) < 4
+    own_p, own_r = (x.masked_fill(~mask[..., None], padding) for x in (p, r))
+    assert torch.equal(bound(own_p, own_r, weak, mask), bound(p, r, weak, mask))
+    assert torch.equal(posterior(own_r, weak, mask), posterior(r, weak, mask))
+
+
 def test_a_video_that_is_all_padding_has_nothing_to_bound() -> None:
     p, r, _ = random_case(4, 0)
     mask = all_real(p)

@@ -155,6 +155,21 @@ def test_padding_is_ignored() -> None:
         )
 
 
+@pytest.mark.parametrize("padding", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1.0, 7.0])
+def test_any_number_may_stand_at_padding(padding: float) -> None:
+    """Of probabilities and of labels, and for gradients, too."""
+    p, r, video, weak = case(6, 0)
+    mask = torch.arange(6).expand(3, -1) < 4
+    for function in (bound, m_step_objective):
+        own_p = p.masked_fill(~mask[..., None], padding).requires_grad_()
+        own_r = r.masked_fill(~mask[..., None], padding)
+        found = function(own_p, video, own_r, weak, mask)
+        assert torch.equal(found, function(p, video, r, weak, mask))
+        (gradient,) = torch.autograd.grad(found.sum(), own_p)
+        assert gradient[mask].isfinite().all()
+        assert (gradient[~mask] == 0).all()
+
+
 def test_saturated_probabilities_and_hard_labels_stay_finite() -> None:
     lines = torch.tensor(list(itertools.product((0.0, 0.5, 1.0), repeat=3)))
     p = lines.repeat_interleave(len(lines), 0)[:, :, None]
