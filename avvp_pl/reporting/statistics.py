@@ -13,6 +13,7 @@ from torch import Tensor
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import LEVELS, track_names, video_f1
 from avvp_pl.reporting.videos import TestVideos
+from avvp_pl.runs.names import SCORES
 from avvp_pl.runs.reading import Setting
 
 CONFIDENCE = 0.95
@@ -123,6 +124,6 @@ def _check_scores(setting: Setting, scores: Mapping[str, float]) -> None:
         if abs(score - setting.mean[name]) > 1e-4:
             raise InputError(
                 f"{folders}: {name} of the predictions is {score:.4f} on the test videos, but "
-                f"{setting.mean[name]:.4f} in scores.json, so one of them has changed since; evaluate again, or "
+                f"{setting.mean[name]:.4f} in {SCORES}, so one of them has changed since; evaluate again, or "
                 "give the data of the run: data=..."
             )

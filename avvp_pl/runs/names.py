@@ -1,4 +1,4 @@
-"""What a run folder holds, by name. This is the only place where these names are written."""
+"""What a run folder holds, by name. No other module of the package writes these names."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ LAST = "last.ckpt"  # the state from which the run can be resumed
 SCORES = "scores.json"
 PREDICTIONS = "predictions"  # a folder with MODALITY.csv for each modality and
 PROBABILITIES = "probabilities.npz"  # the probabilities from which they were decided
+
+# a job of a sweep that failed, and the folder of the sweep
+ERROR = "error.txt"  # the message on one line, and the traceback
+SUMMARY = "summary.md"  # the scores of all jobs, and those that failed
 
 # what predict writes beside the predictions
 TIMELINES = "timelines.json"

@@ -163,9 +163,13 @@ def _read_all(folder: Path) -> Iterator[Run]:
             continue
         yield run
         if inference is None:
-            others = _active(run.config.get("inference"))[1:]
             # the folder of an evaluation has a configuration of its own
-            inferences += [other for other in others if not (folder / other / CONFIG).exists()]
+            inferences += [other for other in inferences_of(run)[1:] if not (folder / other / CONFIG).exists()]
+
+
+def inferences_of(run: Run) -> list[str]:
+    """Return the names of the inferences by which a training was tested: first the one that was validated."""
+    return _active(run.config.get("inference"))
 
 
 def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
@@ -204,20 +208,19 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
     try:
         config = OmegaConf.load(folder / CONFIG)
         if not isinstance(config, DictConfig):
-            raise ValueError("config.yaml is a list")
+            raise ValueError(f"{CONFIG} is a list")
         content = json.loads(path.read_text(encoding="utf-8"))
         protocol = content.get("protocol")
         if not isinstance(protocol, str) or not protocol:
             raise InputError(
-                f"{path.absolute()}: names no protocol, so an earlier version of avvp_pl or another program wrote it; "
-                "evaluate the checkpoint again"
+                f"{path.absolute()}: names no protocol, so another program wrote it; evaluate the checkpoint again"
             )
         per_event = content["per_event"]
         scores = {f"{level}/{name}": float(score) for level in per_event for name, score in content[level].items()}
         if not all(map(math.isfinite, scores.values())):
             raise ValueError("a score that is not a number")
         if not OmegaConf.select(config, "data.name"):
-            raise ValueError("config.yaml does not name its data")
+            raise ValueError(f"{CONFIG} does not name its data")
         settings = _settings_of(config, inference)
         if inference is not None:
             config.inference = {inference: config.inference[inference]}

@@ -22,12 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
-from avvp_pl.runs import markdown
-from avvp_pl.runs.reading import Run, read_run
+from avvp_pl.runs import markdown, names
+from avvp_pl.runs.reading import Run, inferences_of, read_run
 
 log = logging.getLogger(__name__)
-
-ERROR_FILE = "error.txt"
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Remember the folder, and remove the errors of an earlier attempt from it."""
         SweepSummary.folder = Path(config.hydra.sweep.dir).absolute()
-        for path in SweepSummary.folder.glob(f"*/{ERROR_FILE}"):
+        for path in SweepSummary.folder.glob(f"*/{names.ERROR}"):
             path.unlink()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -69,9 +67,9 @@ class SweepSummary(Callback):
 def record_failure(folder: Path, message: str, error: Exception) -> None:
     """Write ``error.txt`` into the folder of a job: the message on one line, for the summary, and the traceback."""
     line = textwrap.shorten(message, width=300, placeholder=" ...")
-    with atomic_write(folder / ERROR_FILE) as file:
+    with atomic_write(folder / names.ERROR) as file:
         file.write(f"{line}\n\n{''.join(traceback.format_exception(error))}")
-    log.error("failed: %s (traceback: %s)", line, folder / ERROR_FILE)
+    log.error("failed: %s (traceback: %s)", line, folder / names.ERROR)
 
 
 def conclude() -> bool:
@@ -80,7 +78,7 @@ def conclude() -> bool:
     if folder is None or not any(folder.glob("*/.hydra")):
         return True
     failures = write_summary(folder)
-    path = folder / "summary.md"
+    path = folder / names.SUMMARY
     print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
     return not failures
 
@@ -91,13 +89,16 @@ def write_summary(folder: Path) -> list[Failure]:
     parts = [markdown_table(runs)] if runs else []
     if failures:
         parts.append("Failed:\n" + "".join(f"- {markdown.literally(str(failure))}\n" for failure in failures))
-    with atomic_write(folder / "summary.md") as file:
+    with atomic_write(folder / names.SUMMARY) as file:
         file.write("\n".join(parts))
     return failures
 
 
 def read_runs(folder: Path) -> tuple[list[tuple[str, Run]], list[Failure]]:
-    """Return the runs of a sweep with their settings, in the order of their jobs, and the jobs without scores."""
+    """Return the runs of a sweep with their settings, in the order of their jobs, and the jobs without scores.
+
+    A job that was tested by several inferences is a run for each, and its setting says by which one.
+    """
     jobs = [path.parent for path in folder.glob("*/.hydra")]
     jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
     overrides = {job: _overrides(job) for job in jobs}
@@ -106,15 +107,25 @@ def read_runs(folder: Path) -> tuple[list[tuple[str, Run]], list[Failure]]:
     for job in jobs:
         apart = [override for override in overrides[job] if override not in common and not override.startswith("seed=")]
         setting = ", ".join(override.removeprefix("experiment=") for override in apart) or "all"
-        error = _first_line(job / ERROR_FILE)
-        if error or not (job / "scores.json").exists() or not (job / "config.yaml").exists():
+        error = _first_line(job / names.ERROR)
+        if error or not (job / names.SCORES).exists() or not (job / names.CONFIG).exists():
             failures.append(Failure(job.name, setting, error))
             continue
         try:
-            runs.append((setting, read_run(job)))
+            runs += _runs_of(job, setting)
         except InputError as damage:
             failures.append(Failure(job.name, setting, str(damage)))
     return runs, failures
+
+
+def _runs_of(job: Path, setting: str) -> list[tuple[str, Run]]:
+    """Return the runs of a job, one for each inference."""
+    first = read_run(job)
+    inferences = inferences_of(first)
+    if len(inferences) < 2:
+        return [(setting, first)]
+    runs = [first, *(read_run(job, other) for other in inferences[1:])]
+    return [(f"{setting}, by {inference}", run) for inference, run in zip(inferences, runs, strict=True)]
 
 
 def markdown_table(runs: Sequence[tuple[str, Run]]) -> str:

@@ -56,9 +56,9 @@ CASES: dict[str, list[Case]] = {
         ),
         report("scores without a protocol", NONE_FINISHED, lambda p: edit_scores(p, lambda s: s.pop("protocol"))),
         Case(
-            "scores of an earlier version",
+            "scores of another program",
             "warning",
-            "scores.json: names no protocol, so an earlier version of avvp_pl or another program wrote it",
+            "scores.json: names no protocol, so another program wrote it; evaluate the checkpoint again",
             lambda p: two_runs(p, lambda s: s.pop("protocol")),
             "report",
         ),

@@ -418,9 +418,7 @@ def test_a_protocol_selects_before_data_sets_are_compared(tmp_path: Path) -> Non
 def test_a_run_without_a_protocol_is_old_or_foreign(tmp_path: Path) -> None:
     path = run_folder(tmp_path / "0") / "scores.json"
     path.write_text(path.read_text().replace('"protocol": "common", ', ""))
-    with pytest.raises(
-        InputError, match=r"scores.json: names no protocol, so an earlier version of avvp_pl or another"
-    ):
+    with pytest.raises(InputError, match=r"scores.json: names no protocol, so another program wrote it"):
         read_run(tmp_path / "0")
 
 

@@ -39,6 +39,40 @@ def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) ->
     assert len(lines) == 4
 
 
+def written_by(path: Path, scores: dict[str, float]) -> None:
+    """Let a job have these inferences, each with a score: the files of the first are in its own folder."""
+    inferences = ", ".join(f"{name}: {{_target_: x}}" for name in scores)
+    with (path / "config.yaml").open("a") as file:
+        file.write(f"inference: {{{inferences}}}\n")
+    for number, (name, score) in enumerate(scores.items()):
+        (path / name).mkdir(exist_ok=True)
+        write_scores(path if number == 0 else path / name, score)
+
+
+def test_every_inference_has_its_row(tmp_path: Path) -> None:
+    for number, noise in enumerate(("0.2", "0.2", "0.8")):
+        job(tmp_path, number, ["+experiment=mil", f"data.noise={noise}", f"seed={number}"], None)
+    written_by(tmp_path / "0", {"classifier": 10.0, "prototype": 30.0})
+    written_by(tmp_path / "1", {"classifier": 20.0, "prototype": 40.0})
+    written_by(tmp_path / "2", {"classifier": 5.0})
+    assert write_summary(tmp_path) == []
+    rows = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    assert [row.split("|")[1:4] for row in rows] == [
+        [" data.noise=0.2, by classifier ", " 2 ", " 15.0 ± 7.1 "],
+        [" data.noise=0.2, by prototype ", " 2 ", " 35.0 ± 7.1 "],
+        [" data.noise=0.8 ", " 1 ", " 5.0 "],
+    ]
+
+
+def test_a_job_that_lacks_the_scores_of_an_inference_has_failed(tmp_path: Path) -> None:
+    job(tmp_path, 0, ["+experiment=mil", "seed=0"], None)
+    written_by(tmp_path / "0", {"classifier": 10.0, "prototype": 30.0})
+    (tmp_path / "0" / "prototype" / "scores.json").unlink()
+    (failure,) = write_summary(tmp_path)
+    assert failure.error is not None
+    assert f"{tmp_path / '0' / 'prototype'}: no scores.json" in failure.error
+
+
 def test_jobs_stand_in_their_order_and_failed_ones_are_named(tmp_path: Path) -> None:
     for number in range(11):
         job(tmp_path, number, [f"+experiment=e{number}", "seed=0"], None if number == 4 else float(number))
