@@ -18,8 +18,8 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """The name of a temporary file beside ``path``, which takes its place once it is complete."""
-    # of no other writer, whichever process, thread or machine on a shared disk it is
+    """Yield the name of a temporary file beside ``path``, and rename it to ``path`` once it is complete."""
+    # no other writer has this name, not even another thread, or a machine on a shared disk
     temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.tmp")  # not longer than a name may be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,9 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _folder_to_disk(path.parent)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        no_folder = next((above for above in path.parents if above.exists() and not above.is_dir()), None)
+        reason = f"{no_folder} is a file, not a folder" if no_folder else error.strerror or error
+        raise InputError(f"{path}: cannot be written ({reason})") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -35,7 +37,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
-    """A text file to write to, which takes the place of ``path`` only once it is complete and on the disk."""
+    """Open a text file for writing, which replaces ``path`` only once it is complete and on the disk."""
     with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield file
         _to_disk(file)
@@ -49,13 +51,13 @@ def atomic_write_bytes(path: Path, content: memoryview) -> None:
 
 
 def _to_disk(file: IO[Any]) -> None:
-    """A renamed file that is not on the disk yet would be empty after a power cut."""
+    """Flush a file: a renamed file that is not on the disk yet would be empty after a power failure."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _folder_to_disk(folder: Path) -> None:
-    """So that the new name, too, outlives a power cut; not every disk can do that, and the file is whole without it."""
+    """Flush a folder, so that a new name also survives a power failure. Not every disk can do that."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -65,7 +67,7 @@ def _folder_to_disk(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; for a folder that nobody else writes into now."""
+    """Remove the temporary files of writers that were killed. No other writer may use the folder now."""
     for path in folder.glob(".*.tmp"):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
@@ -88,9 +90,9 @@ def remove_stale(folder: Path, names: re.Pattern[str], written: Collection[str])
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a comma-separated file with a header; none where there is no file.
+    """Return the rows of a comma-separated file with a header; none if there is no file.
 
-    Raises :class:`InputError` where it is not as :func:`append_rows` left it.
+    Raises :class:`InputError` if the file is not as :func:`append_rows` has written it.
     """
     with _reading(path) as (_, rows):
         return list(rows)
@@ -98,7 +100,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[tuple[Sequence[str], Iterator[dict[str, str]]]]:
-    """The header of such a file and, one after the other, its rows; nothing of either where there is no file."""
+    """Yield the header of such a file and an iterator over its rows; both are empty if there is no file."""
     if not path.exists():
         yield (), iter(())
         return
@@ -114,16 +116,16 @@ def _reading(path: Path) -> Iterator[tuple[Sequence[str], Iterator[dict[str, str
 
 def _whole(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
     for number, row in enumerate(reader, start=1):
-        if None in row or None in row.values():  # as DictReader has more or fewer cells than the header
+        if None in row or None in row.values():  # so DictReader marks more or fewer cells than the header has
             raise _damaged(path, f"row {number} has another number of cells than the header")
         yield row
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -> None:
-    """Add rows to a comma-separated file, in place of those that have the same value of ``replacing`` or a later one.
+    """Add rows to a comma-separated file. They replace those with the same value of ``replacing`` or a later one.
 
-    So a run that went back to an earlier epoch overwrites what it does again. New columns are added on the right. Rows
-    that stay are copied one by one, for a long run has tens of thousands.
+    So a run that is resumed from an earlier epoch overwrites what it repeats. New columns are added on the right. Rows
+    that are kept are copied one by one, because a long run has tens of thousands.
     """
     first = min(int(row[replacing]) for row in rows)
     with _reading(path) as (header, before), atomic_write(path) as file:
@@ -139,4 +141,4 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]], replacing: str) -
 
 
 def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: was changed by another program ({brief(reason)}); mend it or remove it")
+    return InputError(f"{path}: was changed by another program ({brief(reason)}); fix it or remove it")

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and tables that a run goes on writing."""
+"""Files that are either whole or not there, and tables that a resumed run continues to write."""
 
 from __future__ import annotations
 

@@ -137,8 +137,13 @@ def _explain(error: Exception, names: Names) -> str:
         return names.no_choice(group, choice, sorted(error.options or names.files.choices(group)))
     if isinstance(root, InputError):
         return str(root)
-    if isinstance(root, OSError) and root.strerror:  # such as a file in the place of the run folder
-        return f"{root.filename or 'the run folder'}: cannot be read or written ({root.strerror})"
+    if isinstance(root, OSError) and root.strerror:
+        reason = root.strerror
+        if root.errno in {errno.EEXIST, errno.ENOTDIR}:
+            reason = "a file is in the place of a folder"
+        return f"{root.filename or 'the run folder'}: cannot be read or written ({reason})"
+    if isinstance(root, UnicodeDecodeError) and (path := names.files.not_utf8()):
+        return f"{path}: this is not UTF-8 text (byte 0x{root.object[root.start]:02x}); save the file as UTF-8"
     if isinstance(error, InstantiationException):
         built = re.search(r"full_key: (\S+)", str(error))
         where = f"{built[1]}: " if built else ""
@@ -174,6 +179,11 @@ def _of_hydra(error: Exception, root: BaseException, names: Names) -> str:
     message = str(error)
     if found := re.search(r"(?:In '([^']+)': )?Could not override '([^']+)'\. No match in the defaults list", message):
         return names.no_group(found[2], where=found[1] or "")
+    if found := re.match(r"Error parsing override '([^']+)'\s+missing EQUAL", message):
+        return f"{found[1]!r} has no value; settings are given as NAME=VALUE"
+    key = getattr(root, "full_key", None)
+    if key and (found := re.search(r"Interpolation key '([^']+)' not found", f"{root}")):
+        return f"{key} takes its value from the setting {found[1]!r}, which does not exist"
     if found := re.match(r"Multiple values for ([\w/]+)\. To override", message):
         return f"the group {found[1]} has a value already; give {found[1]}=... without +"
     if found := re.match(r"Could not append to config. An item is already at '([^']+)'", message):

@@ -1,4 +1,4 @@
-"""One object of a configuration: what it is given, and what a user is told if it cannot be built."""
+"""One object of a configuration: what it is given, and the message if it cannot be built."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ def _check(key: str, value: Any, limit: Limit) -> None:
         for name, member in value.items():
             _check(f"{key}.{name!s}", member, members.limit)
     if value not in limit:
-        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}")
+        reason = members.wrong_key(value) if isinstance(members, Each) and isinstance(value, Mapping) else ""
+        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}{reason}")
 
 
 def _check_modalities(cfg: DictConfig) -> None:

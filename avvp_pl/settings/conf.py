@@ -104,6 +104,16 @@ class ConfigFiles:
         self.settings(group, choice)
         return (group, choice) not in self._incomplete
 
+    def not_utf8(self) -> Path | None:
+        """Return a file that is not UTF-8 text, if there is one: the error of a YAML library does not name it."""
+        for folder in self.folders:
+            for path in sorted(folder.rglob("*.yaml")) if isinstance(folder, Path) else ():
+                try:
+                    path.read_text(encoding="utf-8")
+                except UnicodeDecodeError:
+                    return path
+        return None
+
     def groups_of(self, command: str) -> list[str]:
         """Return the groups that a command has, according to the defaults list in ``conf/NAME.yaml``."""
         entries = self._content("", command).get("defaults") or []

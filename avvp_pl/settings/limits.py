@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
@@ -146,6 +147,15 @@ class Each:
     def __str__(self) -> str:
         return f"a mapping such as {self.example}"
 
+    def wrong_key(self, value: Mapping[Any, Any]) -> str:
+        """Return what to say of a key that is not possible; nothing if there is none."""
+        for name in value:
+            if name in self.reserved:
+                return f"; {name!r} is the name of a score"
+            if not isinstance(name, str) or not re.fullmatch(self.key, name):
+                return f"; {name!r} is not a possible name (only letters, digits and _, and first a letter)"
+        return ""
+
 
 @dataclass(frozen=True)
 class OneOrMore:
@@ -180,7 +190,7 @@ Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Each | On
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # the range that numpy accepts
-SIZE = Number(1, 10**6, whole=True)  # of what is allocated as large as it is asked for
+SIZE = Number(1, 10**6, whole=True)  # of what is allocated in the given size
 PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()

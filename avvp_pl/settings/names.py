@@ -20,19 +20,6 @@ from avvp_pl.settings.check import plain, values_of
 from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir, keys_of
 from avvp_pl.settings.limits import PASSED_ON, limit_of, members_of
 
-# Settings of earlier versions, and their names now. Others of `method` kept their name and moved into another group
-RENAMED = {
-    "method.guided_weights": "method.weights",
-    "method.guided_smoothing": "method.targets.smoothing",
-    "method.label_attending": "labeling.attending",
-    "method.inference": "inference",
-    "callbacks.best.monitor": "protocol.selection.monitor",
-    "callbacks.best.mode": "protocol.selection.mode",
-}
-MOVED_OUT_OF_METHOD = ("labeling", "optimizer")
-# Methods of earlier versions, which were a method together with its labeling
-RETIRED = {"npl": ("naive", "npl_soft"), "ppl": ("prototype", "ppl_soft")}
-
 
 @dataclass(frozen=True)
 class Names:
@@ -62,8 +49,6 @@ class Names:
             if group not in self.files.groups or override.is_delete():
                 continue
             for value in map(plain, values_of(override)):
-                if group == "method" and isinstance(value, str) and value in RETIRED.keys() - self.files.choices(group):
-                    raise InputError(self.no_choice(group, value, self.files.choices(group)))
                 listed = isinstance(value, list) and self._takes_list(group)
                 words = value if listed else [value]
                 if not words or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
@@ -104,12 +89,11 @@ class Names:
     def no_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
         """Return what to say of a choice that a group does not have."""
         missing = f"there is no {group or 'config'} {choice!r}."
-        if group == "method" and choice in RETIRED:
-            labeling, experiment = RETIRED[choice]
-            method = "method=mil " if "method" in self.files.groups_of(self.command) else ""
-            also = f", or +experiment={experiment}" if method else ""
-            return f"{missing} Labeling is now a group of its own: give {method}labeling={labeling}{also}"
-        return missing + nearest(choice, options) + (f" The choices are: {', '.join(options)}" if options else "")
+        choices = f" The choices are: {', '.join(options)}" if options else ""
+        experiments = [name for name in self.files.choices("experiment") if f"{name}_".startswith(f"{choice}_")]
+        if experiments and group != "experiment" and self.command == "train":
+            choices += f". Experiments of this name, for +experiment=, are: {', '.join(experiments)}"
+        return missing + nearest(choice, options) + choices
 
     def no_group(self, group: str, where: str = "") -> str:
         """Return what to say of a group that the command does not have; ``where`` it is overridden, if in a file."""
@@ -132,8 +116,6 @@ class Names:
         if key in self.files.groups or "/" in key:
             return self.no_group(key)
         missing = f"there is no setting {key!r}."
-        if moved := self._moved(key):
-            return f"{missing} Did you mean {moved!r}?"
         if choices := self._choices_with(key):
             return f"{missing[:-1]} here; it is a setting of {' and '.join(choices)}"
         if others := self._for_another(key.partition(".")[0], {}):
@@ -209,21 +191,8 @@ class Names:
         return f"{key}={_shown(value)}: it must be a mapping{file}"
 
     def _no_addition(self, key: str) -> str:
-        moved = self._moved(key)
         present = [*self.files.groups, *_present(self._configuration())]
-        close = f" Did you mean {moved!r}?" if moved else self._nearest(key, present)
-        return f"there is no group or setting {key!r} to add.{close}"
-
-    def _moved(self, key: str) -> str | None:
-        """Return the name of a setting that had another one in an earlier version."""
-        for old, new in RENAMED.items():
-            if key == old or key.startswith(f"{old}."):
-                return new + key.removeprefix(old)
-        group, _, rest = key.partition(".")
-        for other in MOVED_OUT_OF_METHOD if group == "method" and rest else ():
-            if any(rest in keys_of(self.files.settings(other, choice)) for choice in self.files.choices(other)):
-                return f"{other}.{rest}"
-        return None
+        return f"there is no group or setting {key!r} to add.{self._nearest(key, present)}"
 
     def _choices_with(self, key: str) -> list[str]:
         """Return the choices, as ``labeling=prototype``, that have a setting."""

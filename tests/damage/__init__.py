@@ -42,7 +42,10 @@ def page() -> str:
 
 
 def named(case: Case) -> str:
-    return code(case.name) if "=" in case.name or case.name[0] == "~" else case.name
+    """What was done, or the command with the settings that were wrong."""
+    if case.name in case.arguments:
+        return code(" ".join((case.command, *case.arguments)))
+    return code(case.name) if "=" in case.name else case.name
 
 
 def said(case: Case) -> str:

@@ -131,8 +131,8 @@ class Place:
 class Case:
     """One damage; ``says`` is what must be said of it, `` ... `` standing for anything.
 
-    error: in one message, with exit code 2. warning: in the log, and all goes on. read: nothing, and the result is as
-    if there was no damage.
+    error: in one message, with exit code 2. warning: in the log, and the command continues. read: nothing, and the
+    result is as if there was no damage.
     """
 
     name: str

@@ -207,7 +207,7 @@ def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
             "the setting 'labeling' is needed, but it was removed, or the group that it belongs to was r",
         ),
         ("train ~inference", "the setting 'inference' is needed, but it was removed"),
-        ("train seed", "Error parsing override 'seed' missing EQUAL"),
+        ("train seed", "'seed' has no value; settings are given as NAME=VALUE"),
     ],
 )
 def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
@@ -215,60 +215,39 @@ def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("given", "meant"),
     [
         ("method.gamma", "labeling.gamma"),
-        ("method.beta", "labeling.beta"),
-        ("method.k", "labeling.k"),
-        ("method.tau", "labeling.tau"),
-        ("method.labels", "labeling.labels"),
+        ("method.label", "labeling.labels"),
         ("method.weight_pseudo_label", "labeling.weight_pseudo_label"),
         ("method.start_epoch", "labeling.start_epoch"),
-        ("method.momentum", "labeling.momentum"),
-        ("method.momentum_warmup", "labeling.momentum_warmup"),
-        ("method.source", "labeling.source"),
-        ("method.prototypes", "labeling.prototypes"),
-        ("method.min_modality", "labeling.min_modality"),
-        ("method.normalize_features", "labeling.normalize_features"),
-        ("method.kmeans", "labeling.kmeans"),
-        ("method.max_segments_per_event", "labeling.max_segments_per_event"),
-        ("method.feature_memory_gb", "labeling.feature_memory_gb"),
-        ("method.weight_contrastive", "labeling.weight_contrastive"),
-        ("method.tau_contrastive", "labeling.tau_contrastive"),
-        ("method.include_self", "labeling.include_self"),
-        ("method.seed", "labeling.seed"),
-        ("method.label_attending", "labeling.attending"),
         ("method.learning_rate", "optimizer.learning_rate"),
-        ("method.weight_decay", "optimizer.weight_decay"),
-        ("method.guided_weights.audio", "method.weights.audio"),
-        ("method.guided_smoothing.visual", "method.targets.smoothing.visual"),
-        ("method.inference", "inference"),
+        ("method.smoothing.visual", "method.targets.smoothing.visual"),
     ],
 )
-def test_settings_of_earlier_versions_are_answered_with_their_new_names(say: Say, old: str, new: str) -> None:
+def test_a_setting_of_another_group_is_named(say: Say, given: str, meant: str) -> None:
     value = "${seed}"  # as the name is wrong, no value is right
-    assert say("train", f"{old}={value}") == f"there is no setting '{old}'. Did you mean '{new}'?"
-
-
-@pytest.mark.parametrize("arguments", ["evaluate checkpoint=x", "train +experiment=ppl_soft"])
-def test_settings_of_earlier_versions_are_answered_by_all_commands(say: Say, arguments: str) -> None:
-    expected = "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"
-    assert say(*arguments.split(), "method.gamma=0.5") == expected
+    expected = f"there is no setting '{given}'. Did you mean '{meant}'? `--cfg job` prints all settings."
+    assert say("train", f"{given}={value}") == expected
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("train method=ppl", "give method=mil labeling=prototype, or +experiment=ppl_soft"),
-        ("train method=npl", "give method=mil labeling=naive, or +experiment=npl_soft"),
-        ("train -m method=mil,ppl", "give method=mil labeling=prototype, or +experiment=ppl_soft"),
-        ("evaluate checkpoint=x method=ppl", "give labeling=prototype"),
+        ("train method=npl", "npl_hard, npl_soft"),
+        ("train method=ppl", "ppl_audio_guided, ppl_hard, ppl_per_modality, ppl_soft, ppl_soft_no_cl"),
+        ("train -m method=mil,npl", "npl_hard, npl_soft"),
+        ("train method=han", "han, han_ppl_test"),
+        ("train labeling=npl_soft", "npl_soft"),
+        ("train method=pp", ""),
+        ("train +experiment=npl", ""),
+        ("evaluate checkpoint=x labeling=npl", ""),
     ],
 )
-def test_methods_of_earlier_versions_are_answered_with_what_to_give_now(say: Say, arguments: str, said: str) -> None:
-    method = "ppl" if "ppl" in said or "prototype" in said else "npl"
-    expected = f"there is no method '{method}'. Labeling is now a group of its own: {said}"
-    assert say(*arguments.split()) == expected
+def test_what_is_the_name_of_an_experiment_is_told(say: Say, arguments: str, said: str) -> None:
+    message = say(*arguments.split()) or ""
+    assert re.match(r"there is no (method|labeling|experiment) '\w+'\.", message)
+    assert message.partition(". Experiments of this name, for +experiment=, are: ")[2] == said
 
 
 @pytest.mark.parametrize(
@@ -393,7 +372,7 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ("method: {targets: null}", "method.targets=null: it must be a mapping"),
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
         ("defaults: [{override /method: nope}]", "there is no method 'nope'. The choices are: mil, mine"),
-        ("defaults: [{override /method: ppl}]", "there is no method 'ppl'. Labeling is now a group of its"),
+        ("defaults: [{override /method: ppl}]", "there is no method 'ppl'. The choices are: mil, mine. Experiments of"),
         (
             "checkpoint: x",
             "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluate or ",
