@@ -1,4 +1,4 @@
-"""Labeling all training videos anew, as before every epoch of ``ppl_soft``: ours, and as plain code would do it.
+"""Labeling all training videos, as before every epoch of ``ppl_soft``: ours, and as plain code would do it.
 
 Its share of an epoch is measured at the size of LLP, in ``paper_size``.
 """

@@ -1,6 +1,6 @@
 """The plain baseline: HAN as public research code on this task is usually written, for comparison of speed.
 
-Written anew, in that style and for CPU: three ``np.load`` an item, in one worker; all 80 ResNet rows through the
+Written from scratch, in that style, for CPU: three ``np.load`` an item, in one worker; all 80 ResNet rows through the
 Linear and pooled behind it; ``nn.MultiheadAttention`` called once a modality; a loss whose value is waited for in
 every step; evaluation with batch size 1; scores, and pseudo labels, by loops over videos and events. It computes what
 ``avvp_pl`` does (held by ``tests/benchmarks/test_plain.py``), so that a ratio of times compares like with like.
@@ -35,7 +35,7 @@ ROWS_A_SEGMENT = {"vggish": 1, "res152": 8, "r2plus1d_18": 1}
 
 
 class PlainVideos(Dataset[Sample]):
-    """Videos as one ``.npy`` a stream and video, read anew each time."""
+    """Videos as one ``.npy`` a stream and video, read again each time."""
 
     def __init__(self, folder: Path, names: Sequence[str], labels: Sequence[Sequence[int]], num_events: int) -> None:
         self.folder, self.names, self.labels, self.num_events = folder, names, labels, num_events

@@ -32,7 +32,7 @@ def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: st
 
 
 def plain_loader(videos: PlainVideos, batch_size: int = BATCH_SIZE, shuffle: bool = False) -> Loader:
-    """One worker, which is started anew for every epoch."""
+    """One worker, which is started again for every epoch."""
     return DataLoader(videos, batch_size, shuffle=shuffle, num_workers=1)
 
 

@@ -17,7 +17,7 @@ from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 Result = TypeVar("Result")
-TEMPTING = 0.999  # what a Lookup says of padding, so that whoever looks at it is found out
+TEMPTING = 0.999  # what a Lookup returns for padding, so that code that reads padding fails its test
 
 
 class Lookup(ParsingNetwork):

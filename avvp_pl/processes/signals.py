@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
-# SLURM is often told to send SIGUSR1 before a job reaches its time limit
+# SLURM is often configured to send SIGUSR1 before a job reaches its time limit
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -16,7 +16,7 @@ Schedule = Callable[[float, int], float]
 class Optimization:
     """Adam or AdamW, with a learning rate that is ``learning_rate`` times a factor of the schedule in every step.
 
-    The schedule is a function of how far the training has come, and has no state: after a resume it goes on exactly.
+    The schedule is a function of how far the training has come, and has no state: a resumed run continues it exactly.
     ``clip_norm`` scales the gradients of a step to at most this norm; None leaves them unchanged.
     """
 

@@ -87,7 +87,7 @@ def test_ordinary_rows_are_not_odd(tmp_path: Path, times: list[tuple[object, obj
         ([(0.25, 2.75), (4, 5)], [0, 1, 4], "truncated", 1),
     ],
 )
-def test_each_kind_of_odd_row_is_counted_under_its_own_name_and_mended(
+def test_each_kind_of_odd_row_is_counted_under_its_own_name_and_fixed(
     tmp_path: Path, times: list[tuple[object, object]], active: list[int], oddity: str, count: int
 ) -> None:
     segments, oddities = timeline_of(tmp_path, *times)

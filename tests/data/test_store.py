@@ -289,7 +289,7 @@ def test_other_videos_in_the_tables(data: Data, split: str, names: list[str], re
 
 
 @pytest.mark.parametrize("change", [{"segments": 5}, {"dtype": "float16"}])
-def test_another_form_is_packed_anew(data: Data, change: dict[str, Any], logged: Callable[[], str]) -> None:
+def test_another_form_is_packed_again(data: Data, change: dict[str, Any], logged: Callable[[], str]) -> None:
     data.pack()
     data.dtype = change.get("dtype", "float32")
     options = {"segments": change.get("segments", 10), "truth_required": False}
@@ -650,7 +650,7 @@ def test_a_changed_file_must_agree_with_what_is_kept(ragged: Data) -> None:
         ragged.pack()
 
 
-def test_other_rows_per_segment_are_packed_anew(ragged: Data, reads: list[str], logged: Callable[[], str]) -> None:
+def test_other_rows_per_segment_are_packed_again(ragged: Data, reads: list[str], logged: Callable[[], str]) -> None:
     for name, length in RAGGED.items():
         save_length(ragged, name, length // 4 * 4)
     ragged.pack()

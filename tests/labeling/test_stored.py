@@ -109,7 +109,7 @@ def encoded(videos: VideoSet, network: Lookup, rows: list[int]) -> EncodedBlock:
 
 
 def halved(block: EncodedBlock) -> Tensor:
-    """Some labels; those of padding are not looked at."""
+    """Some labels; those of padding are ignored."""
     labels = block.weak_labels[:, None, None] * block.segment_probs / 2
     return labels.masked_fill(~block.mask[:, :, None, None], 0.77)
 

@@ -383,7 +383,7 @@ def test_the_cursor_and_the_player_go_together(opened: Page) -> None:
     opened.keyboard.press("ArrowLeft")
     assert playing() == 1
     opened.keyboard.press("Space")
-    expect(time).to_have_value(re.compile(r"^(1\.[2-9]|[2-6])"))  # it has gone on
+    expect(time).to_have_value(re.compile(r"^(1\.[2-9]|[2-6])"))  # it has played on
     opened.keyboard.press("Space")
     assert player.evaluate("(video) => video.paused")
     opened.keyboard.press("j")

@@ -147,7 +147,7 @@ def test_names_of_any_script_and_length(parsed: Parsed, data: ParsingSet, videos
 
 
 def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:
-    """Save the file anew with one of its arrays changed."""
+    """Save the file again with one of its arrays changed."""
 
     def write(path: Path) -> None:
         with np.load(path) as content:
@@ -159,7 +159,7 @@ def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]
 
 
 def without(name: str) -> Callable[[Path], object]:
-    """Save the file anew without one of its arrays."""
+    """Save the file again without one of its arrays."""
 
     def write(path: Path) -> None:
         with np.load(path) as content:

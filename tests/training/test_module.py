@@ -48,7 +48,7 @@ class HostSyncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def ready(module: ParsingModule, data: Any) -> ParsingModule:
-    """Let the parts look at the training videos, and label them where the labeling does."""
+    """Let the parts prepare for the training videos, and label them where the labeling does."""
     module.start(data.splits["train"])
     module.labeling.refresh(data.splits["train"], LABELED, Team())
     return module.train()
@@ -60,7 +60,7 @@ class TestSteps:
         module, data = build(experiment)
         ready(module, data)
         optimizer = module.configure_optimizers()
-        assert data.splits["train"].equal_length == 10  # looked at once
+        assert data.splits["train"].equal_length == 10  # computed once
         with HostSyncs() as syncs:
             for rows in VideoBatches(40, 16, seed=0, shuffle=True):
                 torch.autograd.backward(module.training_step(data.splits["train"][rows], 0))

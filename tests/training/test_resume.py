@@ -1,4 +1,4 @@
-"""A training that stops anywhere, in one process or two, goes on from its checkpoint as if it had not, to the bit."""
+"""A training that stops anywhere, in one process or two, is resumed from its checkpoint and ends with the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When training stops before its end: asked to by a signal, or because it has diverged."""
+"""When training stops before its end: because of a signal, or because it has diverged."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from avvp_pl.errors import InputError, TrainingError
 from avvp_pl.processes.collectives import gather_objects, largest
 from avvp_pl.processes.signals import Handler, StopRequest, exit_code, handle, handlers, is_foreign, stop_at_once
 from avvp_pl.runs.checkpoints import last_good, read_checkpoint
+from avvp_pl.runs.names import LAST
 from avvp_pl.training.callbacks import FIRST
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
@@ -40,45 +41,45 @@ class Step(NamedTuple):
 class SafeStop(pl.Callback):
     """Stop between two steps, all processes together.
 
-    On SIGINT, SIGTERM or SIGUSR1 write ``last.ckpt`` into ``directory``, from which the run goes on with the very next
-    step. Where a loss is not finite or above ``max_loss``, or a weight is not finite, raise :class:`TrainingError`
+    On SIGINT, SIGTERM or SIGUSR1 write ``last.ckpt`` into ``directory``, from which the run is resumed with the very
+    next step. Where a loss is not finite or above ``max_loss``, or a weight is not finite, raise :class:`TrainingError`
     before anything of it is saved: it names the step, its videos and the last good checkpoint.
     """
 
     place = FIRST
 
     def __init__(self, directory: str, max_loss: float) -> None:
-        self.path = Path(directory) / "last.ckpt"
+        self.path = Path(directory) / LAST
         self.max_loss = max_loss
         self.request = StopRequest()
         self.before: dict[int, Handler] = {}
-        self.steps: list[Step] = []  # those whose loss was not looked at yet
+        self.steps: list[Step] = []  # those whose loss has not been checked yet
         self.latest = -1
         self.said = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """See who handles signals, before Lightning does, too."""
+        """Remember the handlers of signals, before Lightning adds its own."""
         self.before = handlers()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note signals; Lightning's own handler would make several processes wait for each other."""
+        """Note signals from now on; Lightning's own handler would make several processes wait for each other."""
         self._handle(self.request.note)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """While testing there is nothing to save."""
+        """Stop immediately from now on: while testing there is nothing to save."""
         self._handle(stop_at_once)
         self._stop_if_asked(trainer, "before testing")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if asked to since the last step, where the end of the epoch has been saved."""
-        # the file is asked for by all: machines that share no disk would else not agree, and wait for each other
+        # all processes must decide alike, or they would wait for each other: machines may not share a disk
         if largest(self.request.number) and largest(int(self._saved_at() == trainer.global_step)):
             self._stop_if_asked(trainer, f"before epoch {trainer.current_epoch}")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Look at the losses so far; save and stop if asked to."""
+        """Check the losses so far; save and stop if asked to."""
         asked = largest(self.request.number)
         if asked or self._looks_now(trainer, pl_module):
             self._check_losses(trainer)
@@ -106,7 +107,7 @@ class SafeStop(pl.Callback):
         self._check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The same where nothing is validated."""
+        """Check the same if nothing is validated."""
         self._check(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,7 +115,7 @@ class SafeStop(pl.Callback):
         self._stop_if_asked(trainer, "before testing")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say how to go on where it was not said yet: testing, or at a second Ctrl-C."""
+        """Say how to resume the run if it was not said yet: while testing, or at a second Ctrl-C."""
         if isinstance(exception, KeyboardInterrupt | SystemExit) and not self.said:
             self._say(trainer, "at once")
 
@@ -126,21 +127,21 @@ class SafeStop(pl.Callback):
         if not number:
             return
         self._say(trainer, f"by {signal.Signals(number).name} {where}")
-        # of several processes only the first says it: Lightning kills them all where one of the others fails
+        # only the first process exits with this code: Lightning kills all processes if one of the others fails
         raise SystemExit(exit_code(number) if trainer.is_global_zero else 0)
 
     def _say(self, trainer: pl.Trainer, how: str) -> None:
         self.said = True
         saved_at = self._saved_at()
         if saved_at is None:
-            log.warning("stopped %s; there is no checkpoint to go on from yet", how)
+            log.warning("stopped %s; there is no checkpoint to resume from yet", how)
             return
         saved = "saved" if saved_at == trainer.global_step else f"the last checkpoint is of step {saved_at}"
         folder = self.path.parent.parent
-        log.warning("stopped %s; %s. To go on: the same command with resume=auto hydra.run.dir=%s", how, saved, folder)
+        log.warning("stopped %s; %s. To resume: the same command with resume=auto hydra.run.dir=%s", how, saved, folder)
 
     def _saved_at(self) -> int | None:
-        """The step of the last checkpoint."""
+        """Return the step of the last checkpoint; None if there is none."""
         try:
             return int(read_checkpoint(self.path)["global_step"])
         except InputError:
@@ -178,7 +179,7 @@ class SafeStop(pl.Callback):
         self._give_up(trainer, f"{found[0][0]}, on the videos {', '.join(videos[:NAMED_VIDEOS])}{more}")
 
     def _check_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise if the last step spoiled the weights, though its loss was in order."""
+        """Raise if the last step made weights NaN or infinite, although its loss was normal."""
         norms = torch._foreach_norm(list(pl_module.parameters()))
         if largest(int(not torch.stack(norms).isfinite().all())):
             where = f"after step {self.latest} (epoch {trainer.current_epoch})"

@@ -111,7 +111,7 @@ def test_a_loss_that_is_none_is_named_with_its_videos(
 def test_where_values_are_waited_for_the_first_of_many_bad_steps_is_named(
     tiny: ParsingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU, losses are looked at every so many steps, and at the end of the epoch."""
+    """On a GPU, losses are checked every so many steps, and at the end of the epoch."""
     monkeypatch.setattr(SafeStop, "_looks_now", lambda *_: False)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 8 \(epoch 1, batch 2\)") as error:
         fit(tiny, tmp_path, 8, float("nan"))  # so is every loss after it
