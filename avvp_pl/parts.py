@@ -132,6 +132,19 @@ class Part(nn.Module):
     def keep_best(self) -> None:
         """Remember the present state: the epoch that has just been validated is the best so far."""
 
+    @property
+    def needs_best(self) -> bool:
+        """Whether this part uses what :meth:`keep_best` remembers, so that the run must select a best epoch."""
+        return type(self).keep_best is not Part.keep_best
+
+    def digest(self) -> str | None:
+        """Return a checksum of what :meth:`start` has read from the file that the setting ``file`` names.
+
+        The run is then resumed only if the content is unchanged, whatever its path is now. A part with this method is
+        started once more before a resume, to compare. None: nothing was read.
+        """
+        return None
+
     def progress(self) -> dict[str, Tensor]:
         """Return what a resumed run needs and what is not part of the model, such as the labels of this epoch."""
         return {}
@@ -177,7 +190,7 @@ class Labeling(Part, ABC):
 
     ``pseudo_labels`` are those of all S segments of the training videos, [S, M, C]; None as long as there are none.
     ``label_threshold`` says from which value on a label counts as positive. ``bank`` holds the prototypes of a labeling
-    that has some.
+    that has some. If there is an attribute ``start_epoch``, it is the first epoch (from 0) with labels.
     """
 
     def __init__(self, label_threshold: float = 0.5) -> None:
@@ -221,7 +234,11 @@ class Evidence(NamedTuple):
 
 
 class Inference(Part, ABC):
-    """From a network and its output to the probabilities by which events are found."""
+    """From a network and its output to the probabilities by which events are found.
+
+    An inference that is fitted, such as one with a threshold for each event, keeps what it was fitted to in buffers,
+    and so in checkpoints. Until then, in the validation of a training, it uses the values that it starts with.
+    """
 
     @abstractmethod
     def forward(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
@@ -234,8 +251,13 @@ class Inference(Part, ABC):
         """Return the splits (``train``, ``val``) that :meth:`fit` uses; none where there is nothing left to fit."""
         return ()
 
-    def fit(self, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team) -> Report | None:
-        """Fit what is tested to the splits that it :meth:`needs`, once, before a test. All processes call it."""
+    def fit(
+        self, network: ParsingNetwork, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team
+    ) -> Report | None:
+        """Fit what is tested to the splits that it :meth:`needs`, once, before a test. All processes call it.
+
+        ``network`` is the one that is tested. It is in evaluation mode, and gradients are off.
+        """
         return None
 
     if TYPE_CHECKING:

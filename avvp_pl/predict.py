@@ -15,12 +15,14 @@ def predict(cfg: DictConfig) -> None:
     from avvp_pl.commands.restore import restore
     from avvp_pl.errors import InputError
     from avvp_pl.tasks.parsing import join, write_parsed, write_pictures
+    from avvp_pl.training.callbacks.needed import check_test
 
     if len(cfg.inference or ()) > 1:
         raise InputError("predict writes the timelines of one inference; give one, such as inference=classifier")
     prepare_process(cfg)
     config, videos, model = restore(cfg, splits=(cfg.split,), truth_required=False)
     trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)
+    check_test(trainer, model)
     if trainer.world_size > 1:
         raise InputError("predict runs in one process; give trainer.devices=1")
     parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]

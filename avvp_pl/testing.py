@@ -20,8 +20,10 @@ from torch import Tensor
 
 from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
 from avvp_pl.parts import Step, Team, total
+from avvp_pl.runs import names
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.training.callbacks.checkpoint_contents import CheckpointContents
+from avvp_pl.training.callbacks.needed import check_training
 from avvp_pl.training.callbacks.safe_stop import SafeStop
 from avvp_pl.training.module import ParsingModule
 
@@ -70,9 +72,9 @@ def resume_differences(overrides: Sequence[str], folder: Path, stop_after: int |
     stopped = _train(overrides, folder / "stopped", stop_after=steps)
     if stopped.finished:
         raise ValueError(f"the run ended before {steps} steps")
-    resumed = _train(overrides, folder / "stopped", resume=folder / "stopped" / "checkpoints" / "last.ckpt")
-    names = dict.fromkeys((*whole.state, *resumed.state))
-    return [name for name in names if not _same(whole.state.get(name), resumed.state.get(name))]
+    resumed = _train(overrides, folder / "stopped", resume=names.last_checkpoint(folder / "stopped"))
+    compared = dict.fromkeys((*whole.state, *resumed.state))
+    return [name for name in compared if not _same(whole.state.get(name), resumed.state.get(name))]
 
 
 class _Trained(NamedTuple):
@@ -103,6 +105,7 @@ def _train(
     model = build_model(cfg, videos)
     more = [] if stop_after is None else [_StopAfter(stop_after)]
     trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams), *more)
+    check_training(trainer, model, cfg.protocol.selection.monitor)
     try:
         trainer.fit(model, build_data(cfg, videos), ckpt_path=resume)
     except SystemExit:

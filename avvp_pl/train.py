@@ -15,23 +15,28 @@ def train(cfg: DictConfig) -> float | None:
         build_trainer,
         build_videos,
         prepare_process,
+        refuse_search_without_score,
         selected_epoch,
         speed_up,
     )
     from avvp_pl.commands.launching import as_one_process
-    from avvp_pl.runs.folder import RunFolder
+    from avvp_pl.runs.folder import RunFolder, log_packages
     from avvp_pl.runs.loggers import logging_to
     from avvp_pl.training.callbacks.checkpoint_contents import CheckpointContents
+    from avvp_pl.training.callbacks.needed import check_training
 
+    refuse_search_without_score(cfg)
     prepare_process(cfg)
     with RunFolder(cfg) as folder:
         folder.begin(cfg)
         videos = build_videos(cfg)
         data = build_data(cfg, videos)
         model = build_model(cfg, videos)
+        trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
+        check_training(trainer, model, cfg.protocol.selection.monitor)
+        log_packages(cfg)
         folder.check(model, videos)
         speed_up(cfg, model)
-        trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
         with logging_to(trainer.loggers, cfg), as_one_process(trainer):
             trainer.fit(model, data, ckpt_path=folder.checkpoint)
             selected = selected_epoch(trainer)

@@ -76,3 +76,5 @@ def test_a_part_may_leave_every_clock_as_it_is() -> None:
     assert part.progress() == {}
     assert part.notes(torch.device("cpu")) == []
     assert part.state_dict() == {}
+    assert part.digest() is None
+    assert not part.needs_best

@@ -117,17 +117,21 @@ def test_asked_to_stop(runs: Runs, undisturbed: Path, where: str, number: signal
 
 
 @pytest.mark.parametrize(
-    "setting",
-    ["trainer.accumulate_grad_batches=2", "+trainer.check_val_every_n_epoch=2", "+trainer.val_check_interval=2"],
+    "settings",
+    [
+        ("trainer.accumulate_grad_batches=2",),
+        ("+trainer.check_val_every_n_epoch=2", "labeling.start_epoch=2"),  # labels are of the best epoch so far
+        ("+trainer.val_check_interval=2",),
+    ],
 )
-def test_asked_to_stop_and_killed_where_steps_and_epochs_are_others(runs: Runs, setting: str) -> None:
-    name = setting.partition(".")[2].partition("=")[0]
-    reference = runs.whole(f"{name}_undisturbed", setting)
+def test_asked_to_stop_and_killed_where_steps_and_epochs_are_others(runs: Runs, settings: tuple[str, ...]) -> None:
+    name = settings[0].partition(".")[2].partition("=")[0]
+    reference = runs.whole(f"{name}_undisturbed", *settings)
     point, call = POINTS["between the optimizer's step and the momentum network's"]
     for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
-        runs.start(f"{name}_{status}", setting, point=point, call=call, signal=number, rank=0)
+        runs.start(f"{name}_{status}", *settings, point=point, call=call, signal=number, rank=0)
         assert runs.ended() == status, runs.said(f"{name}_{status}")
-        assert_same(runs.whole(f"{name}_{status}", setting), reference)
+        assert_same(runs.whole(f"{name}_{status}", *settings), reference)
 
 
 def test_slurms_early_warning_saves_in_the_same_way(runs: Runs, undisturbed: Path) -> None:

@@ -159,6 +159,18 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
         )
 
 
+def refuse_search_without_score(cfg: DictConfig) -> None:
+    """Refuse a job of a search, such as ``+sweep=optuna``, in which no epoch has a score that could be searched for."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    sweeper = str(HydraConfig.get().sweeper.get("_target_"))
+    if not sweeper.endswith(".BasicSweeper") and cfg.protocol.selection.monitor is None:
+        raise InputError(
+            "protocol.selection.monitor=null: a search looks for the settings with the best monitored score, and there "
+            "is none; name a score, such as val/segment/type_av"
+        )
+
+
 class Selected(NamedTuple):
     """The checkpoint of the epoch that is tested, and its validation score; None if there is none."""
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from avvp_pl.commands.build import build_model, build_network, build_videos
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
-from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, trained_config
+from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, tested_weights, trained_config
 from avvp_pl.training.module import ParsingModule
 
 # the groups that can be replaced in a test, each with the start of the names of its weights
@@ -31,8 +31,8 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     """Restore the module in ``cfg.checkpoint``, with the data, labeling, inference and protocol that ``cfg`` gives.
 
     Groups that ``cfg`` does not give are those of the training. With another labeling, only the network of the
-    checkpoint is used; the videos then include the splits to which an inference is fitted, such as the training videos
-    from which prototypes are built. Raises :class:`InputError` if an inference is not possible.
+    checkpoint is used. The videos include the splits to which an inference has still to be fitted, such as the training
+    videos from which prototypes are built. Raises :class:`InputError` if an inference is not possible.
     """
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
@@ -50,21 +50,13 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
-    load_weights(model, checkpoint, path, new=new)
-    return Restored(config, _with_splits_to_fit(config, videos, model, path, "labeling" in replaced), model)
+    load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
+    return Restored(config, _with_splits_to_fit(config, videos, model), model)
 
 
-def _with_splits_to_fit(
-    config: DictConfig, videos: ParsingSet, model: ParsingModule, path: Path, other_labeling: bool
-) -> ParsingSet:
+def _with_splits_to_fit(config: DictConfig, videos: ParsingSet, model: ParsingModule) -> ParsingSet:
     """Add the splits to which inferences are fitted."""
-    needed = {split for inference in model.inferences.values() for split in inference.needs(model.labeling)}
-    if "train" in needed and not other_labeling and model.labeling.bank is not None:
-        start = OmegaConf.select(config, "labeling.start_epoch")
-        raise InputError(
-            f"{path} has no prototypes, because its epoch came before labeling.start_epoch={start}; give "
-            "inference=classifier, or a checkpoint of a later epoch"
-        )
+    needed = {split for inference in model.inferences for split in model.needs_of(inference)}
     missing = sorted(needed - set(videos.splits))
     if not missing:
         return videos

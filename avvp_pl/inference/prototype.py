@@ -40,7 +40,9 @@ class PrototypeInference(Inference):
         """Return ``train`` where the prototypes are not built yet."""
         return () if labeling.bank is None or labeling.bank.is_built else ("train",)
 
-    def fit(self, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team) -> Report | None:
+    def fit(
+        self, network: ParsingNetwork, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team
+    ) -> Report | None:
         """Build the prototypes of the training videos as training would (PPL_Test, Table 3)."""
         try:
             report = labeling.build(splits["train"], team)

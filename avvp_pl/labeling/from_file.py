@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from avvp_pl.data.products import Product, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.labeling.stored import StoredLabels
-from avvp_pl.parts import Report, Step, Team, Term
+from avvp_pl.parts import Report, Team
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class FromFile(StoredLabels):
     """The labels of ``file`` (:mod:`avvp_pl.data.products`), from ``start_epoch`` (counted from 0) on.
 
     Videos, modalities and events are matched by name, so their order in the file is free. The file is read once, at the
-    start of training; a checkpoint can be tested without it.
+    start of training; a checkpoint can be tested without it. A run is resumed with the same labels, which may be in
+    another file.
     """
 
     def __init__(
@@ -41,7 +43,6 @@ class FromFile(StoredLabels):
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.file, self.start_epoch = Path(file), start_epoch
         self.stored: Tensor | None = None
-        self.changed = False
 
     def start(self, videos: VideoSet) -> None:
         """Read the labels of these videos."""
@@ -53,26 +54,14 @@ class FromFile(StoredLabels):
         if epoch < self.start_epoch:
             return None
         assert self.stored is not None
-        if self.changed:
-            log.warning("%s has other labels than the run was trained on before epoch %d", self.file, epoch)
-            self.changed = False
         self.pseudo_labels = self.stored.to(videos.device)
         return Report(videos.device)
 
-    def forward(self, step: Step) -> dict[str, Term]:
-        """Return L_PL."""
-        if self.changed:
-            raise InputError(
-                f"{self.file} has other labels than the first part of epoch {step.epoch} was trained on, so the run "
-                "cannot be resumed in the middle of this epoch; restore the file, or start another run (hydra.run.dir)"
-            )
-        return super().forward(step)
-
-    def resume(self, progress: Mapping[str, Tensor]) -> None:
-        """Continue with the labels of the interrupted epoch, and notice if the file has others now."""
-        super().resume(progress)
-        if self.pseudo_labels is not None and self.stored is not None:
-            self.changed = not torch.equal(self.pseudo_labels.cpu(), self.stored)
+    def digest(self) -> str | None:
+        """Return a checksum of the labels of the training videos."""
+        if self.stored is None:
+            return None
+        return hashlib.blake2b(self.stored.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def labels_of(

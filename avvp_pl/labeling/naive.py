@@ -20,7 +20,7 @@ from avvp_pl.types import Batch, ParsingNetwork
 class Naive(StoredLabels):
     """y = w p (soft) or w [p >= label_threshold] (hard), with p from the momentum network.
 
-    Labels are made anew at the start of every epoch from ``start_epoch`` (counted from 0) on. For ``source``,
+    New labels are made at the start of every epoch from ``start_epoch`` (counted from 0) on. For ``source``,
     ``momentum``, ``momentum_warmup`` and ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
     """
 
@@ -49,6 +49,11 @@ class Naive(StoredLabels):
     def keep_best(self) -> None:
         """Remember the momentum network for ``source: best``."""
         self.teacher.keep_best()
+
+    @property
+    def needs_best(self) -> bool:
+        """Whether the network of the best epoch labels."""
+        return self.teacher.best is not None
 
     @torch.no_grad()
     def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:

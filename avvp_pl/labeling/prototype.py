@@ -142,6 +142,11 @@ class Prototype(StoredLabels):
         """Remember the momentum network for ``source: best``."""
         self.teacher.keep_best()
 
+    @property
+    def needs_best(self) -> bool:
+        """Whether the network of the best epoch labels."""
+        return self.teacher.best is not None
+
     def labels(self, batch: Batch) -> Float[Tensor, "B T M C"]:
         """Label any videos whose weak labels are known."""
         output = self.teacher.network(batch)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write, read_rows, remove_unfinished
+from avvp_pl.parts import Part
 from avvp_pl.runs import names
 from avvp_pl.runs.checkpoints import (
     changed_settings,
@@ -69,22 +70,12 @@ class RunFolder:
                 read_rows(self.path / name)  # a damaged table is refused now, and not after an epoch
 
     def begin(self, cfg: DictConfig) -> None:
-        """Write ``config.yaml``, and let the loggers continue the run that the folder holds, if it does.
-
-        Packages outside this one are logged: to use the run's checkpoints, they must be trusted.
-        """
+        """Write ``config.yaml``, and let the loggers continue the run that the folder holds, if it does."""
         if self.content is not None and self._is_own(self.checkpoint):
             if cfg.logger.get("wandb"):
                 cfg.logger.wandb.id = self.content.get("wandb_id")
             if cfg.logger.get("tensorboard"):
                 cfg.logger.tensorboard.purge_step = self.content["global_step"] + 1
-        settings: Any = OmegaConf.to_container(cfg, resolve=True)
-        if packages := packages_outside(settings):
-            log.info(
-                "the checkpoints of this run use the packages %s, so evaluate and predict need trust=[%s]",
-                ", ".join(packages),
-                ",".join(packages),
-            )
         if self.is_first:
             with atomic_write(self.path / names.CONFIG) as file:
                 file.write(OmegaConf.to_yaml(cfg, resolve=True))
@@ -98,6 +89,7 @@ class RunFolder:
             check_data(videos, self.content, self.checkpoint)
             check_weights(model, self.content, self.checkpoint)
             self._check_train_videos(videos)
+            self._check_files(model, videos)
             self.content = None  # the trainer reads the checkpoint again
         if self.is_first:
             tested = [self.path, *(self.path / inference for inference in model.inferences)]
@@ -119,12 +111,36 @@ class RunFolder:
         if inside or self.resume == "auto":
             where = "the middle of an epoch of " if inside else ""
             raise InputError(
-                f"{self.checkpoint} is from {where}a training on other videos: now their names, lengths or order are "
-                "others, so the run cannot be resumed; restore the table of training videos, or start another run "
+                f"{self.checkpoint} is from {where}a training on other videos: their names, lengths or order have "
+                "changed, so the run cannot be resumed; restore the table of training videos, or start another run "
                 "(hydra.run.dir)"
             )
         log.warning(
             "%s was trained on other training videos; the run is resumed with those of the data", self.checkpoint
+        )
+
+    def _check_files(self, model: ParsingModule, videos: ParsingSet) -> None:
+        """Refuse to continue with another content of the files that parts have read, wherever they are now."""
+        assert self.content is not None
+        assert videos.train is not None
+        for part in model.parts.values():
+            if type(part).digest is not Part.digest:
+                part.start(videos.train)
+        before, now = self.content["digests"], model.digests()
+        changed = [f"{part}.file" for part in dict.fromkeys((*before, *now)) if before.get(part) != now.get(part)]
+        if not changed:
+            return
+        inside = stopped_inside_epoch(self.content)
+        if inside or self.resume == "auto":
+            where = "the middle of an epoch of " if inside else ""
+            raise InputError(
+                f"{self.checkpoint} is from {where}a training with another content of {' and '.join(changed)}, so the "
+                "run cannot be resumed; restore the file, or start another run (hydra.run.dir)"
+            )
+        log.warning(
+            "%s was trained with another content of %s; from now on the present one is used",
+            self.checkpoint,
+            " and ".join(changed),
         )
 
     def _lock(self) -> IO[bytes]:
@@ -176,7 +192,9 @@ class RunFolder:
 
     def _compare(self, before: dict[str, Any], cfg: DictConfig) -> None:
         now: Any = OmegaConf.to_container(cfg, resolve=True)
-        changed = changed_settings(before, now)
+        # a file may have moved: its content is compared once it has been read
+        files = [f"{part}.file" for part in (self.content or {}).get("digests", {})]
+        changed = changed_settings(before, now, files)
         if not changed:
             return
         if self.resume == "auto":
@@ -185,6 +203,20 @@ class RunFolder:
                 f"another hydra.run.dir, or resume={self.checkpoint} to resume with the new settings"
             )
         log.warning("resuming with other settings than before: %s", "; ".join(changed))
+
+
+def log_packages(cfg: DictConfig) -> None:
+    """Log the packages outside this one that must be trusted by those who use the checkpoints of a run.
+
+    Raises :class:`InputError` if its checkpoints could not be used at all.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    if packages := packages_outside(settings):
+        log.info(
+            "the checkpoints of this run use the packages %s, so evaluate and predict need trust=[%s]",
+            ", ".join(packages),
+            ",".join(packages),
+        )
 
 
 def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[str]) -> dict[str, Path]:

@@ -16,9 +16,12 @@ from avvp_pl.errors import InputError
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
+from avvp_pl.runs.checkpoints import tested_weights
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+TO_FIT = ("train", "val")  # the splits to which an inference may be fitted
 
 
 class ParsingModule(pl.LightningModule):
@@ -73,6 +76,20 @@ class ParsingModule(pl.LightningModule):
         """The name of the inference that is validated."""
         return next(iter(self.inferences))
 
+    def needs_of(self, inference: str) -> tuple[str, ...]:
+        """Return the splits to which an inference has still to be fitted: ``train``, ``val`` or none.
+
+        Raises :class:`InputError` for any other split: what is fitted to the test videos cannot be tested on them.
+        """
+        needed = self.inferences[inference].needs(self.labeling)
+        for split in needed:
+            if split not in TO_FIT:
+                raise InputError(
+                    f"inference.{inference} asks for the split {split!r} to be fitted to; it must be one of "
+                    f"{', '.join(TO_FIT)}"
+                )
+        return needed
+
     # ---- parsing
 
     def forward(self, batch: Batch) -> ParsingOutput:
@@ -104,7 +121,7 @@ class ParsingModule(pl.LightningModule):
     # ---- training
 
     def setup(self, stage: str) -> None:
-        """Let the parts look at the training videos before they train on them."""
+        """Let the parts prepare for the training videos before they train on them."""
         if stage == "fit":
             self.start(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
@@ -252,6 +269,11 @@ class ParsingModule(pl.LightningModule):
 
     # ---- checkpoints: what a run that is resumed in the middle of an epoch needs
 
+    def digests(self) -> dict[str, str]:
+        """Return the checksums of what the parts have read from files of their own, by the place of each part."""
+        digests = {setting_of(name): part.digest() for name, part in self.parts.items()}
+        return {name: digest for name, digest in digests.items() if digest is not None}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the losses of the first part of the epoch, the progress of the parts, and which videos both are of.
 
@@ -263,15 +285,19 @@ class ParsingModule(pl.LightningModule):
         checkpoint["losses"] = {"names": list(self.losses), "sums": sums}
         progress = {name: part.progress() for name, part in self.parts.items()}
         checkpoint["progress"] = {name: saved for name, saved in progress.items() if saved}
+        checkpoint["digests"] = self.digests()
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with them; where there are other processes now, the first one takes the losses of all.
 
-        Raises :class:`InputError` where training would go on from a checkpoint whose epoch lacks its validation.
+        A test also takes what the inferences were fitted to. Raises :class:`InputError` where training would be resumed
+        from a checkpoint whose epoch lacks its validation.
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             _check_epoch(checkpoint)
+        else:
+            checkpoint["state_dict"] = tested_weights(checkpoint)
         names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
         same = len(sums) == world_size()
         mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)
@@ -310,9 +336,16 @@ def _check_epoch(checkpoint: Mapping[str, Any]) -> None:
     if progress["is_last_batch"] and progress["current"]["completed"] < progress["current"]["processed"]:
         raise InputError(
             f"the checkpoint of step {checkpoint['global_step']} was written between the last step of epoch "
-            f"{checkpoint['epoch']} and its validation, so training cannot go on from it exactly; give another one, "
-            "and an every_n_train_steps that no epoch ends with"
+            f"{checkpoint['epoch']} and its validation, so training cannot be resumed from it exactly; give another "
+            "one, and an every_n_train_steps that no epoch ends with"
         )
+
+
+def setting_of(part: str) -> str:
+    """Return the key of the settings of a part, given its place in the module."""
+    place, dot, rest = part.partition(".")
+    group = {"inferences": "inference", "decision": "protocol.decision"}.get(place, place)
+    return f"{group}{dot}{rest}"
 
 
 def digest(videos: VideoSet) -> str:

@@ -14,7 +14,7 @@ from avvp_pl.commands.build import selected_epoch
 from avvp_pl.training.callbacks.best_epoch import BestEpoch
 from tests.commands.evaluating import FILES, evaluate
 from tests.conftest import Command
-from tests.small import checkpoint, content, rows, scores, train, weights
+from tests.small import SMALL, checkpoint, content, rows, scores, train, weights
 
 # the validation score goes up and down
 RESTLESS = ("trainer.max_epochs=6", "optimizer.learning_rate=0.05")
@@ -87,11 +87,33 @@ def test_the_best_checkpoint_is_tested(command: Command, tmp_path: Path) -> None
 
 
 def test_a_run_without_validation_tests_its_last_epoch(command: Command, tmp_path: Path) -> None:
-    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=2", "+trainer.limit_val_batches=0")
+    unvalidated = ("trainer.max_epochs=2", "+trainer.limit_val_batches=0", "protocol.selection.monitor=null")
+    run = train(command, tmp_path / "run", "+experiment=mil", *unvalidated)
+    assert content(run, "best")["epoch"] == 1
+    for name in ("best", "last"):
+        arguments = (f"checkpoint={checkpoint(run, name)}", f"hydra.run.dir={tmp_path / name}")
+        assert command("evaluate", *arguments) == 0
+        assert scores(tmp_path / name) == scores(run)
+
+
+def test_without_the_callback_the_last_epoch_is_tested(command: Command, tmp_path: Path) -> None:
+    without = ("callbacks.best=null", "protocol.selection.monitor=null")
+    run = train(command, tmp_path / "run", "+experiment=mil", *RESTLESS, *without)
     assert not checkpoint(run).exists()
-    last = checkpoint(run, "last")
-    assert command("evaluate", f"checkpoint={last}", f"hydra.run.dir={tmp_path / 'again'}") == 0
+    arguments = (f"checkpoint={checkpoint(run, 'last')}", f"hydra.run.dir={tmp_path / 'again'}")
+    assert command("evaluate", *arguments) == 0
     assert scores(tmp_path / "again") == scores(run)
+
+
+def test_a_finished_run_is_unharmed_by_a_resume_that_is_refused(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its scores would be removed before it is resumed."""
+    run = train(command, tmp_path / "run", "+experiment=mil", "trainer.max_epochs=1")
+    arguments = (*SMALL, "logger=csv", "+experiment=mil", "trainer.max_epochs=2", f"hydra.run.dir={run}", "resume=auto")
+    assert command("train", *arguments, "callbacks.best=null") == 2
+    assert "callbacks.best is missing" in capfd.readouterr().err
+    assert scores(run)
 
 
 @pytest.mark.parametrize("more", [[], ["+trainer.check_val_every_n_epoch=2"]])

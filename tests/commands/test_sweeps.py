@@ -5,12 +5,18 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.commands.build import refuse_search_without_score
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.errors import InputError
 from tests.conftest import Command
 from tests.small import SMALL, rows, same_bits, shell, train, weights
 
@@ -48,6 +54,27 @@ def test_groups_can_be_swept(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "1" / "scores.json").exists()
     assert list(OmegaConf.load(tmp_path / "1" / "config.yaml").inference) == ["prototype", "classifier"]
     assert (tmp_path / "1" / "classifier" / "scores.json").exists()
+    rows = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    settings = [row.split(" | ")[0].replace("\\", "").removeprefix("| ") for row in rows]
+    both = "inference=[prototype,classifier]"
+    assert settings == ["inference=classifier", f"{both}, by prototype", f"{both}, by classifier"]
+
+
+def test_a_search_needs_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the sweeper of an extra that may not be installed; other sweeps need none."""
+    cfg = OmegaConf.create({"protocol": {"selection": {"monitor": None}}})
+    job: Any = SimpleNamespace(mode=RunMode.MULTIRUN, sweeper={"_target_": "hydra_plugins.OptunaSweeper"})
+    refuse_search_without_score(cfg)
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: job)
+    with pytest.raises(InputError, match=r"^protocol.selection.monitor=null: a search looks for"):
+        refuse_search_without_score(cfg)
+    cfg.protocol.selection.monitor = "val/average"
+    refuse_search_without_score(cfg)
+    cfg.protocol.selection.monitor, job.sweeper = None, {"_target_": "hydra._internal.core_plugins.BasicSweeper"}
+    refuse_search_without_score(cfg)
+    job.mode, job.sweeper = RunMode.RUN, {"_target_": "hydra_plugins.OptunaSweeper"}
+    refuse_search_without_score(cfg)
 
 
 def test_a_failing_job_costs_the_others_nothing(

@@ -14,12 +14,18 @@ from avvp_pl.runs.checkpoints import packages_outside
 from tests.commands.conftest import Trained
 from tests.commands.evaluating import FILES
 from tests.conftest import Command
-from tests.small import changed, checkpoint, content, same_bits, train, weights
+from tests.small import SMALL, changed, checkpoint, content, same_bits, train, weights
 
 PACKAGE = '''
 from pathlib import Path
 
 Path(__file__).with_name("imported").touch()
+
+from dataclasses import replace
+
+from torch import nn
+from torch.nn import GELU
+from torchmetrics import MeanMetric
 
 from avvp_pl.inference.classifier import Classifier
 from avvp_pl.methods.guided import Guided
@@ -41,6 +47,30 @@ class Network(HAN):
 
 class Inference(Classifier):
     """Their inference."""
+
+
+class Nested(HAN):
+    """Their network, with a module inside that the settings choose."""
+
+    def __init__(self, modalities, stream_dims, num_events, inner, **settings):
+        super().__init__(modalities, stream_dims, num_events, **settings)
+        self.inner = inner
+
+    def forward(self, batch):
+        output = super().forward(batch)
+        inner = self.inner(output.features)
+        return replace(output, features=inner) if inner.shape == output.features.shape else output
+
+
+class Scale(nn.Module):
+    """Their module."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
 
 
 class Optimization:
@@ -153,6 +183,76 @@ def test_wherever_a_package_is_used_it_must_be_trusted(
     assert f"would build {THEIRS}.{name} as {key}" in capfd.readouterr().err
     assert not package.was_imported
     assert use(command, "evaluate", checkpoint(run), tmp_path / "tested", f"trust=[{THEIRS}]") == 0
+
+
+def nested(folder: Path, inner: str) -> list[str]:
+    """Arguments for their network with this module inside."""
+    (folder / "conf" / "network").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "network" / "nested.yaml").write_text(
+        f"defaults: [han, _self_]\n_target_: {THEIRS}.Nested\ninner: {inner}\n"
+    )
+    return [f"hydra.searchpath=[file://{folder / 'conf'}]", "network=nested", "trainer.max_epochs=1"]
+
+
+@pytest.mark.parametrize(
+    ("inner", "packages"),
+    [
+        ("{_target_: torch.nn.GELU}", [THEIRS]),
+        ("{_target_: torch.nn.modules.linear.Linear, in_features: 32, out_features: 32}", [THEIRS]),
+        (
+            "{_target_: torch.nn.Sequential, _args_: [{_target_: torch.nn.Linear, in_features: 32, out_features: 32}, "
+            "{_target_: torch.nn.GELU}]}",
+            [THEIRS],
+        ),
+        (f"{{_target_: {THEIRS}.Scale, factor: 0.5}}", [THEIRS]),
+        (f"{{_target_: {THEIRS}.GELU}}", [THEIRS]),  # passes through their package
+        ("{_target_: torch.nn.functional.relu, _partial_: true}", [THEIRS, "torch"]),
+        (f"{{_target_: {THEIRS}.MeanMetric}}", [THEIRS, "torchmetrics"]),
+    ],
+)
+def test_a_network_with_a_module_of_the_settings_inside_is_evaluated_as_it_was_trained(
+    command: Command,
+    package: Package,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    inner: str,
+    packages: list[str],
+) -> None:
+    run = train(command, tmp_path / "run", *nested(tmp_path, inner))
+    trust = f"trust=[{','.join(packages)}]"
+    assert f"evaluate and predict need {trust}\n" in (run / "train.log").read_text()
+    for count in range(len(packages)):
+        assert use(command, "evaluate", checkpoint(run), tmp_path / "x", f"trust=[{','.join(packages[:count])}]") == 2
+        error = capfd.readouterr().err
+        assert f"{packages[count]}" in error.rpartition("give trust=")[2]
+        assert len(error.splitlines()) == 1
+    assert use(command, "evaluate", checkpoint(run), tmp_path / "tested", trust) == 0
+    for name in FILES:
+        assert (tmp_path / "tested" / name).read_bytes() == (run / name).read_bytes()
+
+
+@pytest.mark.parametrize("inner", ["{_target_: operator.neg, _partial_: true}", "{_target_: builtins.dict}"])
+def test_a_run_whose_checkpoints_could_not_be_evaluated_is_refused(
+    command: Command, package: Package, tmp_path: Path, capfd: pytest.CaptureFixture[str], inner: str
+) -> None:
+    arguments = (*SMALL, "logger=csv", *nested(tmp_path, inner), f"hydra.run.dir={tmp_path / 'run'}")
+    assert command("train", *arguments) == 2
+    error = capfd.readouterr().err
+    target = inner.removeprefix("{_target_: ").partition(",")[0].rstrip("}")
+    assert (
+        f"network.inner._target_={target}: evaluate and predict would refuse to build this from a checkpoint" in error
+    )
+    assert not checkpoint(tmp_path / "run", "last").exists()
+
+
+def test_groups_of_the_users_own_are_never_built(command: Command, package: Package, tmp_path: Path) -> None:
+    """Whatever they contain, nothing but the settings that refer to them uses them."""
+    (tmp_path / "conf" / "augment").mkdir(parents=True)
+    (tmp_path / "conf" / "augment" / "mine.yaml").write_text("{_target_: os.system, command: touch harm}\n")
+    own = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
+    run = train(command, tmp_path / "run", own, "+augment=mine", "trainer.max_epochs=1")
+    assert use(command, "evaluate", checkpoint(run), tmp_path / "tested") == 0
+    assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("place", ["optimizer", "optimizer.schedule"])

@@ -123,7 +123,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "other training videos than before",
             "error",
-            "last.ckpt is from a training on other videos: now their names, lengths or order are others",
+            "last.ckpt is from a training on other videos: their names, lengths or order have changed, so the run",
             lambda p: p.data("AVVP_train.csv", WEAK + "".join(f"{name}\tSpeech\n" for name in TRAIN[::-1])),
             "train",
             ("hydra.run.dir=run", "resume=auto", "trainer.max_epochs=2"),

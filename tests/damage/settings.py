@@ -19,11 +19,11 @@ CASES: dict[str, list[Case]] = {
         setting("seed=null", "seed=null: it must be a whole number in [0, 4294967295]"),
         setting("seed=abc", "seed=abc: it must be a whole number in [0, 4294967295]"),
         setting("seed=99999999999999999999", "seed=99999999999999999999: it must be a whole number in [0, 4294967295]"),
-        setting("seed=${nothing}", "Interpolation key 'nothing' not found"),
+        setting("seed=${nothing}", "seed takes its value from the setting 'nothing', which does not exist"),
         Case(
             "a setting without a value",
             "error",
-            "Error parsing override 'seed' missing EQUAL",
+            "'seed' has no value; settings are given as NAME=VALUE",
             nothing,
             "train",
             ("seed",),
@@ -34,7 +34,7 @@ CASES: dict[str, list[Case]] = {
             "optimizer: ... needs the argument 'learning_rate', which no setting gives",
         ),
         setting("~labeling", "the setting 'labeling' is needed, but it was removed"),
-        setting("~seed", "Interpolation key 'seed' not found"),
+        setting("~seed", "callbacks.seed_steps.seed takes its value from the setting 'seed', which does not exist"),
         setting("data.batch_size=abc", "data.batch_size=abc: it must be a whole number in [1, 1000000]"),
         setting("data.segments=0", "data.segments=0: it must be a whole number in [1, 1000000]"),
         setting("data.segment_seconds=null", "data.segment_seconds=null: it must be a number above 0"),
@@ -43,7 +43,14 @@ CASES: dict[str, list[Case]] = {
         setting("data.modalities={}", f"data.modalities={{}}: {GROUPS}"),
         setting("data.modalities=[vggish]", f"data.modalities=['vggish']: {GROUPS}"),
         setting("data.modalities=null", f"data.modalities=null: {GROUPS}"),
-        setting("data.modalities={audio_visual: [vggish]}", f"{GROUPS}"),
+        setting(
+            "data.modalities={audio_visual: [vggish]}",
+            f"{GROUPS} a list of its streams; 'audio_visual' is the name of a score",
+        ),
+        setting(
+            "data.modalities={left-ear: [vggish]}",
+            f"{GROUPS} a list of its streams; 'left-ear' is not a possible name (only letters, digits and _, and",
+        ),
         setting("data.modalities.audio=[]", f"data.modalities.audio=[]: {STREAMS}"),
         setting("data.modalities.audio=vggish", f"data.modalities.audio=vggish: {STREAMS}"),
         setting("data.modalities.audio=[vggish,vggish]", STREAMS),
@@ -72,8 +79,8 @@ CASES: dict[str, list[Case]] = {
         setting("method.gamma=0.5", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
         setting(
             "method=ppl",
-            "there is no method 'ppl'. Labeling is now a group of its own: give method=mil labeling=prototype, or "
-            "+experiment=ppl_soft",
+            "there is no method 'ppl'. The choices are: mil. Experiments of this name, for +experiment=, are: "
+            "ppl_audio_guided, ppl_hard, ppl_per_modality, ppl_soft, ppl_soft_no_cl",
         ),
         setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),
         setting("method.weights.audio=null", "method.weights.audio=null: it must be a number of at least 0"),
@@ -97,6 +104,46 @@ CASES: dict[str, list[Case]] = {
         setting(
             "callbacks.best.monitor=val/average",
             "callbacks.best.monitor=val/average: give protocol.selection.monitor=val/average instead",
+        ),
+        setting(
+            "callbacks.best=null",
+            "callbacks.best is missing, so no epoch is selected by protocol.selection.monitor=val/segment/type_av; "
+            "give protocol.selection.monitor=null as well, so that the last epoch is tested",
+        ),
+        setting(
+            "~callbacks.best",
+            "callbacks.best is missing, but labeling (Naive) relies on it: nothing else selects the best epoch;",
+            "labeling=naive",
+            "labeling.source=best",
+            "protocol.selection.monitor=null",
+        ),
+        setting(
+            "callbacks=test",
+            "callbacks.refresh is missing, but labeling (Prototype) relies on it: nothing else makes its labels before",
+            "labeling=prototype",
+        ),
+        setting(
+            "callbacks.fit=null",
+            "callbacks.fit is missing, but inference.prototype (PrototypeInference) relies on it: nothing else fits it",
+            "labeling=prototype",
+            "inference=prototype",
+        ),
+        setting(
+            "~callbacks.fit",
+            "callbacks.fit is missing, but inference.prototype (PrototypeInference) relies on it: nothing else fits it",
+            "+experiment=han_ppl_test",
+            command="evaluate",
+        ),
+        setting(
+            "+trainer.limit_val_batches=0",
+            "protocol.selection.monitor=val/segment/type_av selects no epoch, because the trainer never validates",
+        ),
+        setting(
+            "labeling.start_epoch=0",
+            "labeling.start_epoch=0: labeling (Naive) labels by the best epoch so far, but epoch 0 is the first that "
+            "can be the best; give labeling.start_epoch=1 or more",
+            "labeling=naive",
+            "labeling.source=best",
         ),
         setting("debug=maybe", "debug=maybe: it must be true or false"),
         setting("segments=null", "segments=null: it must be a whole number in [1, 1000000]", command="score"),
@@ -163,7 +210,9 @@ CASES: dict[str, list[Case]] = {
             "!!python/object/apply:os.system ['touch harm']\n",
         ),
         experiment(
-            "YAML in Latin-1", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9", b"# caf\xe9\nseed: 1\n"
+            "YAML in Latin-1",
+            "experiment/mine.yaml: this is not UTF-8 text (byte 0xe9); save the file as UTF-8",
+            b"# caf\xe9\nseed: 1\n",
         ),
         experiment(
             "a group that is not there",
@@ -179,19 +228,21 @@ CASES: dict[str, list[Case]] = {
             lambda p: (p.root / "scores.json").mkdir(),
         ),
         setting(
-            "output=predicted_audio.csv/scores.json", "scores.json: cannot be written (File exists)", command="score"
+            "output=predicted_audio.csv/scores.json",
+            "scores.json: cannot be written (predicted_audio.csv is a file, not a folder)",
+            command="score",
         ),
         Case(
             "a file for the run folder",
             "error",
-            "new: cannot be read or written (File exists)",
+            "new: cannot be read or written (a file is in the place of a folder)",
             lambda p: (p.root / "new").touch(),
             "train",
         ),
         Case(
             "a file for the output folder",
             "error",
-            "parsed: cannot be read or written (File exists)",
+            "parsed: cannot be read or written (a file is in the place of a folder)",
             lambda p: (p.root / "parsed").touch(),
             "predict",
         ),
@@ -206,14 +257,14 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a file for the pictures' folder",
             "error",
-            "KEY.png".replace("KEY", TEST[:11]) + ": cannot be written (File exists)",
+            "KEY.png".replace("KEY", TEST[:11]) + ": cannot be written ( ... pictures is a file, not a folder)",
             lambda p: write(p.root / "parsed" / "pictures", ""),
             "predict",
         ),
         Case(
             "metrics.csv of another program",
             "error",
-            "metrics.csv: was changed by another program (row 1 has another number of cells than the header); mend",
+            "metrics.csv: was changed by another program (row 1 has another number of cells than the header); fix",
             lambda p: write(p.run / "metrics.csv", "epoch,loss\n0,1,2\n"),
             "train",
             ("hydra.run.dir=run", "resume=auto", "trainer.max_epochs=2"),

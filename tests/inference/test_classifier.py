@@ -23,7 +23,7 @@ def test_probabilities_are_those_of_the_network() -> None:
 
 
 def test_it_has_nothing_to_fit() -> None:
-    part, labeling = Classifier(), NoLabels()
+    part, labeling, network = Classifier(), NoLabels(), lookup(some_videos([2], [[1.0]]))
     part.check(labeling)
     assert part.needs(labeling) == ()
-    assert part.fit({}, labeling, Team()) is None
+    assert part.fit(network, {}, labeling, Team()) is None

@@ -108,14 +108,14 @@ class TestFit:
     def test_training_videos_are_needed_until_there_are_prototypes(self, videos: VideoSet, network: Lookup) -> None:
         part, labeling = PrototypeInference("soft"), unbuilt(network)
         assert part.needs(labeling) == ("train",)
-        report = part.fit({"train": videos}, labeling, Team())
+        report = part.fit(network, {"train": videos}, labeling, Team())
         assert isinstance(report, Report)
         assert report.summary[0].startswith("5 training videos: ")
         assert part.needs(labeling) == ()
 
     def test_prototypes_are_those_of_the_first_epoch_of_a_training(self, videos: VideoSet, network: Lookup) -> None:
         fitted, trained = unbuilt(network), unbuilt(network, start_epoch=0)
-        PrototypeInference("hard").fit({"train": videos}, fitted, Team())
+        PrototypeInference("hard").fit(network, {"train": videos}, fitted, Team())
         trained.refresh(videos, 0, Team())
         assert fitted.bank.is_built
         for name, value in trained.bank.state_dict().items():
@@ -124,14 +124,14 @@ class TestFit:
     def test_videos_without_events_give_none(self, network: Lookup) -> None:
         without = some_videos(RAGGED, [[0.0, 0.0]] * 5)
         with pytest.raises(InputError, match="none of these videos has any event"):
-            PrototypeInference("soft").fit({"train": without}, unbuilt(network), Team())
+            PrototypeInference("soft").fit(network, {"train": without}, unbuilt(network), Team())
 
     def test_a_network_that_has_diverged_is_an_error_of_the_checkpoint(self, videos: VideoSet, network: Lookup) -> None:
         network.probs[4] = torch.nan
         with pytest.raises(
             InputError, match=r"prototypes of the training videos: some .* NaN.*; give another checkpoint"
         ):
-            PrototypeInference("soft").fit({"train": videos}, unbuilt(network), Team())
+            PrototypeInference("soft").fit(network, {"train": videos}, unbuilt(network), Team())
 
 
 class TestConfigured:

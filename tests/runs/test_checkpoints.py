@@ -13,7 +13,14 @@ import torch
 from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError
-from avvp_pl.runs.checkpoints import CheckpointFiles, changed_settings, check_built, read_checkpoint, trained_config
+from avvp_pl.runs.checkpoints import (
+    CheckpointFiles,
+    changed_settings,
+    check_built,
+    packages_outside,
+    read_checkpoint,
+    trained_config,
+)
 from tests.conftest import Command
 from tests.small import SMALL, changed, run_once
 
@@ -90,6 +97,16 @@ def test_a_hostile_checkpoint_runs_nothing(
         ("data.source._target_", "builtins.eval"),
         ("data.source._target_", "avvp_pl.files.atomic_write"),
         ("data.source._target_", "avvp_pl.data.llp.LLPFolder"),
+        ("data.source._target_", "avvp_pl.data.products.write_product"),  # a function of ours that reads no data set
+        ("data.source.root", {"_target_": "avvp_pl.data.llp.load_llp"}),
+        ("network._target_", "torch.nn.Linear"),  # a layer, but no network
+        ("network.dropout", {"_target_": "torch.nn.utils.parametrize.torch.load"}),  # through a module of torch
+        ("network.dropout", {"_target_": "torch.nn.parallel.DistributedDataParallel"}),
+        ("network.dropout", {"_target_": "torch.nn.modules.module.register_module_forward_hook"}),
+        ("network.dropout", {"_target_": "torch.nn.nowhere.Layer"}),
+        ("method.targets", [{"_target_": "avvp_pl.labeling.from_file.read_product"}]),  # through a module that computes
+        ("method.targets", {"_target_": "avvp_pl.parts.Part"}),
+        ("inference._target_", "avvp_pl.inference.classifier.Classifier"),
     ],
 )
 def test_only_parts_of_this_package_are_built(
@@ -108,6 +125,33 @@ def test_only_parts_of_this_package_are_built(
     assert f"{path}: its configuration would build " in error
     assert key in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("network.dropout", "torch.nn.GELU"),
+        ("network.dropout", "torch.nn.modules.activation.GELU"),
+        ("network.dropout", "avvp_pl.models.dropout.Dropout"),
+        ("method.class_weighting", "avvp_pl.losses.pseudo_label_loss"),
+        ("method.targets.smoothing", "avvp_pl.training.optimization.WarmupCosine"),
+        ("labeling.seed", "avvp_pl.labeling.bank.PrototypeBank"),
+        ("inference.classifier.mean", "torch.nn.Softmax"),
+        ("protocol.decision.gate", "avvp_pl.inference.gates.Gates"),
+        ("protocol.task.metric", "avvp_pl.metrics.AVVPMetric"),
+        ("data.source.noise", "torch.nn.Identity"),
+    ],
+)
+def test_layers_and_what_only_computes_may_be_inside(trained: Path, key: str, target: str) -> None:
+    for nested in ({"_target_": target}, [{"inner": {"_target_": target}}]):
+        content = read_checkpoint(trained)
+        *groups, name = key.split(".")
+        part = content["config"]
+        for group in groups:
+            part = part[group]
+        part[name] = nested
+        assert packages_outside(content["config"]) == []
+        assert trained_config(content, trained, {}).network.dim == 32
 
 
 def test_no_place_in_a_configuration_builds_what_is_not_trusted(trained: Path) -> None:

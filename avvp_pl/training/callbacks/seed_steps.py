@@ -1,4 +1,4 @@
-"""When random numbers start anew: at every epoch and every training step."""
+"""When random numbers are seeded: at every epoch and every training step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from avvp_pl.training.callbacks import FIRST
 class SeedSteps(pl.Callback):
     """Let dropout, and whatever else a method draws, depend on (seed, process, epoch or step) alone.
 
-    So a run goes on from a checkpoint with the numbers that it would have drawn anyway. It comes before the callbacks
-    that draw.
+    So a resumed run draws the numbers that it would have drawn without the interruption. This callback comes before
+    those that draw.
     """
 
     place = FIRST - 1
@@ -35,6 +35,10 @@ class SeedSteps(pl.Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed a validation."""
         reseed(self.seed, trainer.global_rank, "validation", trainer.current_epoch)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed what is fitted before a test."""
+        reseed(self.seed, trainer.global_rank, "fit")
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed a test."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
+from avvp_pl.inference.classifier import Classifier
 from avvp_pl.labeling.bank import PrototypeBank
+from avvp_pl.parts import Labeling, Report, Team
 from avvp_pl.training.callbacks.fit_inference import FitInference
 from avvp_pl.training.module import ParsingModule
+from avvp_pl.types import ParsingNetwork
 from tests.conftest import Build
 from tests.training.trainers import trainer_of
 
@@ -55,9 +59,64 @@ def test_they_are_there_when_the_first_batch_is_tested(build: Build, tiny: Parsi
     assert not torch.equal(found["prototype"].probs, found["classifier"].probs)
 
 
-def test_nothing_is_built_that_is_not_needed_or_whose_videos_were_not_read(build: Build, tiny: ParsingSet) -> None:
+def test_nothing_is_built_that_is_not_needed(build: Build, tiny: ParsingSet) -> None:
     assert not bank_of(after_test(build, tiny, "classifier")).is_built
-    assert not bank_of(after_test(build, replace(tiny, train=None), "prototype")).is_built
+
+
+class Asking(Classifier):
+    """Asks to be fitted to some splits, and remembers what it got."""
+
+    def __init__(self, splits: list[str]) -> None:
+        super().__init__()
+        self.splits = tuple(splits)
+        self.given: list[dict[str, tuple[str, ...]]] = []
+
+    def needs(self, labeling: Labeling) -> tuple[str, ...]:
+        return self.splits
+
+    def fit(
+        self, network: ParsingNetwork, splits: Mapping[str, VideoSet], labeling: Labeling, team: Team
+    ) -> Report | None:
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        self.given.append({name: videos.names for name, videos in splits.items()})
+        return None
+
+
+def asking(*splits: str) -> str:
+    return f"+inference.asking={{_target_: {__name__}.Asking, splits: [{', '.join(splits)}]}}"
+
+
+@pytest.mark.parametrize("splits", [("val",), ("train",), ("train", "val")])
+def test_it_gets_the_splits_that_it_needs_and_no_other(build: Build, tiny: ParsingSet, splits: tuple[str, ...]) -> None:
+    module, data = build("mil", asking(*splits), videos=tiny)
+    trainer = trainer_of(callbacks=[FitInference()])
+    trainer.test(module, data, verbose=False)
+    trainer.predict(module, data)
+    expected = {split: tiny.splits[split].names for split in splits}
+    part = module.inferences["asking"]
+    assert isinstance(part, Asking)
+    assert part.given == [expected, expected]
+
+
+@pytest.mark.parametrize("splits", [("test",), ("val", "test"), ("nothing",)])
+def test_nothing_is_fitted_to_the_test_videos(build: Build, tiny: ParsingSet, splits: tuple[str, ...]) -> None:
+    module, data = build("mil", asking(*splits), videos=tiny)
+    message = rf"^inference.asking asks for the split '{splits[-1]}' to be fitted to; it must be one of train, val"
+    with pytest.raises(InputError, match=message):
+        trainer_of(callbacks=[FitInference()]).test(module, data, verbose=False)
+
+
+def test_videos_that_are_not_there_are_named(build: Build, tiny: ParsingSet) -> None:
+    with pytest.raises(
+        InputError, match=r"^inference.prototype is fitted to the train videos, which the data does not"
+    ):
+        after_test(build, replace(tiny, train=None), "prototype")
+    assert tiny.val is not None
+    unknown = replace(tiny, val=replace(tiny.val, truth=None))
+    module, data = build("mil", asking("val"), videos=unknown)
+    with pytest.raises(InputError, match="is fitted to the annotation of the val videos, which is missing"):
+        trainer_of(callbacks=[FitInference()]).test(module, data, verbose=False)
 
 
 def test_videos_without_events_give_none(build: Build, tiny: ParsingSet) -> None:

@@ -1,0 +1,104 @@
+"""Which callbacks the parts of a run rely on: without one of them, its results would be wrong without any error."""
+
+from __future__ import annotations
+
+import logging
+
+import lightning.pytorch as pl
+
+from avvp_pl.errors import InputError
+from avvp_pl.parts import Inference, Part
+from avvp_pl.training.callbacks.best_epoch import BestEpoch
+from avvp_pl.training.callbacks.fit_inference import FitInference
+from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
+from avvp_pl.training.callbacks.seed_steps import SeedSteps
+from avvp_pl.training.module import ParsingModule, setting_of
+
+log = logging.getLogger(__name__)
+
+
+def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | None) -> None:
+    """Raise :class:`InputError` if a training would not call its parts as they need it.
+
+    ``monitor`` is the score by which the protocol selects the epoch that is tested; None: the last epoch.
+    """
+    for name, part in module.parts.items():
+        if _overrides(part, "refresh") and not _has(trainer, RefreshPseudoLabels):
+            raise InputError(
+                f"callbacks.refresh is missing, but {_named(name, part)} relies on it: nothing else makes its labels "
+                "before an epoch; restore it (callbacks=default)"
+            )
+    _check_best(trainer, module, monitor)
+    check_test(trainer, module)
+    if not _has(trainer, SeedSteps):
+        log.warning("callbacks.seed_steps is missing: if this run is interrupted and resumed, its results will differ")
+
+
+def check_test(trainer: pl.Trainer, module: ParsingModule) -> None:
+    """Raise :class:`InputError` if a test would use an inference without fitting it first."""
+    for name, inference in module.inferences.items():
+        if _overrides(inference, "fit") and not _has(trainer, FitInference):
+            raise InputError(
+                f"callbacks.fit is missing, but {_named(f'inferences.{name}', inference)} relies on it: nothing else "
+                "fits it before a test; restore it"
+            )
+
+
+def _check_best(trainer: pl.Trainer, module: ParsingModule, monitor: str | None) -> None:
+    """Check that one best epoch is selected, if anything uses it, and before it is used."""
+    selecting = [callback for callback in trainer.callbacks if isinstance(callback, BestEpoch)]  # type: ignore[attr-defined]
+    if len(selecting) > 1:
+        raise InputError(
+            "callbacks: there are several callbacks of the class BestEpoch, but a run has one best epoch; to save "
+            "further checkpoints, use lightning.pytorch.callbacks.ModelCheckpoint"
+        )
+    if not selecting:
+        users = [_named(name, part) for name, part in module.parts.items() if part.needs_best]
+        if users:
+            raise InputError(
+                f"callbacks.best is missing, but {' and '.join(users)} relies on it: nothing else selects the best "
+                "epoch; restore it (callbacks=default), or label without it (labeling.source=momentum)"
+            )
+        if monitor is not None:
+            raise InputError(
+                f"callbacks.best is missing, so no epoch is selected by protocol.selection.monitor={monitor}; give "
+                "protocol.selection.monitor=null as well, so that the last epoch is tested"
+            )
+        return
+    first = _first_selected(trainer, monitor)
+    if first is None:
+        raise InputError(
+            f"protocol.selection.monitor={monitor} selects no epoch, because the trainer never validates "
+            "(trainer.limit_val_batches, trainer.check_val_every_n_epoch); give protocol.selection.monitor=null, so "
+            "that the last epoch is tested"
+        )
+    start = getattr(module.labeling, "start_epoch", None)
+    if module.labeling.needs_best and start is not None and start <= first:
+        raise InputError(
+            f"labeling.start_epoch={start}: {_named('labeling', module.labeling)} labels by the best epoch so far, but "
+            f"epoch {first} is the first that can be the best; give labeling.start_epoch={first + 1} or more"
+        )
+
+
+def _first_selected(trainer: pl.Trainer, monitor: str | None) -> int | None:
+    """Return the first epoch (from 0) after which there is a best epoch; None if there never is one."""
+    every, epochs = trainer.check_val_every_n_epoch or 1, trainer.max_epochs
+    if monitor is None:
+        return 0
+    if trainer.limit_val_batches == 0:  # Lightning then compares the score at the end of every training epoch
+        return 0 if every == 1 and not monitor.startswith("val/") else None
+    return every - 1 if epochs is None or epochs < 0 or every <= epochs else None
+
+
+def _has(trainer: pl.Trainer, kind: type[pl.Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def _overrides(part: Part, method: str) -> bool:
+    base = Inference if method == "fit" else Part
+    return getattr(type(part), method) is not getattr(base, method)
+
+
+def _named(name: str, part: Part) -> str:
+    """Return ``labeling (Prototype)``: the part by its place among the settings, and its class."""
+    return f"{setting_of(name)} ({type(part).__name__})"
