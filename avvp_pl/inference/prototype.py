@@ -36,6 +36,13 @@ class PrototypeInference(Inference):
                 "evaluate with labeling=prototype builds them from the training data"
             )
 
+    def start(self, videos: VideoSet) -> None:
+        """Raise :class:`InputError` where a training could never build prototypes, before it begins."""
+        if not (videos.weak_labels.cpu().any(1) & (videos.lengths.cpu() > 0)).any():
+            raise InputError(
+                "inference by prototypes: no training video has both an event and a segment, so there are no prototypes"
+            )
+
     def needs(self, labeling: Labeling) -> tuple[str, ...]:
         """Return ``train`` where the prototypes are not built yet."""
         return () if labeling.bank is None or labeling.bank.is_built else ("train",)

@@ -296,7 +296,7 @@ class ParsingModule(pl.LightningModule):
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             _check_epoch(checkpoint)
-        else:
+        elif self._trainer is not None:
             checkpoint["state_dict"] = tested_weights(checkpoint)
         names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
         same = len(sums) == world_size()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from avvp_pl.commands.build import build_data, build_model, build_trainer
 from avvp_pl.data.videos import ParsingSet, VideoSet
-from avvp_pl.inference.classifier import Classifier
+from avvp_pl.errors import InputError
 from avvp_pl.labeling.bank import PrototypeBank
 from avvp_pl.labeling.naive import Naive
 from avvp_pl.labeling.prototype import Prototype
@@ -290,15 +290,6 @@ def never_predicted(run: Run) -> None:
     assert run.per_event["segment"]["audio"][EVENTS.index("rain")] == 0
 
 
-def the_classifier_decides(run: Run) -> None:
-    nothing_is_learned(run)
-    assert run.made.test is not None
-    module = run.module.eval()
-    batch = run.made.test[torch.arange(len(run.made.test))]
-    by_classifier = Classifier()(module.network, batch, module(batch), module.labeling)
-    assert torch.equal(module.parse(batch)["prototype"].timelines, module.decision(by_classifier, batch))
-
-
 WEAK = ("bell", "dog", "rain", "bell dog", "dog rain", "bell rain")
 THREE = ("audio", "visual", "odour")
 FAULTS = {
@@ -350,9 +341,6 @@ OF_PROTOTYPES = {
     "no negative segments": Fault(lambda: parsing_set(train=["bell dog rain"] * 3), every_label, ("labeling.beta=0",)),
     "parsed by prototypes that an event lacks": Fault(
         lambda: parsing_set(train=["bell", "dog", "bell dog"]), never_predicted, inference="prototype"
-    ),
-    "parsed by prototypes that all events lack": Fault(
-        lambda: cut(parsing_set(), ["train"]), the_classifier_decides, inference="prototype"
     ),
 }
 CASES = [(method, fault) for method in METHODS for fault in FAULTS] + [
@@ -409,6 +397,17 @@ def test_a_run_ends_and_is_what_it_should_be(go: Go, experiment: str, name: str)
     if isinstance(run.module.labeling, Prototype):
         check_prototypes(run)
     fault.check(run)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: cut(parsing_set(), ["train"]), lambda: parsing_set(train=["", ""])], ids=["segments", "events"]
+)
+def test_prototypes_that_can_never_be_built_are_an_error_before_training(
+    go: Go, make: Callable[[], ParsingSet]
+) -> None:
+    fault = Fault(make, nothing_is_learned, inference="prototype")
+    with pytest.raises(InputError, match="no training video has both an event and a segment, so there are no prototy"):
+        go("ppl_soft", fault)
 
 
 def check_labels(run: Run) -> None:

@@ -370,7 +370,7 @@ class TestCheckpoints:
         assert content["progress"].keys() == {"labeling"}
         assert torch.equal(content["progress"]["labeling"]["pseudo_labels"], labels)
 
-    def test_a_module_goes_on_with_them(self, build: Build) -> None:
+    def test_a_module_continues_with_them(self, build: Build) -> None:
         _, content = self.saved(build)
         module, _ = build("npl_soft")
         module.on_load_checkpoint(content)
