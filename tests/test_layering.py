@@ -93,7 +93,7 @@ def test_what_differs_is_in_the_parts_and_not_in_subclasses_of_the_module() -> N
     assert not [name for name, of_class in classes() if "ParsingModule" in of_class]
 
 
-def test_all_commands_are_looked_at() -> None:
+def test_all_commands_are_checked() -> None:
     assert {"train", "evaluate", "predict", "score", "prepare", "report"} <= set(COMMANDS)
 
 

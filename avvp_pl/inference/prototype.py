@@ -19,8 +19,8 @@ class PrototypeInference(Inference):
     """Similarity to the prototypes of the labeling, by Eq. (10) (``soft``) or Eq. (9) (``hard``).
 
     Features are those of the tested network; prototypes are those of the network that labeled at the start of the
-    epoch. Before the first labeling there are none, and the classifier decides. Probabilities are the sigmoid of the
-    evidence.
+    epoch. Validation before the first labeling is by the classifier, because there are none yet; before a test, they
+    are built if necessary. Probabilities are the sigmoid of the evidence.
     """
 
     def __init__(self, labels: Literal["soft", "hard"]) -> None:

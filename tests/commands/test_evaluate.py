@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tests.commands.conftest import LEARNING, Trained
 from tests.commands.evaluating import BOTH, FILES, evaluate
 from tests.conftest import Command
-from tests.small import checkpoint, scores, train
+from tests.small import checkpoint, scores, train, weights
 
 
 def test_evaluate_repeats_the_test_of_the_training(command: Command, ppl: Path, tmp_path: Path) -> None:
@@ -72,13 +72,14 @@ def test_no_training_run_is_overwritten(command: Command, trained: Trained, capf
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_prototypes_that_do_not_exist_are_not_used(
-    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_prototypes_that_do_not_exist_yet_are_built(command: Command, tmp_path: Path) -> None:
+    """The first epoch ends before there are any."""
     run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1")
+    assert not weights(run, "best")["labeling.bank.positive_mask"].any()
     for inference in BOTH:
-        assert command("evaluate", f"checkpoint={checkpoint(run)}", f"inference={inference}") == 2
-        assert "has no prototypes" in capfd.readouterr().err
+        one = evaluate(command, run, tmp_path / inference, f"inference={inference}")
+        assert "32 training videos: " in (one / "evaluate.log").read_text()
+        assert scores(one) != scores(run)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def assert_same(one: Outcome, other: Outcome) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 6, 7, 8, 11])
 @pytest.mark.parametrize("videos", ["tiny", "ragged"])
-def test_a_run_that_is_asked_to_stop_goes_on_with_the_next_step(
+def test_a_run_that_is_asked_to_stop_continues_with_the_next_step(
     build: Build, tmp_path: Path, request: pytest.FixtureRequest, videos: str, steps: int
 ) -> None:
     """Six steps an epoch: also before the first of an epoch, and between two epochs."""
@@ -122,7 +122,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_with_the_next_step(
 
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("schedule", ["step", "cosine"])
-def test_a_schedule_goes_on_exactly(build: Build, tmp_path: Path, schedule: str, batches: int) -> None:
+def test_a_schedule_continues_exactly(build: Build, tmp_path: Path, schedule: str, batches: int) -> None:
     """It has no state: four epochs in one go, or stopped in the middle of the second."""
     decay = ("optimizer.schedule.every=2",) if schedule == "step" else ("optimizer.schedule.warmup=1.5",)
     common = ("optimizer=adamw", "optimizer.clip_norm=0.5")
@@ -139,7 +139,7 @@ def test_a_schedule_goes_on_exactly(build: Build, tmp_path: Path, schedule: str,
 
 
 @pytest.mark.parametrize(("batches", "fail_after"), [(1, 3), (1, 5), (1, 9), (2, 4), (2, 5), (2, 10)])
-def test_a_run_goes_on_from_a_checkpoint_that_is_written_every_so_many_steps(
+def test_a_run_is_resumed_from_a_checkpoint_that_is_written_every_so_many_steps(
     build: Build, tmp_path: Path, batches: int, fail_after: int
 ) -> None:
     """In the middle of an epoch: the momentum network has followed the step already, and the losses are all there."""
@@ -197,7 +197,7 @@ class TestTwoProcesses:
     """20 videos each in batches of 7: three steps an epoch."""
 
     @pytest.mark.parametrize("asked", [0, 1])
-    def test_they_stop_together_in_an_epoch_and_go_on_exactly(self, build: Build, tmp_path: Path, asked: int) -> None:
+    def test_they_stop_together_and_are_resumed_exactly(self, build: Build, tmp_path: Path, asked: int) -> None:
         whole = in_two(lambda rank: train(build, tmp_path / "whole", **TWO), tmp_path / "whole")
         stopped = in_two(lambda rank: train(build, tmp_path, ask_after=5 if rank == asked else None, **TWO), tmp_path)
         assert [outcome.code for outcome in stopped] == [143, 0]
@@ -208,7 +208,7 @@ class TestTwoProcesses:
             assert_same(again[rank], whole[rank])
 
     @pytest.mark.parametrize(("every", "fail_after"), [(2, 3), (4, 5)])
-    def test_they_go_on_from_a_checkpoint_that_is_written_every_so_many_steps(
+    def test_they_are_resumed_from_a_checkpoint_that_is_written_every_so_many_steps(
         self, build: Build, tmp_path: Path, every: int, fail_after: int
     ) -> None:
         whole = in_two(lambda rank: train(build, tmp_path / "whole", every=every, **TWO), tmp_path / "whole")

@@ -110,7 +110,7 @@ def test_scores_of_every_event_are_a_table_in_the_end(build: Build, monkeypatch:
     assert any(expected)
 
 
-def test_a_network_goes_on_with_its_dropout(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_continues_with_its_dropout(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each video is parsed in evaluation mode; the mode is then as before."""
     Drawn(monkeypatch)
     module, data = build("mil")
