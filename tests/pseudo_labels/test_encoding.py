@@ -96,11 +96,13 @@ def test_what_fits_is_encoded_once(videos: VideoSet, net: Counting, memory: floa
     for one, other, rows in zip(first, second, BLOCKS, strict=True):
         assert torch.equal(one.index, rows)
         assert torch.equal(one.features, other.features)
+        assert torch.equal(one.segment, videos[rows].segment)
         assert torch.equal(one.mask, videos[rows].mask)
         assert torch.equal(one.weak_labels, videos.weak_labels[rows])
         expected = torch.nn.functional.normalize(everything.features[rows], dim=-1)
         torch.testing.assert_close(one.features, expected)
         torch.testing.assert_close(one.segment_probs, everything.segment_probs[rows])
+        torch.testing.assert_close(one.video_probs, everything.video_probs[rows])
 
 
 def test_features_may_stay_as_they_are(videos: VideoSet, net: Counting) -> None:
