@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ SMALL = ("network.dim=128", "network.feedforward_dim=128", "data.streams={vggish
 
 
 class Sample(NamedTuple):
-    """What the process has at one time: resident memory in bytes, open file descriptors."""
+    """What the process has at one time: memory of its own in bytes, open file descriptors."""
 
     memory: int
     descriptors: int
@@ -52,14 +51,15 @@ class Watch(pl.Callback):
 def sample() -> Sample:
     """Look at this process (on Linux), rid of what nothing needs.
 
-    Else the allocator, which holds on to some 20 MB at one time and not at another, would hide anything smaller.
+    Otherwise the allocator, which keeps some 20 MB at one time and not at another, would hide anything smaller. Pages
+    of files are not counted: the system takes and returns them as it likes, libraries of 100 MB among them.
     """
     gc.collect()
     with suppress(AttributeError):  # of a C library that is not GNU's
         ctypes.CDLL(None).malloc_trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     descriptors = len(list(Path("/proc/self/fd").iterdir())) - 1  # the folder is itself open while it is listed
-    return Sample(pages * os.sysconf("SC_PAGE_SIZE"), descriptors)
+    return Sample(1024 * int(status["RssAnon"].split()[0]), descriptors)
 
 
 def growth(values: Sequence[int]) -> float:

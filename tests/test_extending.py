@@ -189,7 +189,8 @@ def test_a_stopped_run_ends_as_one_that_was_not(printed: dict[str, str], reader:
     assert reader.run(line, **point)[0] == status
     stopped, whole = reader.folder / "outputs" / number.name, reader.folder / "outputs" / "mine"
     assert not (stopped / "scores.json").exists()
-    assert reader.run(line)[0] == 0
+    status, output = reader.run(line)
+    assert status == 0, output
     for name in ("scores.json", "metrics.csv", "predictions/audio.csv", "predictions/probabilities.npz"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
     one, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (stopped, whole))

@@ -85,5 +85,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    # A test before may have started a service of W&B. It would outlive a killed run, and call its identifier in use.
+    os.environ.pop("WANDB_SERVICE", None)
     os.chdir(Path(sys.argv[1]))
     serve()
