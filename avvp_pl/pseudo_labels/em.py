@@ -61,7 +61,7 @@ def expected_negative_log_joint(
     """
     p = segment_probs.clamp(MARGIN, 1 - MARGIN)
     log_labeling = labelings @ p.log() + (1 - labelings) @ (1 - p).log()
-    log_weak = _log_weak(video_prob.reshape(1, 1), video_prob.new_full((1, 1), weak_label))[0, 0]
+    log_weak = _log_weak(video_prob, torch.full_like(video_prob, weak_label))
     return -(q * (log_labeling + log_weak)).sum()
 
 
@@ -86,7 +86,7 @@ def _real(values: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]) -> Float[Te
     return values.masked_fill(~mask[..., None], 0.5)
 
 
-def _log_weak(video_probs: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+def _log_weak(video_probs: Float[Tensor, "*N"], weak_labels: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     """Return ln p(w | x)."""
     occurs = video_probs.clamp(MARGIN, 1 - MARGIN)
     return torch.where(weak_labels > 0.5, occurs.log(), (1 - occurs).log())

@@ -110,6 +110,18 @@ def test_both_forms_of_the_m_step_are_equal(segments: int, weak: float) -> None:
     assert over_segments.item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_saturated_probabilities_keep_their_margin_in_both_forms() -> None:
+    """p = 0 and p = 1 count as 1e-7 and 1 - 1e-7, so labels on the other side cost 2 ln 1e-7."""
+    p, video = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    labelings = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    for q, expected in (([1.0, 0.0], -2 * math.log(1e-7)), ([0.0, 1.0], -2 * math.log(1 - 1e-7))):
+        found = expected_negative_log_joint(p, video, 1.0, labelings, torch.tensor(q, dtype=torch.float64))
+        assert found.item() == pytest.approx(expected + math.log(2), rel=1e-9)
+        labels, ones = (torch.tensor(q, dtype=torch.float64) @ labelings)[None, :, None], torch.ones(1, 1).double()
+        over_segments = m_step_objective(p[None, :, None], video[None, None], labels, ones, real(p[None, :, None]))
+        assert over_segments.item() == pytest.approx(found.item(), rel=1e-9)
+
+
 def test_training_minimizes_the_m_step() -> None:
     """Its mean over videos and events is L_MIL + S L_PL: with weights of 1 and S, the losses of Eq. (13)."""
     p, r, video, weak = case(6, 1)

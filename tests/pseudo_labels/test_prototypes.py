@@ -124,6 +124,21 @@ def test_shapes_and_how_many_prototypes_are_used(
         assert mask.sum(1).tolist() == [min(k, int(count)) for count in chosen.sum(0)]
 
 
+def test_every_problem_may_have_another_number_of_prototypes(backend: Backend) -> None:
+    """k_p and k_n: each problem has the prototypes that it would have if its number were that of all."""
+    features, chosen = random_features(40, 3), torch.arange(40)[:, None] % 4 == torch.arange(4)
+    chosen[4:, 3] = False  # one segment for a problem that may have two prototypes
+    sample = KeySegmentSample(4, None, 0, like=features)
+    sample.add(chosen, torch.arange(40), features)
+    numbers, segments = [1, 5, 3, 2], sample.result()
+    found = build_prototypes(segments, 4, numbers, (0,), backend)
+    assert found.mask.tolist() == [[slot < used for slot in range(5)] for used in (1, 5, 3, 1)]
+    for problem, number in enumerate(numbers):
+        alone = build_prototypes(segments, 4, number, (0,), backend)
+        mine = found.centers[problem][found.mask[problem]]
+        torch.testing.assert_close(mine, alone.centers[problem][alone.mask[problem]])
+
+
 def test_every_event_and_sign_has_its_own_segments(of_events: Callable[..., Found]) -> None:
     features = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])
     positive = torch.tensor([[True, False], [False, True], [True, False], [False, False]])
