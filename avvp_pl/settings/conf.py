@@ -131,6 +131,8 @@ class ConfigFiles:
             # a sibling (`naive`), or a group below this one (`schedule: constant`)
             for name, chosen in ({"": entry} if isinstance(entry, str) else dict(entry)).items():
                 below = str(name).removeprefix("override ")
+                if below != name and below.startswith("/") and not below.startswith(f"/{group}"):
+                    continue  # the choice of another group, which adds nothing to this one
                 if not re.fullmatch(r"\w*", below) or not re.fullmatch(r"[\w.-]+", str(chosen)):
                     if group:
                         self._incomplete.add((group, choice))

@@ -92,7 +92,7 @@ def test_a_job_knows_its_search_path(own: Path) -> None:
 def test_settings_include_those_that_a_file_builds_on(own: Path) -> None:
     files = ConfigFiles([str(own)])
     mine = files.settings("labeling", "mine")
-    assert (mine["_target_"], mine["sharpness"], mine["gamma"], mine["momentum"]) == ("mine.Labeling", 2, 0.5, 0.999)
+    assert (mine["_target_"], mine["sharpness"], mine["gamma"], mine["momentum"]) == ("mine.Labeling", 2, 1, 0.999)
     assert "defaults" not in mine
     adamw = files.settings("optimizer", "adamw")
     assert adamw["algorithm"] == "adamw"
@@ -129,13 +129,24 @@ def test_defaults_that_only_hydra_can_resolve_are_noticed(own: Path, defaults: s
     assert not files.is_complete("labeling", "child")
 
 
+def test_the_choice_of_another_group_adds_no_settings(own: Path) -> None:
+    """As a labeling chooses its inferences."""
+    choice = "{override /inference@_global_.inference: [prototype, classifier]}"
+    write(own / "labeling" / "far.yaml", f"defaults: [naive, _self_, {choice}]\nx: 1\n")
+    files = ConfigFiles([str(own)])
+    assert files.settings("labeling", "far") == {**files.settings("labeling", "naive"), "x": 1}
+    assert files.is_complete("labeling", "far")
+    write(own / "labeling" / "deep.yaml", "defaults: [naive, _self_, {override /labeling/inner: it}]\nx: 1\n")
+    assert not files.is_complete("labeling", "deep")  # of a group inside it, only Hydra knows which is chosen
+
+
 def test_all_settings_of_the_shipped_files_are_known() -> None:
     files = ConfigFiles()
     found = [(group, choice) for group in files.groups for choice in files.choices(group)]
     assert all(files.is_complete(*file) for file in found if files.package(*file) != GLOBAL)
 
 
-@pytest.mark.parametrize(("order", "wins"), [("[_self_, prototype]", 0.5), ("[prototype]", 0.9)])
+@pytest.mark.parametrize(("order", "wins"), [("[_self_, prototype]", 1), ("[prototype]", 0.9)])
 def test_files_are_merged_in_the_order_of_the_defaults_list(own: Path, order: str, wins: float) -> None:
     write(own / "labeling" / "ordered.yaml", f"defaults: {order}\ngamma: 0.9\n")
     assert ConfigFiles([str(own)]).settings("labeling", "ordered")["gamma"] == wins
