@@ -18,16 +18,17 @@ def contrastive_loss(
     pseudo_labels: Float[Tensor, "B T M C"],
     mask: Bool[Tensor, "B T"],
     tau_contrastive: float = 0.2,
-    include_self: bool = False,
+    include_self: bool = True,
     normalize_features: bool = True,
     label_threshold: float = 0.5,
 ) -> Float[Tensor, ""]:
     """Eq. (12): over all segments i of a batch, the mean of -log(sum_{j similar} e_ij / sum_j e_ij).
 
     e_ij = exp(f_i . f_j / tau_contrastive). Two segments are similar if some event has a pseudo label of at least
-    ``label_threshold`` in both. The anchor itself is left out of both sums unless ``include_self``. An anchor without
-    any similar segment is left out of the mean. If no anchor has a similar segment, the loss is 0 and its gradient is
-    zero. Each sum is computed by log-sum-exp, so features that are not normalized do not overflow.
+    ``label_threshold`` in both, so a segment with such a label is similar to itself; without ``include_self``, the
+    anchor itself is left out of both sums. An anchor without any similar segment is left out of the mean. If no anchor
+    has a similar segment, the loss is 0 and its gradient is zero. Each sum is computed by log-sum-exp, so features that
+    are not normalized do not overflow.
 
     The gradient is computed in the forward pass, one block of anchors at a time, so memory is O(n) for n segments.
     There is no second derivative.

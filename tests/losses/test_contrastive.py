@@ -128,18 +128,25 @@ def three_segments() -> tuple[Tensor, Tensor]:
 
 
 def test_three_segments_by_hand() -> None:
-    """Tau 1: for the first two -log(e / (e + 1)); the third has nobody and does not count."""
+    """Tau 1: for the first two -log(2e / (2e + 1)), for the third -log(e / (e + 2))."""
     features, labels = three_segments()
     loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0)
+    expected = (2 * math.log(1 + math.exp(-1) / 2) + math.log(1 + 2 * math.exp(-1))) / 3
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_three_segments_by_hand_without_the_anchor_itself() -> None:
+    """Tau 1: for the first two -log(e / (e + 1)); the third has nobody and does not count."""
+    features, labels = three_segments()
+    loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0, include_self=False)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
 
 
-def test_three_segments_by_hand_with_the_anchor_itself() -> None:
-    """Tau 1: for the first two -log(2e / (2e + 1)), for the third -log(e / (e + 2))."""
+def test_a_segment_without_any_label_has_nobody_similar_not_even_itself() -> None:
     features, labels = three_segments()
-    loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0, include_self=True)
-    expected = (2 * math.log(1 + math.exp(-1) / 2) + math.log(1 + 2 * math.exp(-1))) / 3
-    assert loss.item() == pytest.approx(expected)
+    labels[0, 2] = 0.49
+    loss = contrastive_loss(features, labels, all_real(features), tau_contrastive=1.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1) / 2))
 
 
 @pytest.mark.parametrize("include_self", [False, True])
@@ -153,7 +160,7 @@ def test_without_a_similar_segment_anywhere_it_is_zero_with_a_zero_gradient(incl
 
 def test_an_event_of_each_segment_alone_is_no_similarity() -> None:
     features = torch.randn(1, 4, 1, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = contrastive_loss(features, torch.eye(4).reshape(1, 4, 1, 4), all_real(features))
+    loss = contrastive_loss(features, torch.eye(4).reshape(1, 4, 1, 4), all_real(features), include_self=False)
     assert loss.item() == 0
     assert (gradient(loss, features) == 0).all()
 
@@ -247,14 +254,16 @@ def test_only_directions_matter_when_normalized() -> None:
     assert raw != pytest.approx(expected, rel=1e-3)
 
 
-def test_descent_brings_segments_of_an_event_together() -> None:
+@pytest.mark.parametrize(("include_self", "steps"), [(True, 200), (False, 20)])
+def test_descent_brings_segments_of_an_event_together(include_self: bool, steps: int) -> None:
+    """Slower where a segment is most similar to itself."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 6, 2, 8, generator=generator).requires_grad_()
     events = torch.randint(3, (2, 6, 2), generator=generator)
     labels = torch.nn.functional.one_hot(events, 3).float()
     losses = []
-    for _ in range(21):
-        loss = contrastive_loss(features, labels, all_real(features))
+    for _ in range(steps + 1):
+        loss = contrastive_loss(features, labels, all_real(features), include_self=include_self)
         features = (features - 2 * gradient(loss, features)).detach().requires_grad_()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
