@@ -36,6 +36,7 @@ from avvp_pl.training.module import ParsingModule
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import ParsingNetwork
 
+INFERENCE_NAME = re.compile(r"\w[\w-]*")  # each of several inferences has a folder of its name
 THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this process may set another number
 
 
@@ -105,7 +106,7 @@ def build_model(
     if not inferences:
         raise InputError("inference: give at least one, such as inference=classifier")
     for name in inferences:
-        if not re.fullmatch(r"\w[\w-]*", name):  # each of several inferences has a folder of its name
+        if not INFERENCE_NAME.fullmatch(name):
             raise InputError(f"the name of an inference is {quote(name)}; it must consist of letters, digits, _ and -")
     return ParsingModule(
         network=network,

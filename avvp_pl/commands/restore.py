@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from avvp_pl.commands.build import build_model, build_network, build_videos
+from avvp_pl.commands.build import INFERENCE_NAME, build_model, build_network, build_videos
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, tested_weights, trained_config
@@ -32,12 +32,14 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
 
     Groups that ``cfg`` does not give are those of the training. With another labeling, only the network of the
     checkpoint is used. The videos include the splits to which an inference has still to be fitted, such as the training
-    videos from which prototypes are built. Raises :class:`InputError` if an inference is not possible.
+    videos from which prototypes are built. ``trained_inference`` of the configuration names the inference by which the
+    training selected its best epoch. Raises :class:`InputError` if an inference is not possible.
     """
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
     replaced = {group: cfg[group] for group in REPLACEABLE if cfg.get(group) is not None}
     config = trained_config(checkpoint, path, replaced, cfg.trust)
+    config.trained_inference = _validated_by(checkpoint["config"].get("inference"))
     if "labeling" in replaced:
         trained = checkpoint["config"].get("labeling") or {}
         config.trained_labeling = {name: part for name, part in trained.items() if name != "seed"}
@@ -52,6 +54,12 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
     load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
     return Restored(config, _with_splits_to_fit(config, videos, model), model)
+
+
+def _validated_by(inferences: Any) -> str | None:
+    """Return the first inference of a training, from its configuration; None where that has no proper name."""
+    active = [name for name, node in inferences.items() if node is not None] if isinstance(inferences, dict) else []
+    return str(active[0]) if active and INFERENCE_NAME.fullmatch(str(active[0])) else None
 
 
 def _with_splits_to_fit(config: DictConfig, videos: ParsingSet, model: ParsingModule) -> ParsingSet:

@@ -78,12 +78,14 @@ TITLES = {
 def of_name(settings: Sequence[Setting], wanted: str) -> list[Setting]:
     """Return the setting with this label, or else the only one of this experiment, or else the only one as shipped.
 
-    Where no rule leaves exactly one setting, all settings of the experiment are returned.
+    What was tested by a further inference of the experiment counts only where nothing else leaves exactly one setting.
+    Where no rule does, all settings of the experiment are returned.
     """
     named = [setting for setting in settings if setting.name == wanted]
     exact = [setting for setting in settings if setting.label == wanted]
-    plain = [setting for setting in named if setting.plain]
-    return next((found for found in (exact, named, plain) if len(found) == 1), named)
+    first = [setting for setting in named if not setting.further]
+    plain = [setting for setting in first if setting.plain]
+    return next((found for found in (exact, first, plain, named) if len(found) == 1), named)
 
 
 def find_baseline(settings: Sequence[Setting], wanted: str) -> Setting:
@@ -228,7 +230,8 @@ def _notes_on_printed(key: str, published: Published) -> list[str]:
         for source in dict.fromkeys(cell.source for cell in cells.values()):
             sources.setdefault(source, []).append(label)
     notes += [f"Printed for {', '.join(labels)}: {source}." for source, labels in sources.items()]
-    if unknown := [row.label for row in paper.tables()[key] if len(set(rows.get(row.label, {})) - {"average"}) < 10]:
+    own = [row.label for row in paper.tables()[key] if row.role != "reading"]
+    if unknown := [label for label in own if len(set(rows.get(label, {})) - {"average"}) < 10]:
         notes.append(
             f"Some numbers that the paper prints are not known here ({', '.join(unknown)}), and their cells are empty; "
             "published=FILE adds them."

@@ -25,7 +25,7 @@ from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
 log = logging.getLogger(__name__)
 
-# The inference that a run was tested by, and the one that its best epoch was selected by where that is another one
+# The inference that a run was tested by, and the one that its best epoch was selected by
 INFERENCE, VALIDATED_BY = "inference", "inference.validated_by"
 # Groups of an experiment with which runs are compared; inference and protocol are compared as well
 SHIPPED = ("method", "labeling", "network", "optimizer")
@@ -90,6 +90,11 @@ class Setting:
     def inference(self) -> str | None:
         """The inference that was tested; None where it is not known."""
         return self.settings.get(INFERENCE) or (self.shipped or {}).get(INFERENCE)
+
+    @property
+    def further(self) -> bool:
+        """Whether the runs were tested by another inference than the first one of the experiment."""
+        return self.shipped is not None and self.inference != self.shipped[INFERENCE]
 
     @cached_property
     def plain(self) -> bool:
@@ -274,6 +279,7 @@ def shipped(name: str, protocol: str | None = None, trained_as: str | None = Non
     return {
         **{key: value for key, value in training.items() if not OF_TEST.fullmatch(key)},
         **{key: value for key, value in settings.items() if OF_TEST.fullmatch(key)},
+        VALIDATED_BY: training[VALIDATED_BY],
         **{f"trained_{key}": value for key, value in training.items() if key.startswith("labeling.")},
     }
 
@@ -283,9 +289,10 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
 
     A training takes precedence over an evaluation of its checkpoint, which has no epochs. A label is the name of the
     experiment with every setting that is not as :func:`shipped` (whatever else is in the report), and with what
-    differs among the runs of that name. A setting that a run does not have, because the run is older than the setting,
-    counts as shipped; where nothing is shipped, it sets the run apart only if the other runs differ in it.
-    ``trained_as`` says which experiment the checkpoints were trained as that an experiment of ``evaluate`` tests.
+    differs among the runs of that name. So it names the inference unless that is the first one of the experiment. A
+    setting that a run does not have, because the run is older than the setting, counts as shipped; where nothing is
+    shipped, it sets the run apart only if the other runs differ in it. ``trained_as`` says which experiment the
+    checkpoints were trained as that an experiment of ``evaluate`` tests.
     """
     found: dict[tuple[str, ...], dict[int, Run]] = {}
     short: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -295,8 +302,6 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
     for run in runs:
         reference = shipped(run.name, run.protocol, (trained_as or {}).get(run.name))
         known, told = _known(run, reference), _changed(run, reference) | (differing[run.name] - set(reference or {}))
-        if len(_inferences(run.name)) > 1:
-            told.add(INFERENCE)
         keys = [key for key in known if key in told]
         identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
         short[identity], references[identity] = tuple(_part(key, known[key]) for key in keys), reference
@@ -425,11 +430,14 @@ def _settings_of(config: DictConfig, inference: str | None) -> dict[str, Any]:
     """Return what tells a run apart that was tested by ``inference`` (None: by the first one of its configuration)."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     inferences = _active(plain.get("inference"))
+    validated_by = plain.pop("trained_inference", None)  # in an evaluation, which does not select an epoch itself
     if not inferences:
         return _told(plain)
     tested = inferences[0] if inference is None else inference
+    if "checkpoint" not in plain:
+        validated_by = inferences[0]
     settings = {**_told({**plain, "inference": {tested: plain["inference"][tested]}}), INFERENCE: tested}
-    return settings if tested == inferences[0] else {**settings, VALIDATED_BY: inferences[0]}
+    return settings if validated_by is None else {**settings, VALIDATED_BY: validated_by}
 
 
 def _told(plain: Any) -> dict[str, Any]:

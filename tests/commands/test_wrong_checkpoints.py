@@ -86,3 +86,20 @@ def test_the_name_of_an_inference_cannot_lead_out_of_the_folder(
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "deep" / "x").exists()
     assert not (tmp_path / "x").exists()
+
+
+def test_the_name_of_the_inference_of_a_training_reads_nothing_of_the_environment(
+    command: Command, ppl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation notes it, although it tests by another one."""
+    monkeypatch.setenv("SOMETHING", "nobodys_business")
+
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["inference"] = {"${oc.env:SOMETHING}": content["config"]["inference"]["classifier"]}
+
+    path = changed(checkpoint(ppl), tmp_path / "wrong.ckpt", change)
+    folder = tmp_path / "run"
+    assert command("evaluate", f"checkpoint={path}", f"hydra.run.dir={folder}", "inference=classifier") == 0
+    config = (folder / "config.yaml").read_text()
+    assert "trained_inference: null" in config
+    assert "nobodys_business" not in config

@@ -31,11 +31,14 @@ def run_folder(
     """A run folder; ``score`` is that of every column or those of some (others 0).
 
     The configuration is that of the experiment of this name, and of ``ppl_soft`` where there is none, with these
-    ``settings``: full names, with __ for their dots. It was tested by the first of the inferences.
+    ``settings``: full names, with __ for their dots. It was tested by the first of the inferences. An experiment of
+    ``evaluate``, and what has a ``checkpoint`` among its settings, is an evaluation.
     """
     known = dict(shipped(name, trained_as=trained_as().get(name)) or shipped("ppl_soft") or {})
-    first, _ = known.pop(INFERENCE), known.pop(VALIDATED_BY)
+    first, validated_by = known.pop(INFERENCE), known.pop(VALIDATED_BY)
     inferences = [inference or first] if isinstance(inference or first, str) else list(inference or ())
+    if name in trained_as() or "checkpoint" in settings:
+        settings = {"checkpoint": "x/best.ckpt", "trained_inference": validated_by, **settings}
     config = OmegaConf.create(
         {
             "name": name,

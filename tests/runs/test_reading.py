@@ -21,6 +21,7 @@ from avvp_pl.settings.conf import config_dir
 from tests.reporting.made import edit, made_run, remove, run_folder, write_scores
 
 TRAINED_AS = {"han_ppl_test": "han"}
+PROTOTYPES = ("prototype", "classifier")  # the inferences of PPL
 
 
 def labels(runs: list[Run]) -> dict[str, list[int]]:
@@ -36,7 +37,8 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     assert run.scores["average"] == pytest.approx(10)  # 100 over ten
     assert run.per_event["event"]["audio"] == {"Dog": 10, "Cat": None}
     assert run.epochs == [{"epoch": 0, "train/loss": 1.5}, {"epoch": 1, "val/average": 40}]
-    assert (run.settings["labeling.gamma"], run.settings["inference"], run.protocol) == (0.5, "classifier", "common")
+    assert (run.settings["labeling.gamma"], run.settings["inference"], run.protocol) == (1, "prototype", "common")
+    assert run.settings["inference.validated_by"] == "prototype"
     incidental = {"seed", "labeling.seed", "name", "tags", "paths.run_dir", "data.root"}
     assert not incidental & set(run.settings)
 
@@ -78,8 +80,8 @@ def test_what_older_runs_do_not_know_does_not_set_them_apart(tmp_path: Path) -> 
 def test_labels_say_what_is_not_as_shipped_whatever_else_is_reported(tmp_path: Path) -> None:
     default = made_run(tmp_path / "0", name="ppl_soft")
     low = made_run(tmp_path / "1", name="ppl_soft", labeling__gamma=0.25)
-    by = made_run(tmp_path / "2", name="ppl_soft", inference="prototype")
-    expected = [("ppl_soft", True), ("ppl_soft gamma=0.25", False), ("ppl_soft inference=prototype", False)]
+    by = made_run(tmp_path / "2", name="ppl_soft", inference="prototype_hard", checkpoint="a/best.ckpt")
+    expected = [("ppl_soft", True), ("ppl_soft gamma=0.25", False), ("ppl_soft inference=prototype_hard", False)]
     for run, (label, plain) in zip((default, low, by), expected, strict=True):
         (setting,) = by_setting([run])
         assert (setting.label, setting.plain) == (label, plain)
@@ -109,7 +111,8 @@ def test_another_method_by_the_name_of_an_experiment_is_told_by_its_class(tmp_pa
     shutil.copytree(run_folder(tmp_path / "0", name="ppl_soft", inference="prototype"), tmp_path / "1")
     edit(tmp_path / "1", name="mil", method___target_="mine.Other")
     (setting,) = by_setting([read_run(tmp_path / "1")])
-    assert (setting.label, setting.plain) == ("mil method=Other labeling=Prototype inference=prototype", False)
+    assert setting.label == ("mil method=Other labeling=Prototype inference=prototype inference.validated_by=prototype")
+    assert not setting.plain
 
 
 def test_classes_of_one_name_are_told_in_full(tmp_path: Path) -> None:
@@ -132,6 +135,11 @@ def test_classes_of_one_name_are_told_in_full(tmp_path: Path) -> None:
             "han_ppl_test inference=prototype trained_labeling=Naive",
             False,
         ),
+        (
+            {"trained_inference": "prototype"},
+            "han_ppl_test inference=prototype inference.validated_by=prototype",
+            False,
+        ),
         ({"trainer__max_epochs": 10}, "han_ppl_test max_epochs=10 inference=prototype", True),
     ],
 )
@@ -145,85 +153,108 @@ def test_an_evaluation_is_compared_with_the_experiment_that_its_checkpoint_was_t
 
 def test_an_experiment_of_evaluate_that_was_trained_is_not_as_shipped(tmp_path: Path) -> None:
     trained = run_folder(tmp_path / "0", name="han_ppl_test", inference="prototype")
-    remove(trained, "trained_labeling")
+    remove(trained, "trained_labeling", "trained_inference", "checkpoint")
     (setting,) = by_setting([read_run(trained)], TRAINED_AS)
-    assert (setting.label, setting.plain) == ("han_ppl_test inference=prototype", False)
+    assert not setting.plain
+    assert setting.label == "han_ppl_test inference=prototype inference.validated_by=prototype"
 
 
 def test_the_inferences_of_an_experiment_that_has_several_are_all_as_shipped(tmp_path: Path) -> None:
-    names = ("prototype", "prototype_hard", "classifier")
+    """The first one needs no name. The epoch of their checkpoint was selected by HAN's own."""
+    assert (shipped("han_ppl_test", trained_as="han") or {})["inference.validated_by"] == "classifier"
+    names = ("prototype_hard", "prototype", "classifier")
     runs = [made_run(tmp_path / name, name="han_ppl_test", inference=name) for name in names]
-    found = {setting.label: (setting.inference, setting.plain) for setting in by_setting(runs, TRAINED_AS)}
-    assert found == {f"han_ppl_test inference={name}": (name, name != "classifier") for name in names}
+    settings = by_setting(runs, TRAINED_AS)
+    assert [(setting.label, setting.inference, setting.plain, setting.further) for setting in settings] == [
+        ("han_ppl_test", "prototype_hard", True, False),
+        ("han_ppl_test inference=prototype", "prototype", True, True),
+        ("han_ppl_test inference=classifier", "classifier", False, True),
+    ]
 
 
 def test_a_changed_inference_says_how(tmp_path: Path) -> None:
-    soft = made_run(tmp_path / "0", name="ppl_soft", inference="prototype")
-    hard = made_run(tmp_path / "1", name="ppl_soft", inference="prototype", inference__prototype__labels="hard")
-    assert set(labels([soft, hard])) == {
-        "ppl_soft inference=prototype",
-        "ppl_soft inference.prototype.labels=hard inference=prototype",
-    }
+    soft = made_run(tmp_path / "0", name="ppl_soft")
+    hard = made_run(tmp_path / "1", name="ppl_soft", inference__prototype__labels="hard")
+    assert set(labels([soft, hard])) == {"ppl_soft", "ppl_soft inference.prototype.labels=hard"}
 
 
 def test_a_training_with_several_inferences_is_a_run_for_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", seed=3, score=40.0, inference=("classifier", "prototype"))
-    write_scores(folder / "prototype", 60.0)
+    folder = run_folder(tmp_path / "0", name="ppl_soft", seed=3, score=40.0, inference=PROTOTYPES)
+    write_scores(folder / "classifier", 60.0)
     write_scores(folder / "stranger", 99.0)  # of no inference of this run
     first, second = read_runs([tmp_path])
     assert caplog.text == ""
     assert [(run.folder, run.scores["average"]) for run in (first, second)] == [
         (folder, 40.0),
-        (folder / "prototype", 60.0),
+        (folder / "classifier", 60.0),
     ]
-    assert [run.settings["inference"] for run in (first, second)] == ["classifier", "prototype"]
-    assert list(second.config.inference) == ["prototype"]
+    assert [run.settings["inference"] for run in (first, second)] == ["prototype", "classifier"]
+    assert [run.settings["inference.validated_by"] for run in (first, second)] == ["prototype", "prototype"]
+    assert list(second.config.inference) == ["classifier"]
     assert (len(first.epochs), second.epochs, second.seed) == (2, [], 3)
     evaluated = made_run(
-        tmp_path / "evaluated", name="ppl_soft", seed=4, inference="prototype", checkpoint="a/best.ckpt"
+        tmp_path / "evaluated", name="ppl_soft", seed=4, inference="classifier", checkpoint="a/best.ckpt"
     )
     both = by_setting([first, second, evaluated])
-    assert [(setting.label, setting.plain) for setting in both] == [
-        ("ppl_soft", True),
-        ("ppl_soft inference=prototype", False),
+    assert [(setting.label, setting.plain, setting.further) for setting in both] == [
+        ("ppl_soft", True, False),
+        ("ppl_soft inference=classifier", True, True),
     ]
     assert [run.seed for run in both[1].runs] == [3, 4]
 
 
-def test_a_run_says_by_which_inference_its_epoch_was_selected_if_it_was_another(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("prototype", "classifier"))
-    write_scores(folder / "classifier")
-    found = {
-        setting.label: setting.plain
-        for setting in by_setting([*read_runs([tmp_path]), made_run(tmp_path / "1", name="ppl_soft")])
-    }
+def test_a_run_says_by_which_inference_its_epoch_was_selected_if_it_is_not_as_shipped(tmp_path: Path) -> None:
+    """A training that was validated by its classifier is not one whose classifier was tested beside the prototypes."""
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=PROTOTYPES[::-1])
+    write_scores(folder / "prototype")
+    shipped_so = run_folder(tmp_path / "1", name="ppl_soft", inference=PROTOTYPES)
+    write_scores(shipped_so / "classifier")
+    found = {setting.label: setting.plain for setting in by_setting(read_runs([tmp_path]))}
     assert found == {
-        "ppl_soft inference=prototype": False,
-        "ppl_soft inference.validated_by=prototype": False,
+        "ppl_soft inference=classifier inference.validated_by=classifier": False,
+        "ppl_soft inference.validated_by=classifier": False,
         "ppl_soft": True,
+        "ppl_soft inference=classifier": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("trained_inference", "label"),
+    [
+        ("prototype", "ppl_soft"),
+        ("classifier", "ppl_soft inference.validated_by=classifier"),
+        (None, "ppl_soft"),  # of an earlier version, or without a proper name
+    ],
+)
+def test_an_evaluation_says_by_which_inference_the_epoch_of_its_checkpoint_was_selected(
+    tmp_path: Path, trained_inference: str | None, label: str
+) -> None:
+    run = made_run(tmp_path, name="ppl_soft", checkpoint="a/best.ckpt", trained_inference=trained_inference)
+    (setting,) = by_setting([run])
+    assert (setting.label, "trained_inference" in run.settings) == (label, False)
 
 
 def test_an_inference_that_was_not_tested_does_not_matter(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"))
-    edit(folder, inference__prototype__labels="hard")
-    write_scores(folder / "prototype")
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("prototype", "prototype_hard"))
+    edit(folder, inference__prototype_hard__labels="soft")
+    write_scores(folder / "prototype_hard")
     found = {setting.label: setting.plain for setting in by_setting(read_runs([tmp_path]))}
-    assert found == {"ppl_soft": True, "ppl_soft inference.prototype.labels=hard inference=prototype": False}
+    changed = "ppl_soft inference.prototype_hard.labels=soft inference=prototype_hard"
+    assert found == {"ppl_soft": True, changed: False}
 
 
 def test_a_folder_with_a_configuration_of_its_own_is_a_run_of_its_own(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"))
-    run_folder(folder / "prototype", name="mil")
-    assert [run.name for run in read_runs([tmp_path])] == ["ppl_soft", "mil"]
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=PROTOTYPES)
+    run_folder(folder / "classifier", name="mil")
+    assert [run.name for run in read_runs([tmp_path])] == ["mil", "ppl_soft"]  # in the order of their paths
 
 
 def test_a_further_inference_without_scores_is_skipped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"))
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=PROTOTYPES)
     assert [run.folder for run in read_runs([tmp_path])] == [folder]
-    assert f"skipped: {folder / 'prototype'}: no scores.json" in caplog.text
+    assert f"skipped: {folder / 'classifier'}: no scores.json" in caplog.text
 
 
 def test_the_folders_of_an_evaluation_with_several_inferences_are_runs(tmp_path: Path) -> None:
