@@ -38,11 +38,13 @@ def logged_by_ppl(modalities: Sequence[str]) -> list[str]:
     ]
 
 
-def build_sections(modalities: Sequence[str], timelines: int, logged: Sequence[str] | None = None) -> list[Section]:
+def build_sections(
+    modalities: Sequence[str], timelines: int, logged: Sequence[str] | None, further: Sequence[str]
+) -> list[Section]:
     """Build the sections of both; the ids of their panels are the same in every process.
 
     ``logged`` are the names that runs log by epoch, from which the panels of losses, pseudo labels and labeling follow;
-    None: those of PPL.
+    None: those of PPL. ``further`` are the inferences that runs were tested by beside their first one.
     """
     scores = score_names(modalities)
     names = logged_by_ppl(modalities) if logged is None else logged
@@ -54,6 +56,16 @@ def build_sections(modalities: Sequence[str], timelines: int, logged: Sequence[s
             "F1 in percent of the best epoch by validation: mean and deviation over the seeds of each run name.",
             [_bar(f"test/{name}") for name in scores],
             grouped=True,
+        ),
+        *(
+            Section(
+                f"Test scores by {inference}",
+                f"The same of runs that were tested by the inference {inference}, too, beside the one that they were "
+                "validated by.",
+                [_bar(f"test/{inference}/{name}") for name in scores],
+                grouped=True,
+            )
+            for inference in further
         ),
         Section("Validation scores", "F1 in percent by epoch.", [_line(f"val/{name}") for name in scores]),
         Section(
@@ -113,6 +125,12 @@ def score_names(modalities: Sequence[str]) -> list[str]:
     """Return the names under which the scores of a split are logged, ``segment/audio`` to ``average``."""
     names = (*track_names(modalities), "type_av", "event_av")
     return [*(f"{level}/{name}" for level in LEVELS for name in names), "average"]
+
+
+def score_columns(modalities: Sequence[str], further: Sequence[str]) -> list[str]:
+    """Return the columns of the table of runs: the scores by the first inference, then those by each further one."""
+    splits = ("test", *(f"test/{inference}" for inference in further))
+    return [f"summary:{split}/{name}" for split in splits for name in score_names(modalities)]
 
 
 def _line(metric: str) -> wr.LinePlot:

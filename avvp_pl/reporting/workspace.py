@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from avvp_pl.errors import InputError, brief, nearest, printable, quote
 from avvp_pl.files import atomic_write, read_rows
 from avvp_pl.runs.names import TIMINGS
-from avvp_pl.runs.reading import Run
+from avvp_pl.runs.reading import Run, inferences_of
 
 if TYPE_CHECKING:  # slow to import, and an extra
     import wandb_workspaces.reports.v2.interface as wr
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # slow to import, and an extra
 
 TITLE = "Evidence"  # of the workspace and of the report
 MODALITIES = ("audio", "visual")
+FURTHER = ("classifier",)  # by which PPL is tested beside its prototypes
 PART = re.compile(
     r"[^/\\#?%:\s](?:[^/\\#?%:\n]{0,126}[^/\\#?%:\s])?"
 )  # a name of at most 128 characters that W&B accepts
@@ -36,17 +37,19 @@ def build_workspace(
     modalities: Sequence[str] = MODALITIES,
     timelines: int = 4,
     logged: Sequence[str] | None = None,
+    further: Sequence[str] = FURTHER,
 ) -> ws.Workspace:
     """Build the workspace of a project: its sections, and the table of runs with their test scores.
 
     ``timelines`` is the number of videos that runs draw (``callbacks.panels.num_videos``), and ``logged`` are the
-    names that they log by epoch (None: those of PPL). The table does not group runs, because the panels of sweeps need
-    every run; the other panels group the seeds of an experiment.
+    names that they log by epoch (None: those of PPL). ``further`` are the inferences that they were tested by beside
+    their first one. The table does not group runs, because the panels of sweeps need every run; the other panels group
+    the seeds of an experiment.
     """
     import wandb_workspaces.expr as expr
     import wandb_workspaces.workspaces as ws
 
-    from avvp_pl.reporting.wandb_panels import MAX_RUNS, build_sections, score_names
+    from avvp_pl.reporting.wandb_panels import MAX_RUNS, build_sections, score_columns
 
     return ws.Workspace(
         entity=entity,
@@ -54,12 +57,12 @@ def build_workspace(
         name=TITLE,
         sections=[
             ws.Section(name=section.title, panels=section.panels, is_open=True)
-            for section in build_sections(modalities, timelines, logged)
+            for section in build_sections(modalities, timelines, logged, further)
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
             order=[expr.Ordering(expr.Summary("test/average"), ascending=False)],
-            pinned_columns=[f"summary:test/{name}" for name in score_names(modalities)],
+            pinned_columns=score_columns(modalities, further),
         ),
     )
 
@@ -70,15 +73,16 @@ def build_report(
     modalities: Sequence[str] = MODALITIES,
     timelines: int = 4,
     logged: Sequence[str] | None = None,
+    further: Sequence[str] = FURTHER,
 ) -> wr.Report:
     """Build the same panels as a report, in which each section has the table of its runs."""
     import wandb_workspaces.reports.v2.interface as wr
 
-    from avvp_pl.reporting.wandb_panels import build_sections, lay_out, score_names, stable_id
+    from avvp_pl.reporting.wandb_panels import build_sections, lay_out, score_columns, stable_id
 
-    columns = ["run:displayName", *(f"summary:test/{name}" for name in score_names(modalities))]
+    columns = ["run:displayName", *score_columns(modalities, further)]
     blocks: list[Any] = [wr.TableOfContents()]
-    for section in build_sections(modalities, timelines, logged):
+    for section in build_sections(modalities, timelines, logged, further):
         lay_out(section.panels)
         # in the project of the report itself; a named project would be looked up at once
         runset = wr.Runset(
@@ -119,8 +123,9 @@ def write_workspace(
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise InputError('wandb= needs wandb-workspaces, which is not installed: pip install "avvp_pl[dashboards]"')
     modalities, logged = modalities_of(runs), logged_names(runs) or None
-    workspace = build_workspace(entity, project, modalities, timelines, logged)
-    report = build_report(entity, project, modalities, timelines, logged)
+    further = further_inferences(runs) if runs else FURTHER
+    workspace = build_workspace(entity, project, modalities, timelines, logged, further)
+    report = build_report(entity, project, modalities, timelines, logged, further)
     contents = {"wandb_workspace.json": _workspace_content(workspace), "wandb_report.json": _report_content(report)}
     for name, content in contents.items():
         with atomic_write(folder / name) as file:
@@ -142,6 +147,12 @@ def modalities_of(runs: Sequence[Run]) -> tuple[str, ...]:
     """Return all modalities of the runs' data; without runs, audio and visual."""
     named = (name for run in runs for name in OmegaConf.select(run.config, "data.modalities") or ())
     return tuple(dict.fromkeys(map(str, named))) or MODALITIES
+
+
+def further_inferences(runs: Sequence[Run]) -> list[str]:
+    """Return the inferences that some trainings were tested by beside their first one, in alphabetical order."""
+    trainings = [run for run in runs if "checkpoint" not in run.config]
+    return sorted({name for run in trainings for name in inferences_of(run)[1:]})
 
 
 def read_target(target: str) -> tuple[str, str]:

@@ -21,15 +21,17 @@ import wandb
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.reporting.wandb_panels import score_names
-from avvp_pl.reporting.workspace import _ask, build_workspace, read_target, write_workspace
+from avvp_pl.reporting.workspace import _ask, build_workspace, further_inferences, read_target, write_workspace
 from avvp_pl.runs.reading import read_run
 from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
 from tests.reporting.made import made_run, run_folder
 
 FILES = ("wandb_workspace.json", "wandb_report.json")
+BY_CLASSIFIER = "Test scores by classifier"
 SECTIONS = [
     "Test scores",
+    BY_CLASSIFIER,
     "Validation scores",
     "Sweeps",
     "Pseudo labels",
@@ -142,7 +144,18 @@ def test_losses_and_stages_are_those_of_the_runs(tmp_path: Path) -> None:
         assert sections["Losses"] == [["train/loss"], ["train/alone"], ["train/mutual"]]
         assert sections["Pseudo labels"] == [["pseudo_labels/depth/f1"]]
         assert sections["Labeling time"] == [["labeling/dream_seconds"]]
-        assert list(sections) == [title for title in SECTIONS if title != "EM bound"]
+        assert list(sections) == [title for title in SECTIONS if title not in ("EM bound", BY_CLASSIFIER)]
+
+
+def test_further_inferences_are_those_of_trainings(tmp_path: Path) -> None:
+    """An evaluation logs nothing."""
+    ppl = made_run(tmp_path / "ppl", name="ppl_soft", inference=("prototype", "prototype_hard", "classifier"))
+    two = ("prototype", "classifier")
+    evaluated = made_run(tmp_path / "evaluated", name="ppl_soft", inference=two, checkpoint="x/best.ckpt")
+    assert further_inferences([made_run(tmp_path / "mil"), evaluated]) == []
+    assert further_inferences([evaluated, ppl]) == ["classifier", "prototype_hard"]
+    sections = panels(written(tmp_path, runs=[ppl])[FILES[0]])
+    assert list(sections)[:3] == ["Test scores", BY_CLASSIFIER, "Test scores by prototype_hard"]
 
 
 def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
@@ -155,7 +168,7 @@ def test_seeds_are_aggregated_by_experiment_and_sweeps_by_setting(tmp_path: Path
     for content in written(tmp_path).values():
         sections = panels(content)
         assert list(sections) == SECTIONS
-        for title in ("Test scores", "Validation scores", "Pseudo labels", "Losses"):
+        for title in ("Test scores", BY_CLASSIFIER, "Validation scores", "Pseudo labels", "Losses"):
             assert {p["config"]["groupBy"] for p in sections[title]} == {"group"}
             assert {(p["config"]["groupAgg"], p["config"]["groupArea"]) for p in sections[title]} == {
                 ("mean", "stddev")
