@@ -10,8 +10,8 @@ from avvp_pl.commands.command import command
 def evaluate(cfg: DictConfig) -> None:
     """Write the scores and predictions of the test videos into the run folder, and print the scores.
 
-    Each of several inferences has a folder of its own in it. With ``labeling=prototype`` and ``inference=prototype``,
-    the network is tested by prototypes that are first built from the training videos (PPL_Test).
+    Each of several inferences has a folder of its own in it. With ``labeling=prototype``, the network is tested by
+    prototypes that are first built from the training videos (PPL_Test).
     """
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.launching import as_one_process

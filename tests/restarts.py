@@ -118,7 +118,8 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
 def assert_same(run: Path, other: Path) -> None:
     for name in ("best", "last"):
         assert not differences(checkpoint(run, name), checkpoint(other, name)), name
-    for name in ("metrics.csv", "pseudo_labels.csv", "scores.json", *PREDICTIONS):
+    tested = [f"{place}{name}" for place in ("", "classifier/") for name in ("scores.json", *PREDICTIONS)]
+    for name in ("metrics.csv", "pseudo_labels.csv", *tested):
         assert (run / name).exists() == (other / name).exists(), name
         assert not (run / name).exists() or (run / name).read_bytes() == (other / name).read_bytes(), name
     assert (run / "scores.json").exists()

@@ -26,13 +26,15 @@ TINY = (
 BASE, PPL, LOW = (
     f"{name} dim=16 feedforward_dim=16" for name in ("mil", "ppl_soft", "ppl_soft gamma=0.3")
 )  # as they are labeled
+BY_CLASSIFIER = " inference=classifier"  # behind the labels of PPL, which is tested by its classifier, too
+SETTINGS = {BASE, PPL, LOW, PPL + BY_CLASSIFIER, LOW + BY_CLASSIFIER}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base, and PPL_S with two values of gamma, two seeds each."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, sweep in (("base", ["+experiment=mil"]), ("gamma", ["+sweep=fig4_gamma", "labeling.gamma=0.3,0.5"])):
+    for name, sweep in (("base", ["+experiment=mil"]), ("gamma", ["+sweep=fig4_gamma", "labeling.gamma=0.3,1"])):
         with pytest.MonkeyPatch.context() as patch:
             arguments = ["-m", *sweep, *TINY, "seed=0,1", f"hydra.sweep.dir={folder / name}"]
             patch.setattr(sys, "argv", ["avvp_pl.train", *arguments])
@@ -50,10 +52,12 @@ def means(folder: Path) -> dict[str, float]:
     """The average of each setting, straight from the files."""
     found: dict[str, list[float]] = {}
     for path in folder.rglob("scores.json"):
-        config, scores = OmegaConf.load(path.with_name("config.yaml")), json.loads(path.read_text())
+        further = path.parent.name == "classifier"
+        config = OmegaConf.load((path.parents[1] if further else path.parent) / "config.yaml")
+        scores = json.loads(path.read_text())
         values = [*scores["segment"].values(), *scores["event"].values()]
-        label = BASE if config.name == "mil" else {0.3: LOW, 0.5: PPL}[config.labeling.gamma]
-        found.setdefault(label, []).append(statistics.fmean(values))
+        label = BASE if config.name == "mil" else {0.3: LOW, 1: PPL}[config.labeling.gamma]
+        found.setdefault(label + BY_CLASSIFIER * further, []).append(statistics.fmean(values))
     return {label: statistics.fmean(values) for label, values in found.items()}
 
 
@@ -67,7 +71,7 @@ def test_runs_become_tables_figures_and_a_page(
     capsys.readouterr()
     assert command("report", f"runs={runs}", f"output={output}") == 0
     expected = means(runs)
-    assert len(expected) == 3
+    assert set(expected) == SETTINGS
     printed = capsys.readouterr().out
     everything = printed[printed.index("## All settings") :]
     for label, mean in expected.items():
@@ -81,7 +85,7 @@ def test_runs_become_tables_figures_and_a_page(
     assert not any("fig5" in name or "beta" in name for name in figures)
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "12 test videos" in page
-    assert "6 of 3 settings" in page
+    assert "10 of 5 settings" in page
     assert command("report", f"runs={runs}", f"output={tmp_path / 'again'}") == 0
     for path in output.rglob("*"):
         again = tmp_path / "again" / path.relative_to(output)
@@ -93,7 +97,7 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
     assert evidence.baseline is not None
     assert evidence.differences is not None
     assert evidence.baseline.label == LOW
-    assert set(evidence.differences) == {BASE, PPL}
+    assert set(evidence.differences) == SETTINGS - {LOW}
     assert list(evidence.found) == [BASE]
     assert evidence.found[BASE].probabilities is not None  # as every run writes them
     for setting in evidence.settings:
@@ -142,14 +146,14 @@ def test_a_run_that_cannot_be_compared_is_named_and_does_not_affect_the_others(r
     path.unlink()
     evidence = gather([runs], None, baseline=PPL)
     assert evidence.differences is not None
-    assert list(evidence.differences) == [LOW]
+    assert set(evidence.differences) == SETTINGS - {BASE, PPL}
     assert BASE not in evidence.found
     assert any(note.startswith(f"{BASE} has no intervals") and "visual.csv" in note for note in evidence.notes)
     assert gather([runs], None, baseline="mil").differences is None
 
 
 def test_a_run_folder_of_a_stranger_builds_nothing_but_data(runs: Path, tmp_path: Path) -> None:
-    path = next(runs.rglob("scores.json")).with_name("config.yaml")
+    path = next((runs / "base").rglob("scores.json")).with_name("config.yaml")
     config = OmegaConf.load(path)
     config.data.source = {"_target_": "os.system", "command": f"touch {tmp_path / 'harm'}"}
     OmegaConf.save(config, path)
@@ -169,11 +173,11 @@ def test_runs_of_several_protocols_are_reported_one_at_a_time(
         path.write_text(path.read_text().replace('"protocol": "common"', '"protocol": "mine"'))
     capsys.readouterr()
     assert command("report", f"runs={runs}") == 2
-    assert "several protocols (common: 4 runs, mine: 2 runs)" in capsys.readouterr().err
+    assert "several protocols (common: 8 runs, mine: 2 runs)" in capsys.readouterr().err
     assert command("report", f"runs={runs}", "protocol=common", f"output={tmp_path / 'common'}") == 0
-    assert "4 of 2 settings" in (tmp_path / "common" / "index.html").read_text(encoding="utf-8")
+    assert "8 of 4 settings" in (tmp_path / "common" / "index.html").read_text(encoding="utf-8")
     assert command("report", own, f"runs={runs}", "protocol=yours") == 2
-    assert "protocol=yours: no run was scored under this protocol (common: 4 runs, mine: 2" in capsys.readouterr().err
+    assert "protocol=yours: no run was scored under this protocol (common: 8 runs, mine: 2" in capsys.readouterr().err
     assert command("report", own, f"runs={runs}", "protocol=mine", f"output={tmp_path / 'mine'}") == 0
     assert "measured on synthetic under the protocol mine." in (tmp_path / "mine" / "tables" / "tables.md").read_text()
     assert '["Protocol","mine"]' in (tmp_path / "mine" / "index.html").read_text(encoding="utf-8")
@@ -186,10 +190,11 @@ def test_data_of_an_outside_package_are_read_if_it_is_trusted(
         "from avvp_pl.data.synthetic import generate\n\n\ndef read(**x):\n    return generate(**x)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    for path in runs.rglob("scores.json"):
-        config = OmegaConf.load(path.with_name("config.yaml"))
-        config.data.source["_target_"] = "somebodys_reader.read"
-        OmegaConf.save(config, path.with_name("config.yaml"))
+    for path in runs.rglob("config.yaml"):
+        if ".hydra" not in path.parts:
+            config = OmegaConf.load(path)
+            config.data.source["_target_"] = "somebodys_reader.read"
+            OmegaConf.save(config, path)
     assert command("report", f"runs={runs}", f"output={tmp_path / 'not'}") == 0
     assert "give trust=[somebodys_reader]" in (tmp_path / "not" / "index.html").read_text(encoding="utf-8")
     assert "without intervals" in (tmp_path / "not" / "tables" / "tables.md").read_text()
@@ -201,8 +206,7 @@ def test_a_training_and_an_evaluation_with_several_inferences(command: Command, 
     """Videos of different lengths: HAN is trained and tested, then by prototypes of both kinds (Table 3)."""
     sizes, small = TINY[:3], TINY[3:5]
     ragged = ("data.shortest=4", f"hydra.run.dir={tmp_path / 'runs' / 'ppl'}")
-    both = "inference=[classifier,prototype]"
-    assert command("train", "+experiment=ppl_soft", both, *sizes, *small, *TINY[5:], *ragged) == 0
+    assert command("train", "+experiment=ppl_soft", *sizes, *small, *TINY[5:], *ragged) == 0
     han = ("data.shortest=4", f"hydra.run.dir={tmp_path / 'runs' / 'han'}")
     assert command("train", "+experiment=han", *sizes, *small, *TINY[5:], *han) == 0
     checkpoint = f"checkpoint={tmp_path / 'runs' / 'han' / 'checkpoints' / 'best.ckpt'}"
@@ -212,8 +216,8 @@ def test_a_training_and_an_evaluation_with_several_inferences(command: Command, 
     assert evidence.videos is not None
     assert len(set(evidence.videos.lengths)) > 1
     size = "dim=16 feedforward_dim=16"
-    labels = {f"han {size} max_epochs=2", f"ppl_soft {size}", f"ppl_soft {size} inference=prototype"}
-    labels |= {f"han_ppl_test {size} max_epochs=2 inference={name}" for name in ("prototype", "prototype_hard")}
+    labels = {f"han {size} max_epochs=2", f"ppl_soft {size}", f"ppl_soft {size} inference=classifier"}
+    labels |= {f"han_ppl_test {size} max_epochs=2{by}" for by in ("", " inference=prototype")}
     assert {setting.label for setting in evidence.settings} == labels
     assert set(evidence.found) == labels  # their predictions have the scores of their files
     found = {table.key: table for table in paper_tables(evidence.settings, None, None, {})}

@@ -20,7 +20,6 @@ from tests.small import TWO_PROCESSES as TWO
 
 SETTINGS = (
     "+experiment=ppl_soft",
-    "labeling.source=best",
     "data.sizes.train=70",
     "data.sizes.val=16",
     "data.sizes.test=16",

@@ -33,7 +33,8 @@ class PrototypeInference(Inference):
         if labeling.bank is None:
             raise InputError(
                 f"inference by prototypes: labeling {type(labeling).__name__} has none; labeling=prototype has, and "
-                "evaluate with labeling=prototype builds them from the training data"
+                "evaluate with labeling=prototype builds them from the training data. Without prototypes, give "
+                "inference=classifier"
             )
 
     def start(self, videos: VideoSet) -> None:

@@ -38,9 +38,10 @@ class Prototype(StoredLabels):
 
     At the start of every epoch from ``start_epoch`` (counted from 0) on: key segments of each event (Eqs. 5-7), their
     k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes``
-    are shared by the modalities, or each modality has its own. ``k_positive`` and ``k_negative``
-    replace ``k`` for prototypes of one sign. For ``source``, ``momentum``, ``momentum_warmup`` and
-    ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
+    are shared by the modalities, or each modality has its own. ``k_positive`` and ``k_negative`` replace ``k`` for
+    prototypes of one sign. All key segments are clustered, or a sample of ``max_segments_per_event`` of each event and
+    sign. For ``source``, ``momentum``, ``momentum_warmup`` and ``attending`` see
+    :class:`~avvp_pl.models.momentum.Teacher`.
     """
 
     bank: PrototypeBank

@@ -3,7 +3,8 @@
 A row names its experiment (none: it only has printed numbers), and the inference that tests it where that is not the
 first one of the experiment. ``trained_as`` is the experiment whose checkpoints an experiment of ``evaluate`` tests. The
 ``role`` is ``baseline`` for the row that others are compared with where nothing else is said, ``reference`` for a row
-that only stands in a table for comparison, so that the table is not written for its sake, or empty.
+that only stands in a table for comparison, so that the table is not written for its sake, ``reading`` for a second
+reading of the row above it, where the paper's numbers stand, or empty.
 """
 
 from __future__ import annotations

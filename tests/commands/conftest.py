@@ -35,4 +35,5 @@ def han(trained: Trained) -> Path:
 
 @pytest.fixture
 def ppl(trained: Trained) -> Path:
-    return trained("+experiment=ppl_soft", *LEARNING)
+    """With more videos, so that the prototypes find some events and not all, too."""
+    return trained("+experiment=ppl_soft", *LEARNING, "data.sizes.train=192")

@@ -7,51 +7,46 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.commands.conftest import LEARNING, Trained
+from tests.commands.conftest import Trained
 from tests.commands.evaluating import BOTH, FILES, evaluate
 from tests.conftest import Command
 from tests.small import checkpoint, scores, train, weights
 
 
 def test_evaluate_repeats_the_test_of_the_training(command: Command, ppl: Path, tmp_path: Path) -> None:
+    """By prototypes, and by the classifier: the training has the files of the first in its own folder."""
     assert scores(ppl)["videos"]["listed"] == 16
     again = evaluate(command, ppl, tmp_path / "again")
+    assert not (again / "scores.json").exists()
+    trained = OmegaConf.load(ppl / "config.yaml")
+    for inference, folder in (("prototype", ppl), ("classifier", ppl / "classifier")):
+        for name in FILES:
+            assert (again / inference / name).read_bytes() == (folder / name).read_bytes(), name
+        tested = OmegaConf.load(again / inference / "config.yaml")
+        for group in ("data", "network", "method", "labeling", "protocol", "optimizer", f"inference.{inference}"):
+            assert OmegaConf.select(tested, group) == OmegaConf.select(trained, group), group
+        assert (list(tested.inference), tested.trained_inference) == ([inference], "prototype")
+        assert (tested.name, tested.seed) == ("ppl_soft", 3)
+        assert tested.checkpoint == str(checkpoint(ppl))
+        assert tested.trainer.max_epochs == 12  # of the training
+    assert scores(again / "prototype") != scores(again / "classifier")
+
+
+def test_an_evaluation_may_have_other_inferences(command: Command, ppl: Path, tmp_path: Path) -> None:
+    run = evaluate(command, ppl, tmp_path / "run", "inference=[classifier,prototype_hard]")
+    assert {path.parent.name for path in run.rglob("scores.json")} == {"classifier", "prototype_hard"}
     for name in FILES:
-        assert (again / name).read_bytes() == (ppl / name).read_bytes(), name
-    trained, tested = (OmegaConf.load(run / "config.yaml") for run in (ppl, again))
-    for group in ("data", "network", "method", "labeling", "inference", "protocol", "optimizer"):
-        assert OmegaConf.select(tested, group) == OmegaConf.select(trained, group), group
-    assert (tested.name, tested.seed) == ("ppl_soft", 3)
-    assert tested.checkpoint == str(checkpoint(ppl))
-    assert tested.trainer.max_epochs == 12  # of the training
-
-
-def test_several_inferences_have_a_folder_each(command: Command, ppl: Path, tmp_path: Path) -> None:
-    run = evaluate(command, ppl, tmp_path / "run", "inference=[classifier,prototype]")
-    assert not (run / "scores.json").exists()
-    for name in FILES:
-        assert (run / "classifier" / name).read_bytes() == (ppl / name).read_bytes(), name
-    assert scores(run / "prototype") != scores(ppl)
-    assert list(OmegaConf.load(run / "prototype" / "config.yaml").inference) == ["prototype"]
-
-
-def test_a_training_tests_all_of_its_inferences(command: Command, tmp_path: Path) -> None:
-    """The first one is validated and uses the run folder; the others have folders in it."""
-    settings = ("+experiment=ppl_soft", *LEARNING, "trainer.max_epochs=3", "inference=[prototype,classifier]")
-    run = train(command, tmp_path / "run", *settings)
-    assert (run / "classifier" / "scores.json").exists()
-    again = evaluate(command, run, tmp_path / "again")
-    for name in FILES:
-        assert (again / "prototype" / name).read_bytes() == (run / name).read_bytes(), name
-        assert (again / "classifier" / name).read_bytes() == (run / "classifier" / name).read_bytes(), name
+        assert (run / "classifier" / name).read_bytes() == (ppl / "classifier" / name).read_bytes(), name
+    assert scores(run / "prototype_hard") != scores(ppl)
+    assert list(OmegaConf.load(run / "prototype_hard" / "config.yaml").inference) == ["prototype_hard"]
 
 
 def test_an_evaluation_can_be_repeated_in_its_folder(command: Command, ppl: Path, tmp_path: Path) -> None:
-    folder = evaluate(command, ppl, tmp_path / "run", "inference=prototype")
+    folder = evaluate(command, ppl, tmp_path / "run", "inference=prototype_hard")
     first = scores(folder)
-    evaluate(command, ppl, folder)
+    evaluate(command, ppl, folder, "inference=prototype")
     assert scores(folder) == scores(ppl) != first
-    assert list(OmegaConf.load(folder / "config.yaml").inference) == ["classifier"]
+    assert list(OmegaConf.load(folder / "config.yaml").inference) == ["prototype"]
 
 
 def test_an_evaluation_leaves_nothing_of_an_earlier_one(command: Command, ppl: Path, tmp_path: Path) -> None:
@@ -73,13 +68,15 @@ def test_no_training_run_is_overwritten(command: Command, trained: Trained, capf
 
 
 def test_prototypes_that_do_not_exist_yet_are_built(command: Command, tmp_path: Path) -> None:
-    """The first epoch ends before there are any."""
+    """The first epoch ends before there are any. Those of the training's own test are kept."""
     run = train(command, tmp_path / "run", "+experiment=ppl_soft", "trainer.max_epochs=1")
     assert not weights(run, "best")["labeling.bank.positive_mask"].any()
+    assert "32 training videos: " in (run / "train.log").read_text()
+    assert scores(run) != scores(run / "classifier")
     for inference in BOTH:
         one = evaluate(command, run, tmp_path / inference, f"inference={inference}")
-        assert "32 training videos: " in (one / "evaluate.log").read_text()
-        assert scores(one) != scores(run)
+        assert scores(one) != scores(run / "classifier")
+        assert (scores(one) == scores(run)) == (inference == "prototype")
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,19 @@ def labels(*folders: Path) -> list[str]:
 
 
 def test_an_evaluation_has_the_settings_of_its_training(command: Command, ppl: Path, tmp_path: Path) -> None:
+    """And of each of its inferences."""
     again = evaluate(command, ppl, tmp_path / "again")
-    assert read_run(again).settings == read_run(ppl).settings
+    trained, tested = read_runs([ppl]), [read_run(again / inference) for inference in ("prototype", "classifier")]
+    assert [run.settings for run in tested] == [run.settings for run in trained]
 
 
-@pytest.mark.parametrize("inference", BOTH)
-def test_an_evaluation_by_another_inference_says_so(
+@pytest.mark.parametrize("inference", [*BOTH, "classifier"])
+def test_an_evaluation_says_by_which_inference_it_is_and_by_which_its_epoch_was_selected(
     command: Command, ppl: Path, tmp_path: Path, inference: str
 ) -> None:
     run = read_run(evaluate(command, ppl, tmp_path / "run", f"inference={inference}"))
     assert (run.name, run.settings["inference"]) == ("ppl_soft", inference)
+    assert run.settings["inference.validated_by"] == "prototype"
 
 
 def test_evaluations_of_several_seeds_are_one_setting(command: Command, trained: Trained, tmp_path: Path) -> None:
@@ -42,8 +45,10 @@ def test_evaluations_of_several_seeds_are_one_setting(command: Command, trained:
     assert [setting.inference for setting in settings] == list(BOTH)
     for setting, inference in zip(settings, BOTH, strict=True):
         assert setting.label.startswith("han_ppl_test ")
-        for part in ("tau=0.05", f"inference={inference}", NETWORK, "learning_rate=0.003"):
+        for part in ("tau=0.05", NETWORK, "learning_rate=0.003"):
             assert part in setting.label
+        assert (f"inference={inference}" in setting.label) == (inference != "prototype_hard")  # the first one
+        assert setting.settings["inference.validated_by"] == "classifier"
         assert [run.seed for run in setting.runs] == [1, 2]
         assert [OmegaConf.select(run.config, "labeling.seed") for run in setting.runs] == [1, 2]
         assert setting.settings["labeling.tau"] == 0.05
@@ -67,17 +72,18 @@ def test_networks_of_other_trainings_are_other_settings(command: Command, traine
 def test_a_training_takes_precedence_over_an_evaluation_of_it(command: Command, ppl: Path, tmp_path: Path) -> None:
     """The evaluation is newer. One of another epoch, or by another inference, is another setting."""
     evaluate(command, ppl, tmp_path / "again")
-    (setting,) = by_setting(read_runs([ppl, tmp_path / "again"]))
+    setting, _ = by_setting(read_runs([ppl, tmp_path / "again"]))
     assert [run.folder for run in setting.runs] == [ppl]
-    last = tmp_path / "last"
-    assert command("evaluate", f"checkpoint={checkpoint(ppl, 'last')}", f"hydra.run.dir={last}") == 0
-    one, other = labels(ppl, last)
+    last = ("inference=prototype", f"hydra.run.dir={tmp_path / 'last'}")
+    assert command("evaluate", f"checkpoint={checkpoint(ppl, 'last')}", *last) == 0
+    one, by_classifier, other = labels(ppl, tmp_path / "last")
     assert "checkpoint=best" in one
+    assert "inference=classifier" in by_classifier
     assert "checkpoint=last" in other
-    evaluate(command, ppl, tmp_path / "by", "inference=prototype")
-    one, other = labels(ppl, tmp_path / "by")
+    evaluate(command, ppl, tmp_path / "by", "inference=prototype_hard")
+    one, by_classifier, other = labels(ppl, tmp_path / "by")
     assert one == setting.label
-    assert "inference=prototype" in other
+    assert "inference=prototype_hard" in other
 
 
 def test_several_checkpoints_in_one_command_are_several_runs(

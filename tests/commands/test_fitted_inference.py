@@ -234,7 +234,7 @@ def test_two_processes_fit_it_as_one(command: Command, own: Own, tmp_path: Path)
 def test_an_epoch_without_prototypes_is_tested_by_prototypes(command: Command, tmp_path: Path) -> None:
     """And not by the classifier, under their name: they are built before the test."""
     settings = ("+experiment=ppl_soft", "trainer.max_epochs=1", "data.sizes.train=96", "optimizer.learning_rate=0.01")
-    run = train(command, tmp_path / "run", *settings, "inference=[prototype,classifier]")
+    run = train(command, tmp_path / "run", *settings)
     assert "96 training videos: " in (run / "train.log").read_text()
     assert not weights(run, "best")["labeling.bank.positive_mask"].any()
     assert content(run, "best")["fitted"]["labeling.bank.positive_mask"].any()

@@ -63,7 +63,7 @@ class ByHand:
 
 
 @torch.no_grad()
-def by_hand(run: Path, gamma: float = 0.5, beta: float = 0.2, k: int = 10, seed: int = 3) -> ByHand:
+def by_hand(run: Path, gamma: float = 1.0, beta: float = 0.2, k: int = 10, seed: int = 3) -> ByHand:
     saved = content(run, "best")
     cfg = OmegaConf.create(saved["config"])
     videos = build_videos(cfg)
@@ -178,8 +178,17 @@ def test_the_classifier_of_the_same_network_is_that_of_its_run(
     one = ppl_test(command, han, tmp_path / "run", "inference=classifier")
     for name in FILES:
         assert (one / name).read_bytes() == (han / name).read_bytes(), name
-    by_labeling = evaluate(command, han, tmp_path / "labeling", "labeling=prototype")  # keeps the inference of training
-    assert scores(by_labeling) == scores(han)
+
+
+def test_with_a_labeling_that_has_prototypes_a_network_is_tested_by_them_and_by_its_classifier(
+    command: Command, han: Path, tmp_path: Path
+) -> None:
+    run = evaluate(command, han, tmp_path / "run", "labeling=prototype")
+    assert {path.parent.name for path in run.rglob("scores.json")} == {"prototype", "classifier"}
+    by_prototypes = ppl_test(command, han, tmp_path / "prototype", "inference=prototype")
+    for inference, folder in (("prototype", by_prototypes), ("classifier", han)):
+        for name in FILES:
+            assert (run / inference / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("inference", BOTH)

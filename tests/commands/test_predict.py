@@ -36,13 +36,14 @@ def test_other_splits_and_inferences(command: Command, ppl: Path, tmp_path: Path
     names = json.loads((val / "timelines.json").read_text())["videos"]
     assert len(names) == 16
     assert all(name.startswith("synthetic_val_") for name in names)
-    soft = predict(command, ppl, tmp_path / "soft", "pictures=0")
-    own = predict(command, ppl, tmp_path / "own", "pictures=0", "inference=prototype")
-    assert (own / "probabilities.npz").read_bytes() != (soft / "probabilities.npz").read_bytes()
+    own = predict(command, ppl, tmp_path / "own", "pictures=0", "inference=classifier")
+    for name in PREDICTIONS:
+        assert (own / Path(name).name).read_bytes() == (ppl / "classifier" / name).read_bytes()
+    assert (own / "probabilities.npz").read_bytes() != (ppl / "predictions" / "probabilities.npz").read_bytes()
 
 
 def test_the_probability_of_an_event_is_the_mean_over_its_segments(command: Command, ppl: Path, tmp_path: Path) -> None:
-    """By the classifier, from the saved probabilities, which have three digits."""
+    """From the saved probabilities, which have three digits."""
     predict(command, ppl, tmp_path, "pictures=0")
     with np.load(tmp_path / "probabilities.npz") as archive:
         names, events, lengths = (archive[part].tolist() for part in ("names", "events", "lengths"))

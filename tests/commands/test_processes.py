@@ -75,6 +75,22 @@ def test_processes_that_are_started_as_commands_stop_together(tmp_path: Path) ->
         assert losses["names"] == []
 
 
+def assert_same_test(one: Path, two: Path) -> None:
+    for table in ("predictions/audio.csv", "predictions/visual.csv"):
+        assert (two / table).read_text() == (one / table).read_text()
+    probs = [np.load(folder / "predictions" / "probabilities.npz") for folder in (one, two)]
+    assert probs[0]["names"].tolist() == probs[1]["names"].tolist() == [f"synthetic_test_{i:06d}" for i in range(19)]
+    assert probs[0]["lengths"].tolist() == probs[1]["lengths"].tolist() == [10] * 19
+    for part in ("segment", "video"):
+        np.testing.assert_allclose(probs[0][part], probs[1][part], atol=1e-3)
+        of_videos = probs[0][part].reshape(19, -1)
+        assert len(np.unique(of_videos, axis=0)) == 19  # so that another order of the videos would be noticed
+    own, both = (json.loads((folder / "scores.json").read_text()) for folder in (one, two))
+    assert both["videos"] == own["videos"] == {"listed": 19, "with_predictions": own["videos"]["with_predictions"]}
+    for level in ("segment", "event"):
+        assert both[level] == pytest.approx(own[level], abs=1e-9)
+
+
 def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
     odd = ("data.sizes.train=33", "data.sizes.val=17", "data.sizes.test=19", "network.dim=32", "logger=csv")
     two = ("trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp_fork", "trainer.max_epochs=2")
@@ -82,16 +98,5 @@ def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
     shell("train", *arguments, folder=tmp_path, check=True)
     best = checkpoint(tmp_path / "two")
     assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'one'}") == 0
-    for table in ("predictions/audio.csv", "predictions/visual.csv"):
-        assert (tmp_path / "two" / table).read_text() == (tmp_path / "one" / table).read_text()
-    probs = [np.load(tmp_path / name / "predictions" / "probabilities.npz") for name in ("one", "two")]
-    assert probs[0]["names"].tolist() == probs[1]["names"].tolist() == [f"synthetic_test_{i:06d}" for i in range(19)]
-    assert probs[0]["lengths"].tolist() == probs[1]["lengths"].tolist() == [10] * 19
-    for part in ("segment", "video"):
-        np.testing.assert_allclose(probs[0][part], probs[1][part], atol=1e-3)
-        of_videos = probs[0][part].reshape(19, -1)
-        assert len(np.unique(of_videos, axis=0)) == 19  # so that another order of the videos would be noticed
-    one, both = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
-    assert both["videos"] == one["videos"] == {"listed": 19, "with_predictions": one["videos"]["with_predictions"]}
-    for level in ("segment", "event"):
-        assert both[level] == pytest.approx(one[level], abs=1e-9)
+    for inference, of_two in (("prototype", tmp_path / "two"), ("classifier", tmp_path / "two" / "classifier")):
+        assert_same_test(tmp_path / "one" / inference, of_two)

@@ -18,7 +18,7 @@ from tests.small import SMALL, checkpoint, content, rows, scores, train, weights
 
 # the validation score goes up and down
 RESTLESS = ("trainer.max_epochs=6", "optimizer.learning_rate=0.05")
-BY_BEST = ("+experiment=npl_soft", "labeling.source=best", *RESTLESS)
+BY_BEST = ("+experiment=npl_soft", *RESTLESS)
 
 
 def column(run: Path, name: str) -> list[float]:

@@ -41,8 +41,9 @@ def test_multirun_sweeps_and_sums_up(command: Command, tmp_path: Path, capsys: p
     assert command("train", *arguments, *swept) == 0
     assert len(list(sweep.glob("*/scores.json"))) == 8
     summary = (sweep / "summary.md").read_text()
-    assert len(summary.splitlines()) == 2 + 4
-    assert "| labeling.k=2, labeling.gamma=1 | 2 |" in summary
+    assert len(summary.splitlines()) == 2 + 4 * 2
+    for inference in ("prototype", "classifier"):
+        assert f"| labeling.k=2, labeling.gamma=1, by {inference} | 2 |" in summary
     assert summary in capsys.readouterr().out
 
 
@@ -127,7 +128,7 @@ def test_sweep_in_other_processes(tmp_path: Path, launcher: str) -> None:
     assert process.returncode == 1, process.stderr
     summary = (sweep / "summary.md").read_text()
     assert process.stdout.endswith(f"\n{summary}\n{sweep / 'summary.md'}\n")
-    assert "| resume=null | 1 |" in summary
+    assert "| resume=null, by prototype | 1 |" in summary
     assert "- 1 (resume=nowhere.ckpt): resume=nowhere.ckpt: no such file" in summary
     assert OmegaConf.load(sweep / "0" / "config.yaml").threads == 1
     assert "Traceback" in (sweep / "1" / "error.txt").read_text()

@@ -135,8 +135,9 @@ def test_training_learns_and_is_tested(ragged: Ragged, runs: dict[str, Path], ex
 
 
 def test_evaluate_by_both_inferences(command: Command, ragged: Ragged, runs: dict[str, Path], tmp_path: Path) -> None:
-    run = evaluate(command, runs["ppl_soft"], tmp_path / "run", "inference=[prototype,classifier]")
-    assert scores(run / "classifier") == scores(runs["ppl_soft"])
+    run = evaluate(command, runs["ppl_soft"], tmp_path / "run")
+    assert scores(run / "prototype") == scores(runs["ppl_soft"])
+    assert scores(run / "classifier") == scores(runs["ppl_soft"] / "classifier")
     for inference in ("prototype", "classifier"):
         assert_scored(ragged, run / inference)
     assert scores(run / "prototype") != scores(run / "classifier")

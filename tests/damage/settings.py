@@ -80,7 +80,7 @@ CASES: dict[str, list[Case]] = {
         setting(
             "method=ppl",
             "there is no method 'ppl'. The choices are: mil. Experiments of this name, for +experiment=, are: "
-            "ppl_audio_guided, ppl_hard, ppl_per_modality, ppl_soft, ppl_soft_no_cl",
+            "ppl_audio_guided, ppl_hard, ppl_hard_literal, ppl_per_modality",
         ),
         setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),
         setting("method.weights.audio=null", "method.weights.audio=null: it must be a number of at least 0"),
@@ -114,7 +114,6 @@ CASES: dict[str, list[Case]] = {
             "~callbacks.best",
             "callbacks.best is missing, but labeling (Naive) relies on it: nothing else selects the best epoch;",
             "labeling=naive",
-            "labeling.source=best",
             "protocol.selection.monitor=null",
         ),
         setting(
@@ -126,11 +125,10 @@ CASES: dict[str, list[Case]] = {
             "callbacks.fit=null",
             "callbacks.fit is missing, but inference.prototype (PrototypeInference) relies on it: nothing else fits it",
             "labeling=prototype",
-            "inference=prototype",
         ),
         setting(
             "~callbacks.fit",
-            "callbacks.fit is missing, but inference.prototype (PrototypeInference) relies on it: nothing else fits it",
+            "callbacks.fit is missing, but inference.prototype_hard (PrototypeInference) relies on it: nothing else",
             "+experiment=han_ppl_test",
             command="evaluate",
         ),
@@ -143,7 +141,6 @@ CASES: dict[str, list[Case]] = {
             "labeling.start_epoch=0: labeling (Naive) labels by the best epoch so far, but epoch 0 is the first that "
             "can be the best; give labeling.start_epoch=1 or more",
             "labeling=naive",
-            "labeling.source=best",
         ),
         setting("debug=maybe", "debug=maybe: it must be true or false"),
         setting("segments=null", "segments=null: it must be a whole number in [1, 1000000]", command="score"),

@@ -126,13 +126,12 @@ class TestTeacher:
         assert average.item() == 0.75 * 1.0 + 0.25 * 8
 
     def test_labels_of_the_best_network(self, build: Build) -> None:
-        module, _ = build("npl_soft", "labeling.source=best")
+        module, _ = build("npl_soft")
         part = module.labeling
         assert isinstance(part, Naive)
         with torch.no_grad():
             for parameter in part.teacher.average.parameters():
                 parameter.add_(1)
-        assert part.teacher.network is part.teacher.best
         assert part.teacher.best is not None
         before = [parameter.clone() for parameter in part.teacher.best.parameters()]
         module.keep_best()
@@ -141,6 +140,7 @@ class TestTeacher:
         ):
             torch.testing.assert_close(best, now)
             assert not torch.equal(best, was)
+        assert part.teacher.network is part.teacher.best
 
 
 class TestConfigured:
@@ -158,7 +158,7 @@ class TestConfigured:
     def test_a_modality_that_does_not_attend_while_labeling_labels_what_it_shows_itself(
         self, build: Build, tiny: ParsingSet
     ) -> None:
-        module, _ = build("npl_soft", "labeling.attending=[audio]", "labeling.source=best")
+        module, _ = build("npl_soft", "labeling.attending=[audio]")
         alone, _ = build("npl_soft", "network.cross_attention=false")
         part, apart = module.labeling, alone.labeling
         assert isinstance(part, Naive)
@@ -166,7 +166,7 @@ class TestConfigured:
         assert part.teacher.best is not None
         assert (part.teacher.average.attending, part.teacher.best.attending) == (("audio",), ("audio",))
         assert module.network.attending is None
-        apart.teacher.average.load_state_dict(part.teacher.average.state_dict(), strict=False)
+        apart.teacher.network.load_state_dict(part.teacher.network.state_dict(), strict=False)
         assert tiny.train is not None
         batch = tiny.train[torch.arange(8)]
         together, alone_labels, labels = module.network.eval()(batch), apart.labels(batch), part.labels(batch)

@@ -122,8 +122,8 @@ class TestConfigured:
         other.load_state_dict(module.state_dict())
         assert torch.equal(other.method.event_weights, module.method.event_weights)  # type: ignore[arg-type]
 
-    def test_unguided_has_no_guided_loss(self, build: Build, tiny: ParsingSet) -> None:
-        module, _ = build("mil_unguided")
+    def test_as_printed_there_is_no_guided_loss(self, build: Build, tiny: ParsingSet) -> None:
+        module, _ = build("mil_literal")
         assert tiny.train is not None
         module.training_step(tiny.train[torch.arange(8)], 0)
         assert module.losses["guided"][0] == 0

@@ -155,7 +155,7 @@ def test_a_sweep_draws_means_and_deviations() -> None:
         (bars,) = (part for part in panel.collections if isinstance(part, LineCollection))
         ends = [sorted(point[1] for point in segment) for segment in bars.get_segments()]
         np.testing.assert_allclose(ends, [[40 + more, 48 + more], [49 + more, 51 + more]])
-        assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [0.5]  # the paper's
+        assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [1]  # the paper's
     assert drawing is not None
     assert drawing.numbers[:2] == (
         {"curve": "ppl", "score": "segment/type_av", "gamma": 0.2, "seeds": 3}

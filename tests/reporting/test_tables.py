@@ -34,6 +34,7 @@ from avvp_pl.settings.conf import config_dir
 from tests.reporting.made import edit, made_run, run_folder, write_scores
 
 PAPER = ("mil", "han", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft", "ppl_soft_no_cl")
+LITERAL = tuple(f"{name}_literal" for name in PAPER if name != "han")
 
 
 @pytest.fixture
@@ -80,6 +81,20 @@ def test_every_experiment_stands_where_the_paper_has_it(make: Maker) -> None:
     }
 
 
+def test_both_readings_of_the_paper_have_rows_of_their_own(make: Maker) -> None:
+    found = tables_of(make(*PAPER, *LITERAL), published=read_published())
+    assert {key: labels(table) for key, table in found.items()} == {
+        "table1": ["HAN", "MA", "Base", "Base, literal", "PPL", "PPL, literal"],
+        "table2": [part for row in ("Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S") for part in (row, f"{row}, literal")],
+        "table4": ["No-CL", "No-CL, literal", "With-CL", "With-CL, literal"],
+        "all": [*PAPER, *LITERAL],
+    }
+    for table in found.values():
+        assert not any(row.printed for row in table.rows if row.label.endswith(", literal"))
+        assert not any("literal" in note for note in table.notes)  # their numbers are not missing
+    assert set(tables_of(make("npl_soft_literal"))) == {"table2", "all"}
+
+
 def test_table_3_is_told_apart_by_its_inference(make: Maker) -> None:
     tests = [{"name": "han_ppl_test", "inference": inference} for inference in ("prototype", "prototype_hard")]
     assert labels(tables_of(make("han", *tests))["table3"]) == [
@@ -98,7 +113,8 @@ def test_every_row_names_an_experiment_that_there_is() -> None:
         assert {row.experiment, row.trained_as} - {None} <= there, row
         assert row.inference is None or row.inference in inferences, row
         assert row.experiment is not None or row.trained_as is row.inference is row.role is None, row
-        assert row.role in {None, "baseline", "reference"}, row
+        assert row.role in {None, "baseline", "reference", "reading"}, row
+        assert (row.role == "reading") == bool(row.experiment and row.experiment.endswith("_literal")), row
         assert row.experiment is None or row.trained_as == trained_as().get(row.experiment), row
     assert {row.experiment for row in paper_rows() if row.role == "baseline"} == {"mil"}
     assert list(TITLES) == [*tables(), "all"]
@@ -139,13 +155,13 @@ def test_parts_outside_the_package_need_nothing(make: Maker, part: str) -> None:
 
 
 def test_a_further_inference_of_a_training_is_a_row_of_its_own(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("classifier", "prototype"), score=40.0)
-    write_scores(folder / "prototype", 60.0)
+    folder = run_folder(tmp_path / "0", name="ppl_soft", inference=("prototype", "classifier"), score=40.0)
+    write_scores(folder / "classifier", 60.0)
     found = tables_of(by_setting(read_runs([tmp_path])))
     assert labels(found["table1"]) == ["PPL"]
     assert [(row.label, row.cells["average"].mean) for row in found["all"].rows] == [
         ("ppl_soft", 40.0),
-        ("ppl_soft inference=prototype", 60.0),
+        ("ppl_soft inference=classifier", 60.0),
     ]
 
 
@@ -158,7 +174,7 @@ def test_the_legend_names_a_protocol_that_is_not_the_common_one(make: Maker) -> 
 
 
 def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
-    changed = {"name": "ppl_soft", "labeling__gamma": 0.2}, {"name": "ppl_soft", "inference": "prototype"}
+    changed = {"name": "ppl_soft", "labeling__gamma": 0.2}, {"name": "ppl_soft", "inference": "classifier"}
     found = tables_of(make(*({**given, "tags": ["table1", "table2"]} for given in changed)), published=read_published())
     assert set(found) == {"all"}
     found = tables_of(make(*changed, "ppl_soft", "mil"), published=read_published())
@@ -167,7 +183,8 @@ def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
     assert rows["PPL"].seeds == 1
     assert rows["PPL"].printed["event/type_av"] == 59.9
     assert rows["Base"].printed == {"segment/audio": 59.5, "segment/visual": 58.7}
-    assert labels(found["all"]) == ["ppl_soft gamma=0.2", "ppl_soft inference=prototype", "ppl_soft", "mil"]
+    by_classifier = "ppl_soft inference=classifier inference.validated_by=classifier"
+    assert labels(found["all"]) == ["ppl_soft gamma=0.2", by_classifier, "ppl_soft", "mil"]
 
 
 def test_ppl_test_of_another_network_is_no_row_of_the_paper(make: Maker) -> None:
@@ -283,6 +300,10 @@ def test_a_name_is_its_only_setting_or_else_the_one_as_shipped(make: Maker) -> N
     both = by_setting([run for setting in (*low, *make("ppl_soft")) for run in setting.runs])
     assert find_baseline(both, "ppl_soft").label == "ppl_soft"
     assert find_baseline(both, "ppl_soft gamma=0.2").label == "ppl_soft gamma=0.2"
+    classifier = make({"name": "ppl_soft", "inference": "classifier", "checkpoint": "x/best.ckpt"})
+    assert find_baseline(classifier, "ppl_soft").label == "ppl_soft inference=classifier"
+    beside = by_setting([run for setting in (*classifier, *low) for run in setting.runs])
+    assert find_baseline(beside, "ppl_soft").label == "ppl_soft gamma=0.2"
     two = make(*({"name": "ppl_soft", "labeling__gamma": gamma} for gamma in (0.2, 0.3)))
     with pytest.raises(InputError, match="is the name of several settings"):
         find_baseline(two, "ppl_soft")

@@ -140,7 +140,7 @@ def test_a_checkpoint_that_does_not_name_its_videos_is_refused(
 def test_several_inferences_have_no_scores_until_the_run_ends(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    same = ("+experiment=ppl_soft", "inference=[prototype,classifier]", "resume=auto")
+    same = ("+experiment=ppl_soft", "resume=auto")
     run = train(command, tmp_path / "run", *same, "trainer.max_epochs=1")
     written = [run / "scores.json", run / "classifier" / "scores.json"]
     unfinished = run / "classifier" / "predictions" / f".audio.csv.{'0' * 32}.tmp"

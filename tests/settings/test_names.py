@@ -99,6 +99,7 @@ def own(tmp_path: Path) -> Callable[..., list[str]]:
         "train",
         "train +experiment=ppl_soft labeling.gamma=0.7 optimizer/schedule=step optimizer.schedule.every=3",
         "train inference=[prototype,classifier] labeling=prototype inference.prototype.labels=hard",
+        "train labeling=prototype inference.prototype.labels=hard",
         "train -m +experiment=ppl_soft,npl_soft seed=0,1",
         "train -m inference=classifier,[classifier,prototype] labeling=prototype",
         "train -m +experiment=glob(ppl_*)",
@@ -234,11 +235,15 @@ def test_a_setting_of_another_group_is_named(say: Say, given: str, meant: str) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("train method=npl", "npl_hard, npl_soft"),
-        ("train method=ppl", "ppl_audio_guided, ppl_hard, ppl_per_modality, ppl_soft, ppl_soft_no_cl"),
-        ("train -m method=mil,npl", "npl_hard, npl_soft"),
+        ("train method=npl", "npl_hard, npl_hard_literal, npl_soft, npl_soft_literal"),
+        (
+            "train method=ppl",
+            "ppl_audio_guided, ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft, ppl_soft_literal, "
+            "ppl_soft_no_cl, ppl_soft_no_cl_literal",
+        ),
+        ("train -m method=mil,npl", "npl_hard, npl_hard_literal, npl_soft, npl_soft_literal"),
         ("train method=han", "han, han_ppl_test"),
-        ("train labeling=npl_soft", "npl_soft"),
+        ("train labeling=npl_soft", "npl_soft, npl_soft_literal"),
         ("train method=pp", ""),
         ("train +experiment=npl", ""),
         ("evaluate checkpoint=x labeling=npl", ""),
@@ -304,7 +309,7 @@ def test_files_of_the_user_pass_all_checks(say: Say, own: Callable[..., list[str
 def test_files_of_the_user_are_what_is_run(say: Say, own: Callable[..., list[str]]) -> None:
     assert say("train", *own(), "+experiment=mine") is None
     (cfg,) = say.configurations
-    assert (cfg["labeling"]["sharpness"], cfg["labeling"]["gamma"], cfg["method"]["strength"]) == (3, 0.5, 2.0)
+    assert (cfg["labeling"]["sharpness"], cfg["labeling"]["gamma"], cfg["method"]["strength"]) == (3, 1, 2.0)
     assert list(cfg["inference"]) == ["mixed", "classifier"]
     assert cfg["optimizer"]["schedule"] == {"_target_": "mine.Wave", "period": 3}
 

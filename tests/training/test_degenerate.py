@@ -155,12 +155,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Fault:
-    """Data that hardly has anything in it, settings that bring that out, and what must then be so."""
+    """Data that hardly has anything in it, settings that bring that out, and what must then be so.
+
+    Without ``inference``, it is parsed as the experiment says; by prototypes it is refused if there can be none.
+    """
 
     make: Callable[[], ParsingSet]
     check: Callable[[Run], None]
     overrides: tuple[str, ...] = ()
-    inference: str = "classifier"
+    inference: str | None = None
 
 
 def twelve_steps(run: Run) -> None:
@@ -309,7 +312,9 @@ FAULTS = {
     "an event in every video": Fault(
         lambda: parsing_set(train=[f"{weak} bell" for weak in WEAK]), event_weights(0.6, 1.2, 1.2)
     ),
-    "no events": Fault(lambda: parsing_set(train=["", "", ""], val=[""], test=[""]), nothing_occurs),
+    "no events": Fault(
+        lambda: parsing_set(train=["", "", ""], val=[""], test=[""]), nothing_occurs, inference="classifier"
+    ),
     "videos without segments": Fault(lambda: cut(parsing_set(), videos=slice(1)), only_real_segments_are_key),
     "batches without segments": Fault(
         lambda: cut(parsing_set(), videos=slice(4)), only_real_segments_are_key, ("data.batch_size=1",)
@@ -318,7 +323,7 @@ FAULTS = {
     "some shorter videos": Fault(
         lambda: cut(parsing_set(), videos=slice(0, None, 2), length=2), only_real_segments_are_key
     ),
-    "no segments": Fault(lambda: cut(parsing_set()), nothing_there_is_all_right),
+    "no segments": Fault(lambda: cut(parsing_set()), nothing_there_is_all_right, inference="classifier"),
     "one modality": Fault(lambda: parsing_set(modalities=["audio"]), one_track),
     "one event": Fault(lambda: parsing_set(["bell", ""], ["bell"], ["", "bell"], events=["bell"]), event_weights(1.0)),
     "three modalities": Fault(
@@ -334,13 +339,13 @@ OF_PROTOTYPES = {
     ),
     "k of one": Fault(parsing_set, at_most_one_prototype, ("labeling.k=1",)),
     "a sample of one": Fault(parsing_set, at_most_one_prototype, ("labeling.max_segments_per_event=1",)),
-    "a video without segments and a gamma of one": Fault(
-        lambda: cut(parsing_set(), videos=slice(1)), one_peak_a_real_video, ("labeling.gamma=1",)
+    "one peak in each video, of which one is padding": Fault(
+        lambda: cut(parsing_set(), videos=slice(1)), one_peak_a_real_video
     ),
-    "no positive segments": Fault(parsing_set, no_label, ("labeling.gamma=1.01",)),
+    "no positive segments": Fault(parsing_set, no_label, ("labeling.gamma=1.01",), inference="classifier"),
     "no negative segments": Fault(lambda: parsing_set(train=["bell dog rain"] * 3), every_label, ("labeling.beta=0",)),
     "parsed by prototypes that an event lacks": Fault(
-        lambda: parsing_set(train=["bell", "dog", "bell dog"]), never_predicted, inference="prototype"
+        lambda: parsing_set(train=["bell", "dog", "bell dog"]), never_predicted
     ),
 }
 CASES = [(method, fault) for method in METHODS for fault in FAULTS] + [
@@ -358,8 +363,9 @@ def go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Go:
     def run(experiment: str, fault: Fault) -> Run:
         settings = OmegaConf.from_dotlist([f"paths.run_dir={tmp_path}", *fault.overrides])
         labeled = () if experiment == "mil" else ("labeling.start_epoch=0",)
+        by = () if fault.inference is None else (f"inference={fault.inference}",)
         small = ("network.dim=8", "network.feedforward_dim=8", f"trainer.max_epochs={EPOCHS}")
-        cfg: Any = OmegaConf.merge(composed(experiment, *small, *labeled, f"inference={fault.inference}"), settings)
+        cfg: Any = OmegaConf.merge(composed(experiment, *small, *labeled, *by), settings)
         made = fault.make()
         module, data = build_model(cfg, made), build_data(cfg, made)
         start = {name: value.clone() for name, value in module.network.state_dict().items()}
@@ -387,7 +393,7 @@ def test_a_run_ends_and_is_what_it_should_be(go: Go, experiment: str, name: str)
     assert all(value.isfinite().all() for value in run.module.state_dict().values())
     tracks = len(run.made.modalities) + (len(run.made.modalities) > 1) + 2
     scores = [value for row in run.epochs for name, value in row.items() if name.startswith(("val/", "test/"))]
-    assert len(scores) == (EPOCHS + 1) * (2 * tracks + 1)
+    assert len(scores) == (EPOCHS + len(run.module.inferences)) * (2 * tracks + 1)
     assert all(0 <= score <= 100 for score in scores)
     for row in run.epochs:
         strong = row.get("train/pseudo_label", 0) + row.get("train/contrastive", 0)

@@ -54,7 +54,7 @@ def test_one_step_by_hand(algorithm: Any, kind: type) -> None:
 
 
 def test_only_weights_that_are_trained_are_optimized(build: Build) -> None:
-    module, _ = build("ppl_soft", "labeling.source=best")
+    module, _ = build("ppl_soft")
     optimizer = module.configure_optimizers()
     optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert optimized == {id(parameter) for parameter in module.network.parameters()}

@@ -64,10 +64,9 @@ class Reports(RefreshPseudoLabels):
 
 
 def train(build: Build, videos: ParsingSet, folder: Any, experiment: str, *settings: str) -> Trained:
-    """Two epochs, with labels in both; ``inference=prototype`` where there are prototypes."""
+    """Two epochs, with labels in both; parsed by prototypes where there are some."""
     labeled = [] if experiment == "mil" else ["labeling.start_epoch=0"]
-    by = ["inference=[prototype,classifier]"] if experiment.startswith("ppl") else []
-    module, data = build(experiment, "optimizer.learning_rate=0.003", *labeled, *by, *settings, videos=videos)
+    module, data = build(experiment, "optimizer.learning_rate=0.003", *labeled, *settings, videos=videos)
     find_more(module, by=0.3)
     reports = Reports(folder)
     trainer_of(2, callbacks=[SeedSteps(0), reports]).fit(module, data)
@@ -168,8 +167,7 @@ class TestSteps:
 
     @pytest.mark.parametrize("experiment", LABELING)
     def test_output_labels_and_evidence_of_a_video(self, build: Build, made: ParsingSet, experiment: str) -> None:
-        by = {"inference": "prototype"} if experiment.startswith("ppl") else {}
-        module, train, _ = labeled(build, made, experiment, **by)
+        module, train, _ = labeled(build, made, experiment)
         reference, *others = (dict(self.of_each(module, train, groups)) for groups in self.GROUPS)
         assert sorted(reference) == list(range(8))
         for other in others:
@@ -228,13 +226,10 @@ class TestSteps:
                 events += [set((of_modality >= 0.5).nonzero().flatten().tolist()) for of_modality in labels[number]]
         losses = []
         for i, anchor in enumerate(features):
-            others = [j for j in range(len(features)) if j != i]
-            similar = [j for j in others if events[i] & events[j]]
+            similar = [j for j in range(len(features)) if events[i] & events[j]]
             if similar:
-                e = {j: (anchor @ features[j] / 0.2).exp() for j in others}
-                losses.append(
-                    -torch.stack([e[j] for j in similar]).sum().div(torch.stack(list(e.values())).sum()).log()
-                )
+                e = torch.stack([(anchor @ other / 0.2).exp() for other in features])
+                losses.append(-(e[similar].sum() / e.sum()).log())
         assert 0 < len(losses) < len(features)
         torch.testing.assert_close(terms["contrastive"].value.double(), torch.stack(losses).mean(), **CLOSE)
 

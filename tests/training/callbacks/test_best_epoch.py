@@ -30,7 +30,7 @@ def selected(
     build: Build, folder: Path, scores: list[float], monitor: str | None, mode: str = "max", **more: Any
 ) -> tuple[list[int], dict[str, Any]]:
     """The epochs after which the parts are told that it was the best so far, and the checkpoint that is left."""
-    module, data = build("npl_soft", "labeling.source=best")
+    module, data = build("npl_soft")
     epochs: list[int] = []
 
     def keep_best() -> None:

@@ -17,8 +17,6 @@ from tests.conftest import Build
 from tests.stand_ins import find_more
 from tests.training.trainers import trainer_of
 
-BOTH = "inference=[classifier,prototype]"
-
 
 def after_test(build: Build, files: RunFiles, videos: ParsingSet, *settings: str) -> ParsingModule:
     """A module whose test wrote these files, in batches of five videos."""
@@ -35,11 +33,11 @@ def test_every_inference_has_a_folder(
 ) -> None:
     """The first one that of the run itself."""
     made: ParsingSet = request.getfixturevalue(videos)
-    module = after_test(build, RunFiles(str(tmp_path), "a title"), made, BOTH)
+    module = after_test(build, RunFiles(str(tmp_path), "a title"), made)
     assert made.test is not None
     with torch.no_grad():
         parsed = module.eval().parse(made.test[torch.arange(len(made.test))], list(module.inferences))
-    for name, folder in (("classifier", tmp_path), ("prototype", tmp_path / "prototype")):
+    for name, folder in (("prototype", tmp_path), ("classifier", tmp_path / "classifier")):
         scores = json.loads((folder / "scores.json").read_text())
         assert scores["segment"] == pytest.approx(module.test_scores[name].segment)
         assert scores["protocol"] == "common"
@@ -58,14 +56,14 @@ def test_every_inference_has_a_folder(
 def test_one_inference_needs_no_name(
     build: Build, tmp_path: Path, tiny: ParsingSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    after_test(build, RunFiles(str(tmp_path), "a title"), tiny)
+    after_test(build, RunFiles(str(tmp_path), "a title"), tiny, "inference=classifier")
     assert "a title\n" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "scores.json"]
 
 
 def test_folders_may_be_given(build: Build, tmp_path: Path, tiny: ParsingSet) -> None:
     folders = {"classifier": tmp_path / "one", "prototype": tmp_path / "two"}
-    after_test(build, RunFiles(str(tmp_path), "a title", folders), tiny, BOTH)
+    after_test(build, RunFiles(str(tmp_path), "a title", folders), tiny)
     for folder in folders.values():
         assert (folder / "scores.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
