@@ -254,7 +254,7 @@ def label(
     beta: float,
     k: int,
     tau: float,
-    max_segments: int,
+    max_segments: int | None,
 ) -> Array:
     """Soft labels [N, T, 2, C] of the videos of a loader that does not shuffle (Eqs. 5-8 and 10)."""
     network.eval()
@@ -289,9 +289,9 @@ def label(
     return labels
 
 
-def cluster(features: Array, k: int, max_segments: int) -> Array:
-    """K-means centers of at most ``max_segments`` of the features; they themselves where they are few."""
-    if len(features) > max_segments:
+def cluster(features: Array, k: int, max_segments: int | None) -> Array:
+    """K-means centers of at most ``max_segments`` of the features (None: all); they themselves where they are few."""
+    if max_segments is not None and len(features) > max_segments:
         features = features[np.random.default_rng(0).choice(len(features), max_segments, replace=False)]
     if len(features) <= k:
         return features

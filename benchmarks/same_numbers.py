@@ -116,7 +116,18 @@ RENAMED_SETTINGS = (
 # experiment's name. A case that sets one of them itself keeps its own value.
 UNDONE = {
     "han": ("optimizer/schedule=constant",),
+    "npl": ("labeling.source=momentum",),
+    "ppl": (
+        "labeling.source=momentum",
+        "labeling.gamma=0.5",
+        "labeling.include_self=false",
+        "labeling.max_segments_per_event=2560",
+        "inference=classifier",
+    ),
 }
+# Of these, what an experiment of `evaluate` needs, which builds prototypes
+OF_BUILT_PROTOTYPES = tuple(setting for setting in UNDONE["ppl"] if setting.startswith("labeling."))
+RENAMED_EXPERIMENTS = {"mil_unguided": "mil_literal"}
 # Columns of tables: the new name of what the old name stood for; a column that is new has the old name now
 RENAMED_COLUMNS = {"train/em/bound": "train/em/disjunction_bound"}
 
@@ -128,7 +139,6 @@ RENAMED_KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"event_weights", (r"method.event_weights",)),
     (r"((?:positive|negative)(?:_mask)?)", (r"labeling.bank.\1",)),
 )
-
 # The files of a run that are compared, by name, and in this order: the earliest difference is reported.
 COMPARED = (
     "metrics.csv",
@@ -210,6 +220,8 @@ class Side:
         if not self.renamed:
             return settings if case.trained else [*settings, *self.more_settings]
         renamed = [new_name(setting) for setting in settings]
+        if case.trained:
+            return [*renamed, *OF_BUILT_PROTOTYPES]
         own = {setting.partition("=")[0] for setting in renamed}
         undone = [
             setting
@@ -218,13 +230,12 @@ class Side:
             for setting in of_start
             if setting.partition("=")[0] not in own
         ]
-        if case.trained:
-            return renamed
         return [*renamed, *undone, *self.more_settings]
 
     def arguments(self, case: Case) -> list[str]:
         """The command of a run; it waits for the checkpoint if the run needs one."""
-        settings = [f"+experiment={case.experiment}", *self.settings(case)]
+        experiment = RENAMED_EXPERIMENTS.get(case.experiment, case.experiment) if self.renamed else case.experiment
+        settings = [f"+experiment={experiment}", *self.settings(case)]
         if case.trained is None:
             return ["avvp_pl.train", *settings]
         try:
