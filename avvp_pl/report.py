@@ -22,8 +22,8 @@ def report(cfg: DictConfig) -> None:
         protocol = None if cfg.protocol is None else cfg.protocol.name
         evidence = gather(folders, cfg.data, cfg.baseline, cfg.shown, protocol, cfg.trust)
         runs = [run for setting in evidence.settings for run in setting.runs]
-        media, published = (None if path is None else Path(path) for path in (cfg.media, cfg.published))
-        page = write_report(output, evidence, cfg.title, cfg.figure3, media, published)
+        media = None if cfg.media is None else Path(cfg.media)
+        page = write_report(output, evidence, cfg.title, cfg.figure3, media, cfg.published)
         print((output / "tables" / "tables.md").read_text(encoding="utf-8"))
         print(f"{page} (tables/ and figures/ are beside it)")
     if cfg.wandb is not None:

@@ -56,9 +56,13 @@ class Pair:
     ours: list[float] = field(default_factory=list)
     plain: list[float] = field(default_factory=list)
 
+    def medians(self) -> tuple[float, float]:
+        """The median of ours, and that of plain."""
+        return statistics.median(self.ours), statistics.median(self.plain)
+
     def row(self, measured: str, required: str = "", unit: str = "ms", per: int = 1) -> Row:
         """Medians, divided by ``per``, and how many times faster ours is."""
-        ours, plain = statistics.median(self.ours), statistics.median(self.plain)
+        ours, plain = self.medians()
         factor = {"s": 1.0, "ms": 1e3}[unit] / per
         shown = [f"{factor * seconds:.3g} {unit}" for seconds in (ours, plain)]
         return Row(measured, shown[0], shown[1], f"{plain / ours:.3g} times faster", required)

@@ -108,6 +108,26 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
             assert difference.low <= difference.mean <= difference.high
 
 
+def test_printed_numbers_stand_beside_data_with_the_events_of_llp_unless_they_are_left_out(
+    runs: Path, command: Command, tmp_path: Path
+) -> None:
+    """The embedded data has these events."""
+    mine = tmp_path / "printed.csv"
+    mine.write_text("table,row,score,value,source\ntable2,Mine,event/visual,12.3,a paper\n", encoding="utf-8")
+    said = {}
+    for published in ("null", "none", str(mine)):
+        output = tmp_path / "report"
+        assert command("report", f"runs={runs}", f"published={published}", f"output={output}") == 0
+        said[published] = (output / "tables" / "tables.md").read_text(encoding="utf-8")
+        page = (output / "index.html").read_text(encoding="utf-8")
+        assert ('"printed":{"' in page) == (published != "none")
+    assert r"| *AVE\*, printed* |" in said["null"]
+    assert "Printed numbers are of the test split of LLP, not of synthetic" in said["null"]
+    assert "rinted" not in said["none"]
+    assert "Mine" not in said["null"]
+    assert r"| *Mine, printed* |" in said[str(mine)]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

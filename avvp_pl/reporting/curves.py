@@ -21,6 +21,7 @@ from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from avvp_pl.figures import INK, PAGE, legend_below, look, styled, words
+from avvp_pl.metrics.avvp import LEVELS
 from avvp_pl.reporting.drawings import (
     MOST,
     Drawing,
@@ -40,13 +41,23 @@ from avvp_pl.reporting.swept import SWEEPS, Sweep
 from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Run, Setting, apart
 
-SCORES = {
-    "segment/type_av": "segment level, Type@AV",
-    "segment/event_av": "segment level, Event@AV",
-    "average": "average of both levels' scores",
-}
 LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
 PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1}
+HOLLOW = "event"  # the level whose markers are hollow
+
+
+class Panel(NamedTuple):
+    """A panel of a figure of scores by the values of a setting: its title and, by level, the score that is drawn."""
+
+    title: str
+    scores: Mapping[str, str]
+
+
+# The first one is that of the paper's figures 4 and 5; the others are ours
+PANELS = (
+    Panel("mean of the scores of a level", {level: f"{level}/average" for level in LEVELS}),
+    *(Panel(f"{level} level, Type@AV", {level: f"{level}/type_av"}) for level in LEVELS),
+)
 
 
 class Curve(NamedTuple):
@@ -132,6 +143,9 @@ def of_common_seeds(curve: Curve) -> Curve:
 def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | None) -> Drawing | None:
     """Draw the test scores by the values of a setting, one line for each curve; None where it was not varied alone.
 
+    The first panel is that of the paper, with two lines for each curve: the mean of the five scores of segments, and
+    that of the five scores of events. The axis has the paper's values, whichever of them were run.
+
     All points of a line have the same seeds (:func:`of_common_seeds`). So has the baseline if it has the seeds of the
     lines; otherwise it has all of its own. The caption says which seeds, and what was left out because of them.
     """
@@ -141,7 +155,8 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     if not curves:
         return None
     short = sweep.short
-    spreads = {score: [_by_value(curve, score) for curve in curves] for score in SCORES}
+    scores = [score for panel in PANELS for score in panel.scores.values()]
+    spreads = {score: [_by_value(curve, score) for curve in curves] for score in scores}
     numbers: Numbers = tuple(
         {
             "curve": curve.label,
@@ -161,20 +176,23 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     shown = sorted(nearest_first[:MOST])
     of_lines = {seed for i in shown for seed in curves[i].seeds}
     base = () if baseline is None else _of_seeds(baseline, of_lines)
-    barred = any(any(spread.deviation) for spread in spreads["average"])
+    barred = any(any(spread.deviation) for of_score in spreads.values() for spread in of_score)
     apart_by = min(3.0, 8 / len(shown)) if barred else 0.0  # points
+    drawn = {value for i in shown for value in curves[i].points}
     with styled():
         figure = Figure(figsize=(PAGE, 2.1))
-        panels = figure.subplots(1, len(SCORES), sharex=True)
+        panels = figure.subplots(1, len(PANELS), sharex=True)
         extents = []
-        for panel, (score, title) in zip(panels, SCORES.items(), strict=True):
-            ends = [end for i in shown for end in spreads[score][i].ends()]
-            for place, i in enumerate(shown):
-                _error_line(panel, spreads[score][i], place, shift=apart_by * (place - (len(shown) - 1) / 2))
-            if base:
-                level = statistics.fmean(run.scores[score] for run in base)
-                panel.axhline(level, **LEVEL)
-                ends.append(level)
+        for panel, (title, of_levels) in zip(panels, PANELS, strict=True):
+            ends = []
+            for level, score in of_levels.items():
+                ends += [end for i in shown for end in spreads[score][i].ends()]
+                for place, i in enumerate(shown):
+                    shift = apart_by * (place - (len(shown) - 1) / 2)
+                    _error_line(panel, spreads[score][i], place, shift, hollow=level == HOLLOW)
+                if base:
+                    ends.append(statistics.fmean(_score(run, score) for run in base))
+                    panel.axhline(ends[-1], **LEVEL)
             panel.axvline(sweep.paper, **PAPER)
             panel.set_title(title)
             panel.set_xlabel(sweep.axis)
@@ -184,9 +202,12 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         for panel, (low, high) in zip(panels, extents, strict=True):
             panel.set_ylim((low + high - span) / 2, (low + high + span) / 2)
             panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            _value_axis(panel, sweep, {sweep.paper, *(value for i in shown for value in curves[i].points)})
+            _value_axis(panel, sweep, {sweep.paper, *sweep.ticks, *drawn})
         lines = [handle(place) for place in range(len(shown))]
         labels = [words(curves[i].label) for i in shown]
+        for level in LEVELS:
+            lines.append(Line2D([], [], color=INK, ls="", marker="o", **_face(level == HOLLOW)))
+            labels.append(f"{level} level")
         if baseline is not None:
             lines.append(Line2D([], [], **LEVEL))
             labels.append(words(baseline.label) + " (mean)" * (len(base) > 1))
@@ -195,6 +216,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         legend_below(figure, lines, labels)
     caption = sentences(
         f"Scores of the test split by {short}, with all other settings equal: {_seeds_of([curves[i] for i in shown])}.",
+        _panels_of(sweep, next(iter(curves[shown[0]].points.values()))[0]),
         "Bars are one standard deviation." if barred else "",
         "All panels have the same scale.",
         "" if baseline is None else f"The dashed line is {words(baseline.label)}, {_seeds_of_level(base, of_lines)}.",
@@ -207,7 +229,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
 
 
 def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
-    """Put a tick at each value of the axis, and a label where the one before leaves room."""
+    """Put a tick at each value of the axis, and a label where there is room; the paper's value always has one."""
     low, high = min(values), max(values)
     if sweep.log and low > 0:
         panel.set_xscale("log")
@@ -215,18 +237,18 @@ def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
     else:
         places = {value: value for value in sorted(values)}
     width = places[high] - places[low]
-    labels, last = [], -math.inf
+    labels, taken = [], [places[sweep.paper]]  # the paper's value has its label in any case
     for value, place in places.items():
-        free = place - last >= 0.09 * width
+        free = value == sweep.paper or all(abs(place - other) >= 0.09 * width for other in taken)
         labels.append(f"{value:g}" if free else "")
-        last = place if free else last
+        taken += [place] * free
     panel.minorticks_off()
     panel.set_xticks(list(places), labels)
     ends = (places[low] - 0.07 * width, places[high] + 0.07 * width)
     panel.set_xlim(*(map(math.exp, ends) if sweep.log and low > 0 else ends))
 
 
-def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
+def _error_line(panel: Axes, spread: Spread, place: int, shift: float, hollow: bool) -> None:
     """Draw a line with error bars, shifted to the side by ``shift`` points, so that several do not cover each other."""
     own = look(place)
     aside = panel.transData + ScaledTranslation(shift / 72, 0, panel.figure.dpi_scale_trans)
@@ -237,11 +259,36 @@ def _error_line(panel: Axes, spread: Spread, place: int, shift: float) -> None:
         color=own.color,
         ls=own.dashes,
         marker=own.marker,
+        **_face(hollow),
         elinewidth=0.8,
         capsize=2,
         capthick=0.8,
         transform=aside,
     )
+
+
+def _face(hollow: bool) -> dict[str, Any]:
+    """Return what makes a marker hollow, so that the lines of two levels differ without color."""
+    return {"markerfacecolor": "white", "markeredgewidth": 0.8} if hollow else {}
+
+
+def _panels_of(sweep: Sweep, run: Run) -> str:
+    """Say what the panels are, and which of them the paper has."""
+    number = len(_of_level(run, LEVELS[0]))
+    means = f"the mean of the {number} scores of segments and that of the {number} scores of events"
+    if sweep.of_paper is None:
+        return f"Left: {means}. The paper does not vary {sweep.short}."
+    return f"Left, as in Figure {sweep.of_paper} of the paper: {means}. The other panels are not in the paper."
+
+
+def _of_level(run: Run, level: str) -> list[float]:
+    return [score for name, score in run.scores.items() if name.startswith(f"{level}/")]
+
+
+def _score(run: Run, name: str) -> float:
+    """Return a score of a run, or the mean of all scores of a level (``segment/average``)."""
+    level, _, score = name.partition("/")
+    return statistics.fmean(_of_level(run, level)) if score == "average" else run.scores[name]
 
 
 def _of_seeds(setting: Setting, seeds: set[int]) -> tuple[Run, ...]:
@@ -277,7 +324,7 @@ def _left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
 
 
 def _by_value(curve: Curve, score: str) -> Spread:
-    return spread_of({value: [run.scores[score] for run in runs] for value, runs in curve.points.items()})
+    return spread_of({value: [_score(run, score) for run in runs] for value, runs in curve.points.items()})
 
 
 def _is_number(value: object) -> bool:

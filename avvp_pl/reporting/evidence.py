@@ -16,7 +16,7 @@ from avvp_pl.reporting.curves import draw_all
 from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.formats import write_tables
 from avvp_pl.reporting.page import write_page
-from avvp_pl.reporting.published import read_published
+from avvp_pl.reporting.published import check_beside, read_published
 from avvp_pl.reporting.rows import baseline as base_experiment
 from avvp_pl.reporting.rows import trained_as
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
@@ -104,14 +104,16 @@ def write_report(
     title: str | None = None,
     figure3: Sequence[str] | None = None,
     media: Path | None = None,
-    published: Path | None = None,
+    published: str | None = None,
 ) -> Path:
     """Write ``tables/``, ``figures/`` and the page ``index.html``, and return the path of the page.
 
     Tables and figures of an earlier report in ``folder`` are removed where this report does not have them. ``figure3``
     are the names of the videos of Figure 3, ``media`` is the folder with the videos' files, and ``published`` a file
-    with more of the paper's numbers.
+    with more printed numbers, or ``none`` to leave out all of them. Raises :class:`InputError` where such a file is of
+    other data than the runs.
     """
+    check_beside(published, [run for setting in evidence.settings for run in setting.runs])
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
     predictions = {label: found.prediction for label, found in evidence.found.items()}
     seeds = {label: found.seed for label, found in evidence.found.items()}

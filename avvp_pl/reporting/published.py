@@ -1,22 +1,102 @@
-"""Numbers that papers print, each with its source; none is guessed."""
+"""Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and a file of the user's.
+
+They are of two data sets, LLP (tables 1 to 4) and THUMOS14 (Table 5), and only stand beside data with the same events.
+Where they contradict each other, or what the text of the paper says of them, is computed from them.
+"""
 
 from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from avvp_pl.data.annotations import NUMBER
+from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.reporting.rows import tables
 from avvp_pl.reporting.statistics import score_names
+from avvp_pl.runs.reading import Run
 
 OWN = Path(__file__).with_name("published.csv")
+NONE = "none"  # what leaves all printed numbers out
 COLUMNS = ("table", "row", "score", "value", "source")
 TABLES = tuple(tables())
-SCORES = score_names(("audio", "visual"))
+ROUNDED = 0.05  # printed numbers are rounded to a tenth, so each of them is right to this
+
+THUMOS14_EVENTS = (
+    "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
+    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
+    "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
+)  # fmt: skip
+
+
+class Benchmark(NamedTuple):
+    """A data set of which papers print scores: its name, its events and the names of these scores."""
+
+    name: str
+    events: frozenset[str]
+    scores: tuple[str, ...]
+
+
+*TEN, AVERAGE = score_names(("audio", "visual"))  # the paper prints the ten, and no average
+LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE))
+THUMOS14 = Benchmark(
+    "THUMOS14",
+    frozenset(THUMOS14_EVENTS),
+    (
+        *(f"map/0.{tenths}" for tenths in range(1, 8)),
+        *(f"map/average_{tious}" for tious in ("0.1_0.5", "0.3_0.7", "0.1_0.7")),
+    ),
+)
+
+
+class Mean(NamedTuple):
+    """A printed score that is the mean of others: the names of these, and the words for both."""
+
+    of: tuple[str, ...]
+    name: str
+    columns: str
+
+
+def _mean_of_tious(first: int, last: int) -> Mean:
+    of = tuple(f"map/0.{tenths}" for tenths in range(first, last + 1))
+    return Mean(of, f"average mAP of tIoU 0.{first} to 0.{last}", f"its columns 0.{first} to 0.{last}")
+
+
+MEANS = {
+    **{
+        f"{level}/type_av": Mean(
+            tuple(f"{level}/{track}" for track in ("audio", "visual", "audio_visual")),
+            f"{level}-level Type@AV",
+            "its columns A, V and AV",
+        )
+        for level in ("segment", "event")
+    },
+    **{f"map/average_0.{i}_0.{j}": _mean_of_tious(i, j) for i, j in ((1, 5), (3, 7), (1, 7))},
+}
+
+
+class Claim(NamedTuple):
+    """What the text of the paper says: by how many points one row of a table is above another, as a mean of scores."""
+
+    table: str
+    row: str
+    over: str
+    scores: tuple[str, ...]
+    points: float
+    said: str
+    rounded: float  # half of the last digit of ``points``
+
+
+CLAIMS = (
+    Claim("table1", "PPL", "CMPAE", tuple(TEN), 1.86, "averaged over all metrics", 0.005),
+    Claim(
+        "table1", "PPL", "CMPAE", ("segment/audio_visual", "event/audio_visual"), 2.6, "for audio-visual events", 0.05
+    ),
+)
 
 
 class Printed(NamedTuple):
@@ -26,44 +106,115 @@ class Printed(NamedTuple):
     source: str
 
 
-Published = Mapping[str, Mapping[str, Mapping[str, Printed]]]
+Rows = Mapping[str, Mapping[str, Printed]]
+"""The printed numbers of a table by row and score."""
+
+Published = Mapping[str, Rows]
 """Printed numbers by table, row and score."""
 
 
-def read_published(path: Path | None = None) -> Published:
-    """Read the numbers of the paper's tables (LLP test split) that this package knows, and a file of the user's.
+def benchmark_of(table: str) -> Benchmark:
+    """Return the data set of a table of the paper."""
+    return THUMOS14 if table == "table5" else LLP
 
-    The user's file takes precedence. It is comma-separated with the columns ``table,row,score,value,source``:
-    ``table1`` to ``table4``, the label of the row (a label that is not in ``rows.csv`` becomes a row of its own), the
-    name of the score (``segment/type_av``), and percent. Raises :class:`InputError` with the file and the line.
+
+def read_published(given: str | Path | None = None) -> Published:
+    """Read the numbers of the paper's tables, which this package knows, and those of a file of the user's.
+
+    The user's file takes precedence (:func:`read_numbers`). ``none`` in its place leaves out all numbers.
     """
+    if given == NONE:
+        return {}
     published: dict[str, dict[str, dict[str, Printed]]] = {}
-    for file in (OWN, path):
-        for table, row, score, printed in _read(file) if file else ():
-            published.setdefault(table, {}).setdefault(row, {})[score] = printed
+    for numbers in (read_numbers(OWN), {} if given is None else read_numbers(Path(given))):
+        for table, rows in numbers.items():
+            for row, cells in rows.items():
+                published.setdefault(table, {}).setdefault(row, {}).update(cells)
     return published
 
 
-def inconsistencies(row: str, printed: Mapping[str, float]) -> list[str]:
-    """Return a sentence for each level at which the printed Type@AV is not the mean of A, V and AV.
+def read_numbers(path: Path) -> Published:
+    """Read a file of printed numbers.
 
-    All four are rounded to a tenth, so a difference of 0.1 may be due to rounding.
-
-    >>> inconsistencies("X", {"event/audio": 1, "event/visual": 2, "event/audio_visual": 3, "event/type_av": 2.2})
-    ['As printed, the event-level Type@AV of X is 2.2; the mean of its columns A, V and AV is 2.0.']
+    It is comma-separated with the columns ``table,row,score,value,source``: ``table1`` to ``table5``, the label of the
+    row (a label that is not in ``rows.csv`` becomes a row of its own), the name of the score (``segment/type_av``; of
+    ``table5`` ``map/0.5``), and percent. Raises :class:`InputError` with the file and the line.
     """
-    found = []
-    for level in ("segment", "event"):
-        *tracks, type_av = (printed.get(f"{level}/{name}") for name in ("audio", "visual", "audio_visual", "type_av"))
-        known = [track for track in tracks if track is not None]
-        if type_av is None or len(known) < 3:
-            continue
-        if abs(type_av - (mean := statistics.fmean(known))) > 0.1 + 1e-9:
-            found.append(
-                f"As printed, the {level}-level Type@AV of {row} is {type_av:.1f}; the mean of its columns A, V and "
-                f"AV is {mean:.1f}."
-            )
+    published: dict[str, dict[str, dict[str, Printed]]] = {}
+    for table, row, score, printed in _read(path):
+        published.setdefault(table, {}).setdefault(row, {})[score] = printed
+    return published
+
+
+def of_data(published: Published, runs: Sequence[Run]) -> Published:
+    """Keep the tables whose data set has exactly the events of all runs, and scores that all runs have."""
+    return {table: rows for table, rows in published.items() if all(_is_of(run, benchmark_of(table)) for run in runs)}
+
+
+def _is_of(run: Run, benchmark: Benchmark) -> bool:
+    return frozenset(run.events) == benchmark.events and run.scores.keys() >= set(benchmark.scores)
+
+
+def check_beside(given: str | Path | None, runs: Sequence[Run]) -> None:
+    """Raise :class:`InputError` where none of the numbers in a file of the user's can stand beside these runs."""
+    if given is None or given == NONE or of_data(read_numbers(Path(given)), runs):
+        return
+    raise InputError(
+        f"published={given}: printed numbers only stand beside data with the events and scores of their tables "
+        f"(table1 to table4: the {len(LLP.events)} events of {LLP.name}; table5: the {len(THUMOS14.events)} of "
+        f"{THUMOS14.name}), and the data of these runs is neither; leave published= out"
+    )
+
+
+def values_of(rows: Rows) -> dict[str, dict[str, float]]:
+    """Return the printed values by row and score, and the average of the ten scores where only these are printed."""
+    found = {}
+    for row, cells in rows.items():
+        values = {score: cell.value for score, cell in cells.items()}
+        if AVERAGE not in values and values.keys() >= set(TEN):
+            values[AVERAGE] = statistics.fmean(values[score] for score in TEN)
+        found[row] = values
     return found
+
+
+def contradictions(table: str, rows: Rows) -> list[str]:
+    """Return a sentence for everything in which the printed numbers of a table contradict each other or the text.
+
+    A contradiction is a difference that rounding cannot explain. Nothing is said where a number is not known.
+    """
+    values = {row: {score: cell.value for score, cell in cells.items()} for row, cells in rows.items()}
+    within = (sentence for row, cells in values.items() for sentence in _of_means(row, cells))
+    return [*within, *chain.from_iterable(_of_claim(claim, values) for claim in CLAIMS if claim.table == table)]
+
+
+def _of_means(row: str, printed: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence for each printed score that is not the mean of the columns whose mean it is."""
+    for score, mean in MEANS.items():
+        if not printed.keys() >= {score, *mean.of}:
+            continue
+        computed = statistics.fmean(printed[part] for part in mean.of)
+        if _differ(printed[score], computed, 2 * ROUNDED):
+            yield (
+                f"As printed, the {mean.name} of {row} is {printed[score]:.1f}; the mean of {mean.columns} is "
+                f"{computed:.1f}."
+            )
+
+
+def _of_claim(claim: Claim, values: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yield a sentence if the difference that the text states is not that of the printed numbers."""
+    above, below = (values.get(row, {}) for row in (claim.row, claim.over))
+    if not (above.keys() >= set(claim.scores) and below.keys() >= set(claim.scores)):
+        return
+    computed = statistics.fmean(above[score] - below[score] for score in claim.scores)
+    if _differ(claim.points, computed, claim.rounded + 2 * ROUNDED):
+        yield (
+            f"The text of the paper says that {claim.row} is {claim.points:g} points above {claim.over}, {claim.said}; "
+            f"by the printed numbers it is {computed:.2f}."
+        )
+
+
+def _differ(one: float, other: float, rounding: float) -> bool:
+    return abs(one - other) > rounding + 1e-9
 
 
 def _read(path: Path) -> Iterator[tuple[str, str, str, Printed]]:
@@ -71,7 +222,7 @@ def _read(path: Path) -> Iterator[tuple[str, str, str, Printed]]:
     for line, cells in _lines(path):
         table, row, score, value, source = (cells[column].strip() for column in COLUMNS)
         where = f"{path}, line {line}"
-        for column, cell, known in (("table", table, TABLES), ("score", score, SCORES)):
+        for column, cell, known in (("table", table, TABLES), ("score", score, benchmark_of(table).scores)):
             if cell not in known:
                 raise InputError(
                     f"{where}: {quote(cell)} is not a {column}; there are {', '.join(known)}.{nearest(cell, known)}"
@@ -103,7 +254,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     raise InputError(f"{path}, line {reader.line_num}: the number of cells is not that of the header")
                 yield reader.line_num, row
     except FileNotFoundError:
-        raise InputError(f"{path.absolute()}: no such file; published= takes a table of printed numbers") from None
+        raise InputError(
+            f"{path.absolute()}: no such file; published= takes a table of printed numbers, or {NONE}"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (UnicodeDecodeError, csv.Error) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting import rows as paper
-from avvp_pl.reporting.published import Published, inconsistencies
+from avvp_pl.reporting.published import AVERAGE, Published, Rows, benchmark_of, contradictions, of_data, values_of
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
 from avvp_pl.runs.reading import Setting
 
@@ -71,6 +71,7 @@ TITLES = {
     "table2": "Table 2: labeling strategies",
     "table3": "Table 3: PPL_Test, prototypes of a trained model",
     "table4": "Table 4: contrastive loss",
+    "table5": "Table 5: temporal action localization",
     "all": "All settings",
 }
 
@@ -121,10 +122,12 @@ def paper_tables(
 
     A setting is in a table of the paper if it reproduces a row (:meth:`~avvp_pl.reporting.rows.PaperRow.is_of`), or if
     its experiment is the user's own and has the table's name among its ``tags``. Its label says what else sets it
-    apart, and then the printed numbers have a row of their own. ``differences`` are those of
-    :func:`~avvp_pl.reporting.statistics.compare`; None without test videos.
+    apart, and then the printed numbers have a row of their own. Printed numbers are left out where the events of the
+    runs are not those of the printed table (:func:`~avvp_pl.reporting.published.of_data`). ``differences`` are those
+    of :func:`~avvp_pl.reporting.statistics.compare`; None without test videos.
     """
     made = []
+    published = of_data(published, [run for setting in settings for run in setting.runs])
     for key, rows in paper.tables().items():
         of_rows: dict[str, dict[str, Setting]] = {row.label: {} for row in rows}
         own: dict[str, dict[str, Setting]] = {}
@@ -138,12 +141,10 @@ def paper_tables(
                 own[setting.label] = {setting.label: setting}
                 found = True
         if found:
-            printed = {
-                row: {score: cell.value for score, cell in cells.items()}
-                for row, cells in published.get(key, {}).items()
-            }
+            printed = published.get(key, {})
             groups = {**of_rows, **{label: {} for label in printed if label not in of_rows}, **own}
-            made.append(_table(key, groups, printed, baseline, differences, _notes_on_printed(key, published)))
+            notes = _notes_on_printed(key, printed, settings[0].runs[0].data)
+            made.append(_table(key, groups, values_of(printed), baseline, differences, notes))
     groups = {setting.label: {setting.label: setting} for setting in settings}
     return [*made, _table("all", groups, {}, baseline, differences, [])]
 
@@ -170,11 +171,11 @@ def _table(
             cells = _cells(setting, baseline, differences)
             rows.append(Row(own, len(setting.runs), cells, as_printed if own == label else {}))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
-    notes = [*_legend(members, columns, rows), *_notes_on_differences(rows, against), *notes]
+    notes = [*_legend(members, columns), *_notes_on_differences(rows, against), *notes]
     return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)
 
 
-def _legend(members: Sequence[Setting], columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def _legend(members: Sequence[Setting], columns: Sequence[str]) -> list[str]:
     """Say what the columns are, and by which protocol where it is not the common one."""
     data, protocol = members[0].runs[0].data, members[0].runs[0].protocol
     under = "" if protocol == "common" else f" under the protocol {protocol}"
@@ -187,11 +188,6 @@ def _legend(members: Sequence[Setting], columns: Sequence[str], rows: Sequence[R
         legend.append("± is the sample standard deviation over seeds.")
     if len(members) > 1:
         legend.append("The best mean of a column is bold.")
-    if any(row.printed for row in rows):
-        other = (
-            "" if data == "llp" else f", not of {data}: compare the order and the distances of rows, not the numbers"
-        )
-        legend.append(f"Printed numbers are of the test split of LLP{other}.")
     return legend
 
 
@@ -221,21 +217,18 @@ def _notes_on_differences(rows: Sequence[Row], baseline: str | None) -> list[str
     ]
 
 
-def _notes_on_printed(key: str, published: Published) -> list[str]:
-    """Say where the printed numbers are from, which ones are unknown, and which ones contradict each other."""
-    rows = published.get(key, {})
-    notes = []
+def _notes_on_printed(key: str, rows: Rows, data: str) -> list[str]:
+    """Say of which data the printed numbers of a table are, where they are from, and what contradicts itself."""
+    if not rows:
+        return []
+    name = benchmark_of(key).name
+    other = f", not of {data}: compare the order and the distances of rows, not the numbers"
+    notes = [f"Printed numbers are of the test split of {name}{other if data != name.lower() else ''}."]
+    if any(AVERAGE in values and AVERAGE not in rows[label] for label, values in values_of(rows).items()):
+        notes.append("No average is printed: in rows of printed numbers, it is the mean of their ten scores.")
     sources: dict[str, list[str]] = {}
     for label, cells in rows.items():
         for source in dict.fromkeys(cell.source for cell in cells.values()):
             sources.setdefault(source, []).append(label)
     notes += [f"Printed for {', '.join(labels)}: {source}." for source, labels in sources.items()]
-    own = [row.label for row in paper.tables()[key] if row.role != "reading"]
-    if unknown := [label for label in own if len(set(rows.get(label, {})) - {"average"}) < 10]:
-        notes.append(
-            f"Some numbers that the paper prints are not known here ({', '.join(unknown)}), and their cells are empty; "
-            "published=FILE adds them."
-        )
-    for label, cells in rows.items():
-        notes += inconsistencies(label, {score: cell.value for score, cell in cells.items()})
-    return notes
+    return [*notes, *contradictions(key, rows)]

@@ -70,8 +70,8 @@ def build_sections(
         Section("Validation scores", "F1 in percent by epoch.", [_line(f"val/{name}") for name in scores]),
         Section(
             "Sweeps",
-            "The average of the test scores against gamma, beta, k and tau (figures 4 and 5 of the paper; it does not "
-            "show tau): every run, and the mean of those with the same value.",
+            "The average of the test scores against gamma, beta, k and tau: every run, and the mean of those with the "
+            "same value. (Figures 4 and 5 of the paper show gamma, beta and k, and the mean of each level.)",
             [
                 _parallel(),
                 *(_scatter(sweep) for sweep in SWEEPS),

@@ -61,6 +61,12 @@ class Run:
         """The name of the data set."""
         return str(self.config.data.name)
 
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events of the data set, which are those that have scores; empty where none has."""
+        tracks: Mapping[str, Mapping[str, float | None]] = next(iter(self.per_event.values()), {})
+        return tuple(next(iter(tracks.values()), {}))
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -13,6 +13,7 @@ from avvp_pl.metrics.avvp import LEVELS
 from avvp_pl.reporting.rows import trained_as
 from avvp_pl.runs.reading import INFERENCE, VALIDATED_BY, Run, read_run, shipped
 
+EVENTS = ("Dog", "Cat")
 NAMES = ("audio", "visual", "audio_visual", "type_av", "event_av")
 
 
@@ -26,6 +27,7 @@ def run_folder(
     listed: int = 3,
     protocol: str = "common",
     inference: str | Sequence[str] | None = None,
+    events: Sequence[str] = EVENTS,
     **settings: Any,
 ) -> Path:
     """A run folder; ``score`` is that of every column or those of some (others 0).
@@ -56,7 +58,7 @@ def run_folder(
     config.inference = {chosen: config.inference[chosen] for chosen in inferences}
     write_config(folder, config)
     edit(folder, **settings)
-    write_scores(folder, score, listed, protocol)
+    write_scores(folder, score, listed, protocol, events)
     (folder / "metrics.csv").write_text("epoch,train/loss,val/average\n0,1.5,\n1,,40\n")
     return folder
 
@@ -86,7 +88,11 @@ def remove(folder: Path, *keys: str) -> None:
 
 
 def write_scores(
-    folder: Path, score: float | Mapping[str, float] = 50.0, listed: int = 3, protocol: str = "common"
+    folder: Path,
+    score: float | Mapping[str, float] = 50.0,
+    listed: int = 3,
+    protocol: str = "common",
+    events: Sequence[str] = EVENTS,
 ) -> None:
     """Write ``scores.json``, also into the folder of a further inference."""
     content: dict[str, Any] = {"protocol": protocol}
@@ -95,7 +101,7 @@ def write_scores(
             name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES
         }
     content["videos"] = {"listed": listed, "with_predictions": listed}
-    content["per_event"] = {level: {"audio": {"Dog": 10.0, "Cat": None}} for level in LEVELS}
+    content["per_event"] = {level: {"audio": {events[0]: 10.0, **dict.fromkeys(events[1:])}} for level in LEVELS}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_text(json.dumps(content))
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from omegaconf import OmegaConf
 
-from avvp_pl.figures import INK
+from avvp_pl.figures import COLORS, INK
 from avvp_pl.reporting.curves import (
     draw_all,
     draw_sweep,
@@ -30,6 +30,7 @@ from avvp_pl.settings.conf import config_dir
 from tests.reporting.drawn import a_run, points, settings_of, the_videos
 
 GAMMA, BETA, K, TAU = SWEEPS
+TYPE_AV = 1  # the panel that shows the score that runs are made with
 
 
 def swept(key: str, scores: dict[float, list[float]], others: Mapping[str, Any] | None = None) -> list[Run]:
@@ -138,34 +139,90 @@ def test_what_is_no_number_has_no_place_on_an_axis(value: object) -> None:
 def test_what_is_varied_is_a_setting_with_a_sweep_of_its_own(sweep: Sweep) -> None:
     content = OmegaConf.load(config_dir() / "sweep" / f"{sweep.figure}.yaml")
     swept_by = OmegaConf.select(content, "hydra.sweeper.params")
-    assert sweep.key in swept_by
-    assert spelled(sweep.paper) in str(swept_by[sweep.key]).split(",")
+    assert str(swept_by[sweep.key]).split(",") == [spelled(value) for value in sweep.values]
+    assert sweep.paper in sweep.values
     assert (shipped(swept_by["+experiment"]) or {})[sweep.key] == sweep.paper
+
+
+def test_the_values_of_the_paper_are_those_on_the_axes_of_its_figures() -> None:
+    """As figures 4 and 5 are printed; the paper's values are in Sec. 5.1."""
+    printed = {
+        "fig4_gamma": "0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1 1.1",
+        "fig4_beta": "0.05 0.1 0.2 0.3 0.4 0.5",
+        "fig5_k": "1 3 5 8 10 15 20 50 100",
+    }
+    ticks = {sweep.figure: " ".join(map(spelled, sweep.ticks)) for sweep in SWEEPS if sweep.of_paper is not None}
+    assert ticks == printed
+    assert [sweep.paper for sweep in SWEEPS] == [1.0, 0.2, 10, 0.1]
+    assert [sweep.of_paper for sweep in SWEEPS] == ["4", "4", "5", None]
+    assert GAMMA.values == GAMMA.ticks[:-1]  # gamma is at most 1
 
 
 # ---- sweeps as drawn
 
 
 def test_a_sweep_draws_means_and_deviations() -> None:
-    # by hand: means 44 and 50, deviations 4 and 1
+    # by hand: means 44 and 50, deviations 4 and 1; the means of the five scores are one more, those of events 10 less
     settings = settings_of(*swept("labeling.gamma", {0.2: [40.0, 44.0, 48.0], 0.5: [49.0, 50.0, 51.0]}))
     drawing = draw_sweep(GAMMA, settings, None)
-    for panel, more in zip(drawn(drawing), (0, 1, -1), strict=True):
-        assert curve_lines(panel) == [[(0.2, 44.0 + more), (0.5, 50.0 + more)]]
-        (bars,) = (part for part in panel.collections if isinstance(part, LineCollection))
-        ends = [sorted(point[1] for point in segment) for segment in bars.get_segments()]
-        np.testing.assert_allclose(ends, [[40 + more, 48 + more], [49 + more, 51 + more]])
-        assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [1]  # the paper's
+    for panel, lines in zip(drawn(drawing), ((1, -9), (0,), (-10,)), strict=True):
+        assert curve_lines(panel) == [[(0.2, 44.0 + more), (0.5, 50.0 + more)] for more in lines]
+        bars = [part for part in panel.collections if isinstance(part, LineCollection)]
+        for part, more in zip(bars, lines, strict=True):
+            ends = [sorted(point[1] for point in segment) for segment in part.get_segments()]
+            np.testing.assert_allclose(ends, [[40 + more, 48 + more], [49 + more, 51 + more]])
+        assert [points(line)[0][0] for line in panel.lines if line.get_color() == "0.5"] == [1.0]  # the paper's
     assert drawing is not None
     assert drawing.numbers[:2] == (
-        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.2, "seeds": 3}
-        | {"which_seeds": "0 1 2", "mean": 44.0, "std": 4.0},
-        {"curve": "ppl", "score": "segment/type_av", "gamma": 0.5, "seeds": 3}
-        | {"which_seeds": "0 1 2", "mean": 50.0, "std": 1.0},
+        {"curve": "ppl", "score": "segment/average", "gamma": 0.2, "seeds": 3}
+        | {"which_seeds": "0 1 2", "mean": 45.0, "std": 4.0},
+        {"curve": "ppl", "score": "segment/average", "gamma": 0.5, "seeds": 3}
+        | {"which_seeds": "0 1 2", "mean": 51.0, "std": 1.0},
     )
-    assert len(drawing.numbers) == 6
+    of_scores = [(row["score"], row["mean"]) for row in drawing.numbers[::2]]
+    assert of_scores == [
+        ("segment/average", 45.0),
+        ("event/average", 35.0),
+        ("segment/type_av", 44.0),
+        ("event/type_av", 34.0),
+    ]
     assert drawing.key == "fig4_gamma"
     assert "with all other settings equal: mean over seeds 0 to 2." in drawing.caption
+
+
+def test_the_first_panel_is_that_of_the_paper() -> None:
+    """Two lines of one setting: the means of its five scores of segments, and of its five scores of events."""
+    of_segments, of_events = (60.0, 50.0, 40.0, 50.0, 70.0), (30.0, 20.0, 10.0, 20.0, 25.0)  # means 54 and 21
+    names = ("audio", "visual", "audio_visual", "type_av", "event_av")
+    scores = {f"segment/{name}": x for name, x in zip(names, of_segments, strict=True)}
+    scores |= {f"event/{name}": x for name, x in zip(names, of_events, strict=True)}
+    runs = [replace(run, scores={**scores, "average": 37.5}) for run in swept("labeling.k", {5: [0.0], 10: [0.0]})]
+    for sweep, figure in ((K, "as in Figure 5 of the paper"), (TAU, "does not vary tau")):
+        own = [replace(run, settings={sweep.key: run.settings["labeling.k"]}) for run in runs]
+        drawing = draw_sweep(sweep, by_setting(own), None)
+        panels = drawn(drawing)
+        assert [[y for _, y in line] for line in curve_lines(panels[0])] == [[54.0, 54.0], [21.0, 21.0]]
+        assert [[y for _, y in line] for panel in panels[1:] for line in curve_lines(panel)] == [[50.0] * 2, [20.0] * 2]
+        assert drawing is not None
+        assert "the mean of the 5 scores of segments and that of the 5 scores of events" in drawing.caption
+        assert figure in drawing.caption
+
+
+def test_levels_differ_without_color() -> None:
+    settings = settings_of(*swept("labeling.beta", {0.1: [40.0], 0.3: [42.0]}))
+    drawing = draw_sweep(BETA, settings, None)
+    faces = [
+        [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o"] for panel in drawn(drawing)
+    ]
+    own = COLORS[0]
+    assert faces == [[own, "white"], [own], ["white"]]
+    assert drawing is not None
+    (legend,) = drawing.figure.legends
+    looks = zip(legend.get_texts(), legend.get_lines(), strict=True)
+    assert [(text.get_text(), line.get_markerfacecolor()) for text, line in looks][1:3] == [
+        ("segment level", INK),
+        ("event level", "white"),
+    ]
 
 
 def test_one_seed_has_no_bars() -> None:
@@ -175,7 +232,7 @@ def test_one_seed_has_no_bars() -> None:
         for part in panel.collections:
             assert all(len(segment) < 2 for segment in part.get_segments())  # type: ignore[attr-defined]
     assert drawing is not None
-    assert [row["std"] for row in drawing.numbers] == [None] * 6
+    assert [row["std"] for row in drawing.numbers] == [None] * 8
     assert "deviation" not in drawing.caption
     assert "with all other settings equal: seed 0." in drawing.caption
 
@@ -183,11 +240,13 @@ def test_one_seed_has_no_bars() -> None:
 def test_the_baseline_is_a_level_of_its_mean() -> None:
     runs = swept("labeling.gamma", {0.2: [40.0, 40.0], 0.5: [49.0, 49.0]})
     (baseline,) = settings_of(a_run("mil", 0, score=30.0), a_run("mil", 1, score=34.0))
-    for panel, more in zip(drawn(draw_sweep(GAMMA, settings_of(*runs), baseline)), (0, 1, -1), strict=True):
+    for panel, lines in zip(
+        drawn(draw_sweep(GAMMA, settings_of(*runs), baseline)), ((1, -9), (0,), (-10,)), strict=True
+    ):
         levels = [points(line) for line in panel.lines if line.get_color() == INK]
-        assert levels == [[(0, 32.0 + more), (1, 32.0 + more)]]
+        assert levels == [[(0, 32.0 + more), (1, 32.0 + more)] for more in lines]
         low, high = panel.get_ylim()
-        assert low < 32 + more < high
+        assert all(low < 32 + more < high for more in lines)
 
 
 def test_panels_have_one_scale_and_hold_everything() -> None:
@@ -196,24 +255,43 @@ def test_panels_have_one_scale_and_hold_everything() -> None:
     spans = {round(panel.get_ylim()[1] - panel.get_ylim()[0], 9) for panel in panels}
     assert len(spans) == 1
     deviation = math.sqrt(200)
-    assert panels[0].get_ylim()[0] < 50 - deviation
-    assert panels[0].get_ylim()[1] > 50 + deviation
+    for panel, (low, high) in zip(panels, ((-9, 1), (0, 0), (-10, -10)), strict=True):
+        assert panel.get_ylim()[0] < 50 + low - deviation
+        assert panel.get_ylim()[1] > 50 + high + deviation
 
 
 @pytest.mark.parametrize(("sweep", "scale"), [(GAMMA, "linear"), (BETA, "linear"), (K, "log"), (TAU, "log")])
-def test_ticks_stand_at_the_values_in_plain_figures(sweep: Any, scale: str) -> None:
+def test_ticks_stand_at_the_values_of_the_paper_and_of_the_runs(sweep: Sweep, scale: str) -> None:
     values = [sweep.paper / 5, sweep.paper, 2 * sweep.paper]
     settings = settings_of(*swept(sweep.key, {value: [40.0] for value in values}))
     for panel in drawn(draw_sweep(sweep, settings, None)):
         assert panel.get_xscale() == scale
-        np.testing.assert_allclose(panel.get_xticks(), values)
-        assert [tick.get_text() for tick in panel.get_xticklabels()] == [f"{value:g}" for value in values]
+        np.testing.assert_allclose(panel.get_xticks(), sorted({*sweep.ticks, *values}))
+        texts = [tick.get_text() for tick in panel.get_xticklabels()]
+        assert {text for text in texts if text} <= {f"{value:g}" for value in {*sweep.ticks, *values}}
+        assert f"{sweep.paper:g}" in texts
+
+
+def test_the_axes_are_those_of_the_paper_whatever_was_run() -> None:
+    labels = {
+        GAMMA: "0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1 1.1",
+        BETA: "0.05 0.1 0.2 0.3 0.4 0.5",
+        K: "1 3 5 10 20 50 100",  # 8 and 15 are too close to 10
+    }
+    for sweep, texts in labels.items():
+        two = sweep.values[-2:]
+        for panel in drawn(draw_sweep(sweep, settings_of(*swept(sweep.key, {value: [40.0] for value in two})), None)):
+            assert " ".join(tick.get_text() for tick in panel.get_xticklabels() if tick.get_text()) == texts
+            np.testing.assert_allclose(panel.get_xticks(), sweep.ticks)
+            low, high = panel.get_xlim()
+            assert low < sweep.ticks[0] < sweep.ticks[-1] < high
 
 
 def test_labels_of_close_values_do_not_cover_each_other() -> None:
-    settings = settings_of(*swept("labeling.gamma", {0.5: [40.0], 0.505: [41.0], 1.0: [42.0]}))
-    panel = drawn(draw_sweep(GAMMA, settings, None))[0]
-    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.5", "", "1"]
+    settings = settings_of(*swept("labeling.beta", {0.2: [40.0], 0.205: [41.0], 0.3: [42.0], 0.305: [43.0]}))
+    panel = drawn(draw_sweep(BETA, settings, None))[0]
+    texts = ["0.05", "0.1", "0.2", "", "0.3", "", "0.4", "0.5"]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == texts
 
 
 def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
@@ -223,11 +301,11 @@ def test_of_many_lines_those_nearest_to_the_paper_are_drawn() -> None:
         for run in swept("labeling.gamma", {0.2: [40 + beta], 0.5: [50 + beta]}, {"labeling.beta": beta})
     ]
     drawing = draw_sweep(GAMMA, settings_of(*runs), None)
-    lines = curve_lines(drawn(drawing)[0])
+    lines = curve_lines(drawn(drawing)[TYPE_AV])
     assert len(lines) == 6
     assert [(0.2, 40.2), (0.5, 50.2)] in lines
     assert drawing is not None
-    assert len(drawing.numbers) == 7 * 2 * 3
+    assert len(drawing.numbers) == 7 * 2 * 4
     assert "The table has 1 further curve." in drawing.caption
 
 
@@ -250,7 +328,7 @@ def test_a_value_with_more_seeds_is_no_peak() -> None:
     default = next(setting for setting in settings if setting.settings["labeling.gamma"] == 0.5)
     drawing = draw_sweep(GAMMA, settings, default)
     assert drawing is not None
-    panel = drawn(drawing)[0]
+    panel = drawn(drawing)[TYPE_AV]
     assert curve_lines(panel) == [[(0.2, 40.0), (0.5, 40.0), (1.0, 40.0)]]
     assert [points(line) for line in panel.lines if line.get_color() == INK] == [[(0, 40.0), (1, 40.0)]]
     assert {(row["seeds"], row["which_seeds"]) for row in drawing.numbers} == {(1, "0")}
@@ -268,10 +346,10 @@ def test_values_without_the_most_common_seed_are_left_out() -> None:
     )
     drawing = draw_sweep(GAMMA, settings_of(*runs), None)
     assert drawing is not None
-    assert curve_lines(drawn(drawing)[0]) == [[(0.2, 42.0), (0.5, 46.0), (1.0, 50.0)]]
+    assert curve_lines(drawn(drawing)[TYPE_AV]) == [[(0.2, 42.0), (0.5, 46.0), (1.0, 50.0)]]
     assert "mean over seeds 1 and 2." in drawing.caption
     assert "Left out, because they share no seed with the others: ppl at 0.3." in drawing.caption
-    assert [row["which_seeds"] for row in drawing.numbers] == ["1 2"] * 9
+    assert [row["which_seeds"] for row in drawing.numbers] == ["1 2"] * 12
 
 
 def test_a_curve_whose_values_share_no_seed_is_none() -> None:
@@ -279,7 +357,7 @@ def test_a_curve_whose_values_share_no_seed_is_none() -> None:
     assert draw_sweep(GAMMA, settings_of(*alone), None) is None
     both = draw_sweep(GAMMA, settings_of(*alone, *at({0.2: {5: 10.0}, 0.5: {5: 11.0}}, "npl")), None)
     assert both is not None
-    assert curve_lines(drawn(both)[0]) == [[(0.2, 10.0), (0.5, 11.0)]]
+    assert curve_lines(drawn(both)[TYPE_AV]) == [[(0.2, 10.0), (0.5, 11.0)]]
     assert "with all other settings equal: seed 5." in both.caption
     assert "Left out, because they share no seed with the others: ppl at 0.2 and 0.5." in both.caption
 
@@ -304,7 +382,7 @@ def test_the_baseline_is_of_the_seeds_of_the_lines(own: dict[int, float], level:
     (baseline,) = settings_of(*(a_run("mil", seed, score=score) for seed, score in own.items()))
     drawing = draw_sweep(GAMMA, settings_of(*runs), baseline)
     assert drawing is not None
-    assert [points(line)[0][1] for line in drawn(drawing)[0].lines if line.get_color() == INK] == [level]
+    assert [points(line)[0][1] for line in drawn(drawing)[TYPE_AV].lines if line.get_color() == INK] == [level]
     assert says in drawing.caption
 
 

@@ -126,6 +126,17 @@ def test_runs_of_other_lengths_have_no_timelines(runs: Path) -> None:
     assert note.startswith("mine has no intervals and no timelines: ")
 
 
+def test_printed_numbers_of_other_data_are_refused_before_anything_is_written(runs: Path, tmp_path: Path) -> None:
+    evidence = gather([runs], trust=["somebodys_touch"])
+    file = tmp_path / "printed.csv"
+    file.write_text("table,row,score,value,source\ntable2,Other,segment/audio,60,a paper\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"printed\.csv: printed numbers only stand beside data with the events"):
+        write_report(tmp_path / "report", evidence, published=str(file))
+    assert not (tmp_path / "report").exists()
+    write_report(tmp_path / "report", evidence, published="none")
+    assert "rinted" not in (tmp_path / "report" / "tables" / "tables.md").read_text("utf-8")
+
+
 def test_a_protocol_selects_runs(runs: Path) -> None:
     scores = runs / "mine" / "scores.json"
     scores.write_text(scores.read_text().replace('"common"', '"mine"'))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.formats import to_csv, to_latex, to_markdown, write_tables
 from avvp_pl.reporting.published import Printed, Published, read_published
@@ -33,6 +34,13 @@ from avvp_pl.runs.reading import Setting, by_setting, read_run, read_runs
 from avvp_pl.settings.conf import config_dir
 from tests.reporting.made import edit, made_run, run_folder, write_scores
 
+LLP = {"data": "llp", "events": LLP_EVENTS}
+PRINTED = {  # the rows of the paper's tables of LLP
+    "table1": ["AVE*", "AVSDN*", "HAN", "MA", "CVCM-MA", "MGN-MA", "JoMoLD", "PoiBin", "CMPAE", "PPL"],
+    "table2": ["Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S"],
+    "table3": ["HAN", "HAN + PPL_Test, Eq. (9)", "MA", "MA + PPL_Test, Eq. (9)"],
+    "table4": ["Base", "No-CL", "With-CL"],
+}
 PAPER = ("mil", "han", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft", "ppl_soft_no_cl")
 LITERAL = tuple(f"{name}_literal" for name in PAPER if name != "han")
 
@@ -74,9 +82,9 @@ def labels(table: Table) -> list[str]:
 def test_every_experiment_stands_where_the_paper_has_it(make: Maker) -> None:
     found = tables_of(make(*PAPER, "ppl_per_modality"))
     assert {key: labels(table) for key, table in found.items()} == {
-        "table1": ["HAN", "Base", "PPL"],
+        "table1": ["HAN", "PPL"],
         "table2": ["Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S"],
-        "table4": ["No-CL", "With-CL"],
+        "table4": ["Base", "No-CL", "With-CL"],
         "all": [*PAPER, "ppl_per_modality"],
     }
 
@@ -84,14 +92,17 @@ def test_every_experiment_stands_where_the_paper_has_it(make: Maker) -> None:
 def test_both_readings_of_the_paper_have_rows_of_their_own(make: Maker) -> None:
     found = tables_of(make(*PAPER, *LITERAL), published=read_published())
     assert {key: labels(table) for key, table in found.items()} == {
-        "table1": ["HAN", "MA", "Base", "Base, literal", "PPL", "PPL, literal"],
+        "table1": ["HAN", "PPL", "PPL, literal"],
         "table2": [part for row in ("Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S") for part in (row, f"{row}, literal")],
-        "table4": ["No-CL", "No-CL, literal", "With-CL", "With-CL, literal"],
+        "table4": ["Base", "No-CL", "No-CL, literal", "With-CL", "With-CL, literal"],
         "all": [*PAPER, *LITERAL],
     }
     for table in found.values():
-        assert not any(row.printed for row in table.rows if row.label.endswith(", literal"))
-        assert not any("literal" in note for note in table.notes)  # their numbers are not missing
+        assert not any("literal" in note for note in table.notes)
+    on_llp = tables_of(make(*({"name": name, **LLP} for name in (*PAPER, *LITERAL))), published=read_published())
+    for key, rows in PRINTED.items():
+        if key in on_llp:  # the paper's numbers stand in the row of the first reading
+            assert [row.label for row in on_llp[key].rows if row.printed] == rows
     assert set(tables_of(make("npl_soft_literal"))) == {"table2", "all"}
 
 
@@ -104,6 +115,50 @@ def test_table_3_is_told_apart_by_its_inference(make: Maker) -> None:
     ]
     (hard,) = (row for row in tables_of(make(tests[1]))["table3"].rows)
     assert hard.label == "HAN + PPL_Test, Eq. (9)"
+
+
+def test_on_llp_the_tables_have_the_rows_of_the_paper(make: Maker) -> None:
+    found = tables_of(make(*({"name": name, **LLP} for name in (*PAPER, "han_ppl_test"))), published=read_published())
+    for key, rows in PRINTED.items():
+        assert [row.label for row in found[key].rows if row.printed] == rows
+        assert {len(row.printed) for row in found[key].rows if row.printed} == {11}  # the ten, and their average
+    assert "table5" not in found
+    table = found["table1"]
+    measured = [row.label for row in table.rows if row.cells]
+    assert measured == ["HAN", "PPL"]
+    (ma,) = (row for row in table.rows if row.label == "MA")
+    assert ma.printed["average"] == pytest.approx(55.48)
+    assert sum("mean of their ten scores" in note for note in table.notes) == 1
+    assert "Printed numbers are of the test split of LLP." in table.notes
+
+
+@pytest.mark.parametrize("data", [{}, {"data": "llp"}, {"data": "llp", "events": [*LLP_EVENTS[:-1], "Rain"]}])
+def test_printed_numbers_never_stand_beside_own_data(make: Maker, data: Mapping[str, object]) -> None:
+    for table in paper_tables(make(*({"name": name, **data} for name in PAPER)), None, None, read_published()):
+        assert not any(row.printed for row in table.rows)
+        assert all(row.cells for row in table.rows)
+        assert not any(re.search("[Pp]rint|text of the paper", note) for note in table.notes)
+        assert "printed" not in to_markdown(table)
+
+
+def test_printed_numbers_beside_invented_data_with_the_same_events_are_said_to_be_of_other_data(make: Maker) -> None:
+    (table, _) = paper_tables(make({"name": "han", **LLP, "data": "synthetic"}), None, None, read_published())
+    (note,) = (note for note in table.notes if "test split of LLP" in note)
+    assert note == (
+        "Printed numbers are of the test split of LLP, not of synthetic: compare the order and the distances of rows, "
+        "not the numbers."
+    )
+
+
+def test_without_published_numbers_there_are_none(make: Maker) -> None:
+    for table in paper_tables(make(*({"name": name, **LLP} for name in PAPER)), None, None, read_published("none")):
+        assert not any(row.printed for row in table.rows)
+        assert not any("rinted" in note for note in table.notes)
+
+
+def test_base_alone_fills_the_tables_that_are_about_it(make: Maker) -> None:
+    assert set(tables_of(make("mil"))) == {"table2", "all"}
+    assert labels(tables_of(make("mil", "ppl_soft_no_cl"))["table4"]) == ["Base", "No-CL"]
 
 
 def test_every_row_names_an_experiment_that_there_is() -> None:
@@ -142,9 +197,9 @@ def test_a_table_of_which_nothing_was_run_is_left_out(make: Maker) -> None:
 
 
 def test_an_experiment_of_the_user_is_in_the_tables_that_its_tags_name(make: Maker) -> None:
-    found = tables_of(make("mil", {"name": "mine", "tags": ["table2", "x"]}))
+    found = tables_of(make("mil", "han", {"name": "mine", "tags": ["table2", "x"]}))
     assert labels(found["table2"]) == ["Base", "mine"]
-    assert labels(found["table1"]) == ["Base"]
+    assert labels(found["table1"]) == ["HAN"]
 
 
 @pytest.mark.parametrize("part", ["method", "labeling", "network"])
@@ -174,15 +229,18 @@ def test_the_legend_names_a_protocol_that_is_not_the_common_one(make: Maker) -> 
 
 
 def test_a_changed_method_is_no_row_of_the_paper(make: Maker) -> None:
-    changed = {"name": "ppl_soft", "labeling__gamma": 0.2}, {"name": "ppl_soft", "inference": "classifier"}
+    changed = (
+        {"name": "ppl_soft", "labeling__gamma": 0.2, **LLP},
+        {"name": "ppl_soft", "inference": "classifier", **LLP},
+    )
     found = tables_of(make(*({**given, "tags": ["table1", "table2"]} for given in changed)), published=read_published())
     assert set(found) == {"all"}
-    found = tables_of(make(*changed, "ppl_soft", "mil"), published=read_published())
-    assert labels(found["table1"]) == ["HAN", "MA", "Base", "PPL"]
+    plain = ({"name": name, **LLP} for name in ("ppl_soft", "mil"))
+    found = tables_of(make(*changed, *plain), published=read_published())
+    assert labels(found["table1"]) == PRINTED["table1"]
     rows = {row.label: row for row in found["table1"].rows}
-    assert rows["PPL"].seeds == 1
+    assert (rows["PPL"].seeds, rows["HAN"].seeds) == (1, 0)
     assert rows["PPL"].printed["event/type_av"] == 59.9
-    assert rows["Base"].printed == {"segment/audio": 59.5, "segment/visual": 58.7}
     by_classifier = "ppl_soft inference=classifier inference.validated_by=classifier"
     assert labels(found["all"]) == ["ppl_soft gamma=0.2", by_classifier, "ppl_soft", "mil"]
 
@@ -196,14 +254,14 @@ def test_ppl_test_of_another_network_is_no_row_of_the_paper(make: Maker) -> None
 
 
 def test_several_settings_of_one_row_say_what_sets_them_apart(make: Maker) -> None:
-    settings = make("ppl_soft", "mil")
+    settings = make({"name": "ppl_soft", **LLP}, {"name": "mil", **LLP})
     folder = settings[0].runs[0].folder
     longer = shutil.copytree(folder, folder.parent / "longer")
     text = (longer / "config.yaml").read_text()
     (longer / "config.yaml").write_text(text.replace("max_epochs: 10", "max_epochs: 20"))
     both = by_setting([run for setting in settings for run in setting.runs] + [read_run(longer)])
     table = tables_of(both, both[0], published=read_published())["table1"]
-    assert labels(table) == ["HAN", "MA", "Base", "PPL", "PPL max_epochs=10", "PPL max_epochs=20"]
+    assert labels(table) == [*PRINTED["table1"], "PPL max_epochs=10", "PPL max_epochs=20"]
     assert table.baseline == "PPL max_epochs=10"
     rows = {row.label: row for row in table.rows}
     assert (rows["PPL"].seeds, dict(rows["PPL"].cells)) == (0, {})
@@ -212,7 +270,7 @@ def test_several_settings_of_one_row_say_what_sets_them_apart(make: Maker) -> No
 
 
 def test_a_network_of_another_size_is_said_in_its_row(make: Maker) -> None:
-    folder = make("ppl_soft")[0].runs[0].folder
+    folder = make({"name": "ppl_soft", **LLP})[0].runs[0].folder
     edit(folder, network__dim=16)
     table = tables_of(by_setting([read_run(folder)]), published=read_published())["table1"]
     assert [(row.label, row.seeds, bool(row.printed)) for row in table.rows][-2:] == [
@@ -246,39 +304,34 @@ def test_the_baseline_has_its_label_of_each_table(make: Maker) -> None:
     settings = make("mil", "ppl_soft")
     found = tables_of(settings, settings[0])
     assert {key: table.baseline for key, table in found.items()} == {
-        "table1": "Base",
+        "table1": "mil",
         "table2": "Base",
-        "table4": "mil",
+        "table4": "Base",
         "all": "mil",
     }
 
 
-def test_notes_say_what_is_not_known_where_it_is_from_and_what_contradicts_itself(make: Maker) -> None:
-    found = tables_of(make("mil", "ppl_soft"), published=read_published())
-    assert any(
-        "Type@AV of PPL is 59.9; the mean of its columns A, V and AV is 58.6" in n for n in found["table1"].notes
-    )
-    assert any("UWAV" in note for note in found["table1"].notes)
-    assert any("are not known here (Base)" in note for note in found["table1"].notes)
-    assert any("(Base, NPL_H, NPL_S, PPL_H, PPL_S)" in note for note in found["table2"].notes)
-    assert any("of LLP, not of realmix" in note for note in found["table1"].notes)
-    full = {
-        "table4": {
-            row: {
-                f"{level}/{name}": Printed(1.0, "x")
-                for level in ("segment", "event")
-                for name in ("audio", "visual", "audio_visual", "type_av", "event_av")
-            }
-            for row in ("No-CL", "With-CL")
-        }
-    }
-    on_llp = tables_of(make({"name": "ppl_soft", "data": "llp"}), published=full)["table4"]
-    assert not any("not known" in note or "not of" in note for note in on_llp.notes)
+def test_notes_say_where_printed_numbers_are_from_and_what_contradicts_itself(make: Maker) -> None:
+    found = tables_of(make({"name": "mil", **LLP}, {"name": "ppl_soft", **LLP}), published=read_published())
+    first, second = found["table1"].notes, found["table2"].notes
+    contradiction = "As printed, the event-level Type@AV of {} is 59.9; the mean of its columns A, V and AV is 58.6."
+    assert contradiction.format("PPL") in first
+    assert contradiction.format("PPL_S") in second
+    assert any("1.86 points above CMPAE" in note for note in first)
+    assert not any("CMPAE" in note for note in second)
+    source = "PPL (Rachavarapu et al., CVPR 2024), Table 1"
+    assert f"Printed for AVE*, AVSDN*: {source} (reproduced there)." in first
+    assert f"Printed for HAN, MA, CVCM-MA, MGN-MA, JoMoLD, PoiBin, CMPAE: {source}." in first
+    assert not any("Printed" in note or "printed" in note for note in found["all"].notes)
 
 
 def test_a_printed_row_of_another_method_is_a_row(make: Maker) -> None:
     published = {"table2": {"Other": {"segment/audio": Printed(70.0, "somewhere")}}}
-    assert labels(tables_of(make("mil", "ppl_soft"), published=published)["table2"]) == ["Base", "PPL_S", "Other"]
+    settings = make({"name": "mil", **LLP}, {"name": "ppl_soft", **LLP})
+    table = tables_of(settings, published=published)["table2"]
+    assert labels(table) == ["Base", "PPL_S", "Other"]
+    assert table.rows[-1].printed == {"segment/audio": 70.0}  # of one number there is no average
+    assert not any("mean of their ten" in note for note in table.notes)
 
 
 def test_a_baseline_is_found_by_label_or_name(make: Maker) -> None:
@@ -407,7 +460,7 @@ def test_latex_rows_are_of_one_width_and_escaped(table: Table) -> None:
 
 
 def test_latex_groups_the_columns_of_a_level(make: Maker) -> None:
-    text = to_latex(tables_of(make("mil"))["table1"])
+    text = to_latex(tables_of(make("mil"))["table2"])
     assert r"\multicolumn{5}{c}{Segment} & \multicolumn{5}{c}{Event}" in text
     assert r"\cmidrule(lr){3-7}\cmidrule(lr){8-12}" in text
     assert " & Seeds & A & V & AV & Type & Event & A & V & AV & Type & Event & average" in text
@@ -416,7 +469,7 @@ def test_latex_groups_the_columns_of_a_level(make: Maker) -> None:
 def test_tables_of_an_earlier_report_go_and_nothing_else(table: Table, tmp_path: Path) -> None:
     keep = {
         "table1.png",
-        "table5.csv",
+        "table6.csv",
         "table12.tex",
         "all.md",
         "overall.csv",
@@ -434,7 +487,8 @@ def test_tables_of_an_earlier_report_go_and_nothing_else(table: Table, tmp_path:
 
 
 def test_files_are_written_and_latex_sets_them(make: Maker, table: Table, tmp_path: Path) -> None:
-    settings = make("mil", {"name": 'mine é 中 \\x{ $ # ^ ~ " [2]', "tags": ["table1"]})
+    mine = {"name": 'mine é 中 \\x{ $ # ^ ~ " [2]', "tags": ["table1"]}
+    settings = make({"name": "mil", **LLP}, {**mine, **LLP})
     made = [*paper_tables(settings, settings[0], None, read_published()), table]
     write_tables(tmp_path / "out", made)
     names = {"tables.md"} | {f"{key}.{suffix}" for key in ("table1", "table2", "all") for suffix in ("csv", "tex")}
