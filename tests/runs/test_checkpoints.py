@@ -245,6 +245,13 @@ def test_a_checkpoint_removes_nothing_but_what_is_beside_it(
     assert (folder / "last.ckpt").exists()
 
 
+def test_states_of_other_callbacks_are_read_as_they_were_saved(trained: Path, tmp_path: Path) -> None:
+    others: dict[str, Any] = {"Own": {"dirpath": "elsewhere", "count": 3}, "Listed": ["best_model_path"]}
+    path = changed(trained, tmp_path / "changed.ckpt", lambda content: content["callbacks"].update(others))
+    found = CheckpointFiles().load_checkpoint(path)["callbacks"]
+    assert {name: found[name] for name in others} == others
+
+
 def test_an_older_checkpoint_is_removed(tmp_path: Path) -> None:
     (tmp_path / "best-v1.ckpt").touch()
     CheckpointFiles().remove_checkpoint(tmp_path / "best-v1.ckpt")

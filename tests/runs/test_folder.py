@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.runs import names
+from avvp_pl.runs.folder import begin_evaluations
 from avvp_pl.training.module import digest
 from tests.conftest import Command
 from tests.damage.place import SHAPES, TRAIN, WEAK, Place
@@ -30,6 +33,39 @@ def test_names_are_those_of_the_files(command: Command, tmp_path: Path) -> None:
     assert command("predict", f"checkpoint={names.best_checkpoint(run)}", f"output={parsed}") == 0
     assert (parsed / names.TIMELINES).is_file()
     assert (parsed / names.PICTURES).is_dir()
+
+
+@pytest.mark.parametrize("inferences", [["classifier"], ["classifier", "prototype"]])
+def test_an_evaluation_has_a_folder_for_each_of_several_inferences(tmp_path: Path, inferences: list[str]) -> None:
+    checkpoint = tmp_path / "best.ckpt"
+    cfg = OmegaConf.create(
+        {"paths": {"run_dir": str(tmp_path / "test")}, "name": None, "tags": ["mine"], "checkpoint": str(checkpoint)}
+    )
+    config = OmegaConf.create({"name": "ppl_soft", "inference": {name: {"value": name} for name in inferences}})
+    whole = tmp_path / "test"
+    (whole / "predictions").mkdir(parents=True)
+    (whole / names.SCORES).touch()  # of an earlier evaluation
+    folders = begin_evaluations(cfg, config, inferences)
+    several = len(inferences) > 1
+    assert folders == {name: whole / name if several else whole for name in inferences}
+    assert not (whole / names.SCORES).exists()
+    for name, folder in folders.items():
+        tested = OmegaConf.load(folder / names.CONFIG)
+        assert (tested.name, tested.tags, tested.checkpoint) == ("ppl_soft", ["mine"], str(checkpoint))
+        assert tested.inference == {name: {"value": name}}
+
+
+@pytest.mark.parametrize("of_training", [names.CHECKPOINTS, *names.TABLES])
+@pytest.mark.parametrize("inside", ["", "classifier"])
+def test_an_evaluation_never_uses_the_folder_of_a_training(tmp_path: Path, of_training: str, inside: str) -> None:
+    cfg = OmegaConf.create({"paths": {"run_dir": str(tmp_path)}})
+    kept = tmp_path / inside / of_training
+    kept.parent.mkdir(exist_ok=True)
+    kept.touch()
+    (tmp_path / names.SCORES).touch()
+    with pytest.raises(InputError, match=f"{kept.parent} holds a training run"):
+        begin_evaluations(cfg, OmegaConf.create({}), ["classifier", "prototype"])
+    assert (tmp_path / names.SCORES).exists()
 
 
 # ---- other training videos

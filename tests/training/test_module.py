@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from avvp_pl.data.videos import ParsingSet, VideoBatches
+from avvp_pl.errors import InputError
 from avvp_pl.inference.gates import Gates
 from avvp_pl.labeling.naive import Naive
 from avvp_pl.labeling.prototype import Prototype
@@ -333,6 +334,10 @@ class TestScores:
             for score, value in expected.flat().items():
                 assert float(trainer.callback_metrics[f"{prefix}/{score}"]) == pytest.approx(value, rel=1e-6)
         assert module.test_scores["classifier"].flat() != module.test_scores["prototype"].flat()
+
+    def test_an_inference_that_the_labeling_cannot_serve_is_refused(self, build: Build) -> None:
+        with pytest.raises(InputError, match="prototypes"):
+            build("mil", "inference=prototype")
 
     def test_a_module_without_an_optimization_can_only_be_tested(self, build: Build) -> None:
         module, data = build("mil")

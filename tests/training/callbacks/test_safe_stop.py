@@ -177,6 +177,23 @@ class TestStop:
         assert said.startswith(f"stopped by {number.name} in epoch 1, before batch 3; saved")
         assert f"hydra.run.dir={tmp_path / 'run'}" in said
 
+    def test_between_epochs_a_signal_is_obeyed_before_the_next_one(
+        self, tiny: ParsingSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The checkpoint of the last epoch is the newest then, and it is left as it is."""
+
+        class Ask(pl.Callback):
+            def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+                if trainer.current_epoch == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        last = ModelCheckpoint(tmp_path, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        with pytest.raises(SystemExit):
+            fit(tiny, tmp_path, -1, 1.0, callbacks=[SafeStop(str(tmp_path), 1e4), Contents(), Ask(), last])
+        (said,) = (message for message in caplog.messages if message.startswith("stopped"))
+        assert said.startswith("stopped by SIGTERM before epoch 2; saved")
+        assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 12
+
     def test_leaving_at_once_says_which_checkpoint_there_is(
         self, tiny: ParsingSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
