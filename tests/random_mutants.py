@@ -169,8 +169,8 @@ def mirrored(path: str) -> list[str]:
     inside = Path(path).relative_to(PACKAGE)
     folder = Path("tests") / inside.parent
     tests = [folder / f"test_{inside.stem}.py", folder]
-    if folder == Path("tests"):
-        tests = [Path("tests") / f"test_{inside.stem}.py"]
+    if folder == Path("tests"):  # a command, or what all packages use
+        tests = [room / f"test_{inside.stem}.py" for room in (folder, folder / "commands")]
     return [test.as_posix() for test in tests if (REPOSITORY / test).exists()]
 
 

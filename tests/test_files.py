@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
 from avvp_pl.errors import InputError, nearest
-from avvp_pl.files import append_rows, atomic_write, read_rows
+from avvp_pl.files import append_rows, atomic_write, read_rows, remove_stale
 
 
 def write(path: Path, text: str) -> None:
@@ -127,3 +128,13 @@ def test_the_nearest_name() -> None:
     assert nearest("Speach", ["Dog", "Speech", "Cheering"]) == " Did you mean 'Speech'?"
     assert nearest("xyzzy", ["Dog", "Speech"]) == ""
     assert nearest("Dog", []) == ""
+
+
+def test_only_files_of_an_earlier_time_are_removed(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "3.png").mkdir()
+    (tmp_path / "4.png").symlink_to(tmp_path / "nowhere")
+    remove_stale(tmp_path, re.compile(r"\d\.png"), {"2.png"})
+    assert {path.name for path in tmp_path.iterdir()} == {"2.png", "notes.txt", "3.png"}
+    remove_stale(tmp_path / "none", re.compile(""), {})
