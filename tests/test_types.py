@@ -1,0 +1,25 @@
+"""Batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from avvp_pl.data.videos import ParsingSet
+
+
+def test_a_batch_is_moved_as_a_whole(tiny: ParsingSet) -> None:
+    """The meta device is another one than the CPU, on every machine."""
+    assert tiny.train is not None
+    batch = tiny.train[torch.arange(3)]
+    moved = batch.to(torch.device("meta"))
+    for name, value in vars(moved).items():
+        for tensor in value.values() if isinstance(value, dict) else [value]:
+            assert isinstance(tensor, Tensor), name
+            assert tensor.device.type == "meta", name
+    for name in ("weak_labels", "mask", "index", "segment", "truth"):
+        assert getattr(moved, name).shape == getattr(batch, name).shape
+    without = dataclasses.replace(batch, truth=None)
+    assert without.to(torch.device("meta")).truth is None
