@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -116,6 +116,11 @@ class Report:
         self.started = now
 
 
+def overrides(part: Part, method: Callable[..., Any]) -> bool:
+    """Return whether the class of a part has a method of its own in the place of ``method`` of a base class."""
+    return getattr(type(part), method.__name__) is not method
+
+
 class Part(nn.Module):
     """What all parts have in common. Every method below may be left as it is."""
 
@@ -135,7 +140,7 @@ class Part(nn.Module):
     @property
     def needs_best(self) -> bool:
         """Whether this part uses what :meth:`keep_best` remembers, so that the run must select a best epoch."""
-        return type(self).keep_best is not Part.keep_best
+        return overrides(self, Part.keep_best)
 
     def digest(self) -> str | None:
         """Return a checksum of what :meth:`start` has read from the file that the setting ``file`` names.

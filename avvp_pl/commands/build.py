@@ -150,10 +150,13 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     return trainer
 
 
+def _in_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
     """Refuse to start processes by their command, because Lightning would start the whole sweep in each of them."""
-    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if in_sweep and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    if _in_sweep() and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         raise InputError(
             "trainer=ddp cannot start processes inside a sweep; run each job in one process (trainer=default), fork "
             "the processes on CPUs (+trainer.strategy.start_method=fork), or let SLURM start them (docs/cluster.md)"
@@ -162,7 +165,7 @@ def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
 
 def refuse_search_without_score(cfg: DictConfig) -> None:
     """Refuse a job of a search, such as ``+sweep=optuna``, in which no epoch has a score that could be searched for."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not _in_sweep():
         return
     sweeper = str(HydraConfig.get().sweeper.get("_target_"))
     if not sweeper.endswith(".BasicSweeper") and cfg.protocol.selection.monitor is None:

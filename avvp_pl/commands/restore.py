@@ -13,6 +13,7 @@ from avvp_pl.commands.build import INFERENCE_NAME, build_model, build_network, b
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, tested_weights, trained_config
+from avvp_pl.runs.reading import active_inferences
 from avvp_pl.training.module import ParsingModule
 
 # the groups that can be replaced in a test, each with the start of the names of its weights
@@ -58,8 +59,8 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
 
 def _validated_by(inferences: Any) -> str | None:
     """Return the first inference of a training, from its configuration; None where that has no proper name."""
-    active = [name for name, node in inferences.items() if node is not None] if isinstance(inferences, dict) else []
-    return str(active[0]) if active and INFERENCE_NAME.fullmatch(str(active[0])) else None
+    active = active_inferences(inferences) if isinstance(inferences, dict) else []
+    return active[0] if active and INFERENCE_NAME.fullmatch(active[0]) else None
 
 
 def _with_splits_to_fit(config: DictConfig, videos: ParsingSet, model: ParsingModule) -> ParsingSet:

@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
-from avvp_pl.labeling.stored import LabelsInProgress, StoredLabels
+from avvp_pl.labeling.stored import LabelsInProgress, TaughtLabels
 from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Report, Team
 from avvp_pl.pseudo_labels import EncodedVideos, blocks_of, naive_hard_labels, naive_soft_labels
 from avvp_pl.types import Batch, ParsingNetwork
 
 
-class Naive(StoredLabels):
+class Naive(TaughtLabels):
     """y = w p (soft) or w [p >= label_threshold] (hard), with p from the momentum network.
 
     New labels are made at the start of every epoch from ``start_epoch`` (counted from 0) on. For ``source``,
@@ -41,19 +41,6 @@ class Naive(StoredLabels):
         super().__init__(weight_pseudo_label, label_threshold, over_events)
         self.hard, self.start_epoch, self.modalities = labels == "hard", start_epoch, tuple(modalities)
         self.teacher = Teacher(network, source, momentum, momentum_warmup, attending)
-
-    def after_step(self, network: ParsingNetwork, step: int) -> None:
-        """Let the momentum network follow."""
-        self.teacher.follow(network, step)
-
-    def keep_best(self) -> None:
-        """Remember the momentum network for ``source: best``."""
-        self.teacher.keep_best()
-
-    @property
-    def needs_best(self) -> bool:
-        """Whether the network of the best epoch labels."""
-        return self.teacher.best is not None
 
     @torch.no_grad()
     def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.labeling.bank import SIGNS, PrototypeBank
-from avvp_pl.labeling.stored import LabelsInProgress, StoredLabels
+from avvp_pl.labeling.stored import LabelsInProgress, TaughtLabels
 from avvp_pl.losses import contrastive_loss
 from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Report, Step, Team, Term
@@ -33,7 +33,7 @@ from avvp_pl.types import Batch, ParsingNetwork, Prototypes
 EVIDENCE = {"zero": -torch.inf, "weak": torch.inf}  # of an event that lacks prototypes of one sign
 
 
-class Prototype(StoredLabels):
+class Prototype(TaughtLabels):
     """Labels by similarity to prototypes, with weight_pseudo_label * L_PL + weight_contrastive * L_CL (Eq. 13).
 
     At the start of every epoch from ``start_epoch`` (counted from 0) on: key segments of each event (Eqs. 5-7), their
@@ -134,19 +134,6 @@ class Prototype(StoredLabels):
             )
             terms["contrastive"] = Term(contrast, self.weight_contrastive)
         return terms
-
-    def after_step(self, network: ParsingNetwork, step: int) -> None:
-        """Let the momentum network follow."""
-        self.teacher.follow(network, step)
-
-    def keep_best(self) -> None:
-        """Remember the momentum network for ``source: best``."""
-        self.teacher.keep_best()
-
-    @property
-    def needs_best(self) -> bool:
-        """Whether the network of the best epoch labels."""
-        return self.teacher.best is not None
 
     def labels(self, batch: Batch) -> Float[Tensor, "B T M C"]:
         """Label any videos whose weak labels are known."""

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import pseudo_label_loss
+from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Labeling, Step, Team, Term
 from avvp_pl.pseudo_labels import EncodedBlock
 from avvp_pl.pseudo_labels.disjunction import disjunction_bound
 from avvp_pl.pseudo_labels.em import bound
+from avvp_pl.types import ParsingNetwork
 
 
 class StoredLabels(Labeling, ABC):
@@ -50,6 +52,25 @@ class StoredLabels(Labeling, ABC):
     def resume(self, progress: Mapping[str, Tensor]) -> None:
         """Continue with the labels of the interrupted epoch."""
         self.pseudo_labels = progress.get("pseudo_labels")
+
+
+class TaughtLabels(StoredLabels, ABC):
+    """Stored labels that the network of ``teacher`` makes."""
+
+    teacher: Teacher
+
+    def after_step(self, network: ParsingNetwork, step: int) -> None:
+        """Let the momentum network follow."""
+        self.teacher.follow(network, step)
+
+    def keep_best(self) -> None:
+        """Remember the momentum network for ``source: best``."""
+        self.teacher.keep_best()
+
+    @property
+    def needs_best(self) -> bool:
+        """Whether the network of the best epoch labels."""
+        return self.teacher.best is not None
 
 
 class LabelsInProgress:

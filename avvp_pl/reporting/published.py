@@ -16,6 +16,7 @@ from typing import NamedTuple
 from avvp_pl.data.annotations import NUMBER
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError, brief, nearest, quote
+from avvp_pl.metrics.avvp import LEVELS
 from avvp_pl.reporting.rows import tables
 from avvp_pl.reporting.statistics import score_names
 from avvp_pl.runs.reading import Run
@@ -33,26 +34,6 @@ THUMOS14_EVENTS = (
 )  # fmt: skip
 
 
-class Benchmark(NamedTuple):
-    """A data set of which papers print scores: its name, its events and the names of these scores."""
-
-    name: str
-    events: frozenset[str]
-    scores: tuple[str, ...]
-
-
-*TEN, AVERAGE = score_names(("audio", "visual"))  # the paper prints the ten, and no average
-LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE))
-THUMOS14 = Benchmark(
-    "THUMOS14",
-    frozenset(THUMOS14_EVENTS),
-    (
-        *(f"map/0.{tenths}" for tenths in range(1, 8)),
-        *(f"map/average_{tious}" for tious in ("0.1_0.5", "0.3_0.7", "0.1_0.7")),
-    ),
-)
-
-
 class Mean(NamedTuple):
     """A printed score that is the mean of others: the names of these, and the words for both."""
 
@@ -66,17 +47,28 @@ def _mean_of_tious(first: int, last: int) -> Mean:
     return Mean(of, f"average mAP of tIoU 0.{first} to 0.{last}", f"its columns 0.{first} to 0.{last}")
 
 
-MEANS = {
-    **{
-        f"{level}/type_av": Mean(
-            tuple(f"{level}/{track}" for track in ("audio", "visual", "audio_visual")),
-            f"{level}-level Type@AV",
-            "its columns A, V and AV",
-        )
-        for level in ("segment", "event")
-    },
-    **{f"map/average_0.{i}_0.{j}": _mean_of_tious(i, j) for i, j in ((1, 5), (3, 7), (1, 7))},
-}
+def _mean_of_tracks(level: str) -> Mean:
+    of = tuple(f"{level}/{track}" for track in ("audio", "visual", "audio_visual"))
+    return Mean(of, f"{level}-level Type@AV", "its columns A, V and AV")
+
+
+OF_TIOUS = {f"map/average_0.{i}_0.{j}": _mean_of_tious(i, j) for i, j in ((1, 5), (3, 7), (1, 7))}
+MEANS = {**{f"{level}/type_av": _mean_of_tracks(level) for level in LEVELS}, **OF_TIOUS}
+
+
+class Benchmark(NamedTuple):
+    """A data set of which papers print scores: its name, its events and the names of these scores."""
+
+    name: str
+    events: frozenset[str]
+    scores: tuple[str, ...]
+
+
+*TEN, AVERAGE = score_names(("audio", "visual"))  # the paper prints the ten, and no average
+LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE))
+THUMOS14 = Benchmark(
+    "THUMOS14", frozenset(THUMOS14_EVENTS), (*(f"map/0.{tenths}" for tenths in range(1, 8)), *OF_TIOUS)
+)
 
 
 class Claim(NamedTuple):

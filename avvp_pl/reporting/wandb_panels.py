@@ -10,6 +10,7 @@ import wandb_workspaces.reports.v2.interface as wr
 
 from avvp_pl.errors import printable
 from avvp_pl.metrics.avvp import LEVELS, track_names
+from avvp_pl.reporting.statistics import score_names
 from avvp_pl.reporting.swept import SWEEPS, Sweep
 
 PER_EVENT = "test/per_event_f1"  # a table
@@ -119,12 +120,6 @@ def build_sections(
         for place, panel in enumerate(section.panels):
             panel._id = stable_id(section.title, str(place))
     return [section for section in sections if section.panels]
-
-
-def score_names(modalities: Sequence[str]) -> list[str]:
-    """Return the names under which the scores of a split are logged, ``segment/audio`` to ``average``."""
-    names = (*track_names(modalities), "type_av", "event_av")
-    return [*(f"{level}/{name}" for level in LEVELS for name in names), "average"]
 
 
 def score_columns(modalities: Sequence[str], further: Sequence[str]) -> list[str]:

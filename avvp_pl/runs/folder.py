@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write, read_rows, remove_unfinished
-from avvp_pl.parts import Part
+from avvp_pl.parts import Part, overrides
 from avvp_pl.runs import names
 from avvp_pl.runs.checkpoints import (
     changed_settings,
@@ -107,14 +107,9 @@ class RunFolder:
         assert videos.train is not None
         if self.content["train_videos"] == digest(videos.train):
             return
-        inside = stopped_inside_epoch(self.content)
-        if inside or self.resume == "auto":
-            where = "the middle of an epoch of " if inside else ""
-            raise InputError(
-                f"{self.checkpoint} is from {where}a training on other videos: their names, lengths or order have "
-                "changed, so the run cannot be resumed; restore the table of training videos, or start another run "
-                "(hydra.run.dir)"
-            )
+        self._refuse_unless_asked(
+            "on other videos: their names, lengths or order have changed", "the table of training videos"
+        )
         log.warning(
             "%s was trained on other training videos; the run is resumed with those of the data", self.checkpoint
         )
@@ -124,24 +119,26 @@ class RunFolder:
         assert self.content is not None
         assert videos.train is not None
         for part in model.parts.values():
-            if type(part).digest is not Part.digest:
+            if overrides(part, Part.digest):
                 part.start(videos.train)
         before, now = self.content["digests"], model.digests()
         changed = [f"{part}.file" for part in dict.fromkeys((*before, *now)) if before.get(part) != now.get(part)]
         if not changed:
             return
+        content = f"with another content of {' and '.join(changed)}"
+        self._refuse_unless_asked(content, "the file")
+        log.warning("%s was trained %s; from now on the present one is used", self.checkpoint, content)
+
+    def _refuse_unless_asked(self, difference: str, to_restore: str) -> None:
+        """Refuse to resume a training ``difference``, unless ``resume`` names a checkpoint from the end of an epoch."""
+        assert self.content is not None
         inside = stopped_inside_epoch(self.content)
         if inside or self.resume == "auto":
             where = "the middle of an epoch of " if inside else ""
             raise InputError(
-                f"{self.checkpoint} is from {where}a training with another content of {' and '.join(changed)}, so the "
-                "run cannot be resumed; restore the file, or start another run (hydra.run.dir)"
+                f"{self.checkpoint} is from {where}a training {difference}, so the run cannot be resumed; restore "
+                f"{to_restore}, or start another run (hydra.run.dir)"
             )
-        log.warning(
-            "%s was trained with another content of %s; from now on the present one is used",
-            self.checkpoint,
-            " and ".join(changed),
-        )
 
     def _lock(self) -> IO[bytes]:
         """Lock the folder until the lock is closed or the process ends."""

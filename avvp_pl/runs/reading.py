@@ -180,7 +180,7 @@ def _read_all(folder: Path) -> Iterator[Run]:
 
 def inferences_of(run: Run) -> list[str]:
     """Return the names of the inferences by which a training was tested: first the one that was validated."""
-    return _active(run.config.get("inference"))
+    return active_inferences(run.config.get("inference"))
 
 
 def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
@@ -391,10 +391,10 @@ def _is_of_checkpoint(settings: Mapping[str, Any]) -> bool:
 
 def _inferences(name: str) -> list[str]:
     """Return the inferences of a shipped experiment; the first one is validated."""
-    return _active(_composed(f"+experiment={name}").inference) if name in _choices("experiment") else []
+    return active_inferences(_composed(f"+experiment={name}").inference) if name in _choices("experiment") else []
 
 
-def _active(inferences: Any) -> list[str]:
+def active_inferences(inferences: Any) -> list[str]:
     """Return the names of a group of inferences of which none was set to null."""
     return [str(name) for name, node in inferences.items() if node is not None] if inferences else []
 
@@ -435,7 +435,7 @@ def _warn_of_roots(setting: Setting) -> None:
 def _settings_of(config: DictConfig, inference: str | None) -> dict[str, Any]:
     """Return what tells a run apart that was tested by ``inference`` (None: by the first one of its configuration)."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    inferences = _active(plain.get("inference"))
+    inferences = active_inferences(plain.get("inference"))
     validated_by = plain.pop("trained_inference", None)  # in an evaluation, which does not select an epoch itself
     if not inferences:
         return _told(plain)

@@ -20,7 +20,7 @@ import wandb
 
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
-from avvp_pl.reporting.wandb_panels import score_names
+from avvp_pl.reporting.statistics import score_names
 from avvp_pl.reporting.workspace import _ask, build_workspace, further_inferences, read_target, write_workspace
 from avvp_pl.runs.reading import read_run
 from avvp_pl.settings.conf import config_dir
@@ -127,7 +127,7 @@ def test_panels_show_what_a_run_logs_and_nothing_else(command: Command, tmp_path
 def test_scores_have_the_names_of_the_metric(modalities: tuple[str, ...], tmp_path: Path) -> None:
     empty = torch.zeros(1, 2, len(modalities), 1, dtype=torch.bool)
     names = list(score_timelines(empty, empty, modalities=modalities).flat())
-    assert score_names(modalities) == names
+    assert list(score_names(modalities)) == names
     run = made_run(tmp_path / "run", data__modalities={name: ["stream"] for name in modalities})
     workspace = written(tmp_path, runs=[run])[FILES[0]]
     assert [bar["config"]["metrics"] for bar in panels(workspace)["Test scores"]] == [[f"test/{x}"] for x in names]

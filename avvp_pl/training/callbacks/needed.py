@@ -7,7 +7,7 @@ import logging
 import lightning.pytorch as pl
 
 from avvp_pl.errors import InputError
-from avvp_pl.parts import Inference, Part
+from avvp_pl.parts import Inference, Part, overrides
 from avvp_pl.training.callbacks.best_epoch import BestEpoch
 from avvp_pl.training.callbacks.fit_inference import FitInference
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
@@ -23,21 +23,21 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
     ``monitor`` is the score by which the protocol selects the epoch that is tested; None: the last epoch.
     """
     for name, part in module.parts.items():
-        if _overrides(part, "refresh") and not _has(trainer, RefreshPseudoLabels):
+        if overrides(part, Part.refresh) and not _of_kind(trainer, RefreshPseudoLabels):
             raise InputError(
                 f"callbacks.refresh is missing, but {_named(name, part)} relies on it: nothing else makes its labels "
                 "before an epoch; restore it (callbacks=default)"
             )
     _check_best(trainer, module, monitor)
     check_test(trainer, module)
-    if not _has(trainer, SeedSteps):
+    if not _of_kind(trainer, SeedSteps):
         log.warning("callbacks.seed_steps is missing: if this run is interrupted and resumed, its results will differ")
 
 
 def check_test(trainer: pl.Trainer, module: ParsingModule) -> None:
     """Raise :class:`InputError` if a test would use an inference without fitting it first."""
     for name, inference in module.inferences.items():
-        if _overrides(inference, "fit") and not _has(trainer, FitInference):
+        if overrides(inference, Inference.fit) and not _of_kind(trainer, FitInference):
             raise InputError(
                 f"callbacks.fit is missing, but {_named(f'inferences.{name}', inference)} relies on it: nothing else "
                 "fits it before a test; restore it"
@@ -46,7 +46,7 @@ def check_test(trainer: pl.Trainer, module: ParsingModule) -> None:
 
 def _check_best(trainer: pl.Trainer, module: ParsingModule, monitor: str | None) -> None:
     """Check that one best epoch is selected, if anything uses it, and before it is used."""
-    selecting = [callback for callback in trainer.callbacks if isinstance(callback, BestEpoch)]  # type: ignore[attr-defined]
+    selecting = _of_kind(trainer, BestEpoch)
     if len(selecting) > 1:
         raise InputError(
             "callbacks: there are several callbacks of the class BestEpoch, but a run has one best epoch; to save "
@@ -90,13 +90,9 @@ def _first_selected(trainer: pl.Trainer, monitor: str | None) -> int | None:
     return every - 1 if epochs is None or epochs < 0 or every <= epochs else None
 
 
-def _has(trainer: pl.Trainer, kind: type[pl.Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-
-
-def _overrides(part: Part, method: str) -> bool:
-    base = Inference if method == "fit" else Part
-    return getattr(type(part), method) is not getattr(base, method)
+def _of_kind(trainer: pl.Trainer, kind: type[pl.Callback]) -> list[pl.Callback]:
+    """Return the callbacks of a class."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
 
 
 def _named(name: str, part: Part) -> str:

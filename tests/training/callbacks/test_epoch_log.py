@@ -1,4 +1,4 @@
-"""One row an epoch, of everything that was logged in it, and one line."""
+"""Each epoch has one row with everything that was logged in it, and one line in the log."""
 
 from __future__ import annotations
 
