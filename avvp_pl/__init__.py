@@ -40,6 +40,7 @@ how pseudo labels are made?                      ``labeling``, one source a file
 the epoch that is tested?                        selection in ``conf/protocol/common.yaml``
 what a run folder holds?                         ``runs.names``
 what a checkpoint holds?                         ``training.callbacks.checkpoint_contents``; ``runs.checkpoints``
+what a checkpoint may build?                     ``runs.trust``
 what makes a resumed run exact?                  ``processes.randomness``; ``docs/reliability.md``
 an experiment, a row of a table?                 ``conf/experiment/``; ``reporting.rows``
 a message about a setting?                       ``settings.check``, ``settings.names``

@@ -20,9 +20,9 @@ from avvp_pl.data.annotations import Oddities, join_timelines, read_timelines
 from avvp_pl.data.llp import feature_key
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
-from avvp_pl.runs.checkpoints import check_built
 from avvp_pl.runs.names import CONFIG, PREDICTIONS, PROBABILITIES, predictions_of
 from avvp_pl.runs.reading import Run
+from avvp_pl.runs.trust import check_built
 
 
 @dataclass(frozen=True)

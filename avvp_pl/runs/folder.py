@@ -20,13 +20,13 @@ from avvp_pl.files import atomic_write, read_rows, remove_unfinished
 from avvp_pl.parts import Part, overrides
 from avvp_pl.runs import names
 from avvp_pl.runs.checkpoints import (
-    changed_settings,
     check_data,
     check_weights,
-    packages_outside,
     read_checkpoint,
     stopped_inside_epoch,
 )
+from avvp_pl.runs.trust import packages_outside
+from avvp_pl.settings.identity import changed_settings
 from avvp_pl.training.module import ParsingModule, digest
 
 log = logging.getLogger(__name__)

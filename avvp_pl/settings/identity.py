@@ -14,6 +14,8 @@ takes the other groups from the configuration of the training. Of its trainer it
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 # A run may be resumed with these changed. `data.source` consists of the other settings of the data
 FREE = re.compile(
@@ -40,3 +42,31 @@ INCIDENTAL = re.compile(
 OF_METHOD = re.compile(r"(method|labeling|trained_labeling|inference|optimizer|protocol)\.")
 # The part of a key that a label leaves out: gamma=0.5 needs no group
 WITHOUT_GROUP = re.compile(r"^(method|labeling|network|optimizer|protocol|trainer)\.(?!_target_)")
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value in nested containers, with its full key."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
+    """Return the changed settings that decide what a run computes, as ``key: old, now new``.
+
+    ``free`` are keys of settings that may change, beside those that always may.
+    """
+    old, new = (
+        {key: value for key, value in leaves(dict(config)) if not FREE.fullmatch(key) and key not in free}
+        for config in (before, now)
+    )
+    return [
+        f"{key}: {old.get(key, 'missing')}, now {new.get(key, 'missing')}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from avvp_pl.runs.checkpoints import packages_outside
+from avvp_pl.runs.trust import packages_outside
 from tests.commands.conftest import Trained
 from tests.commands.evaluating import FILES
 from tests.conftest import Command

@@ -15,12 +15,10 @@ from omegaconf import OmegaConf
 from avvp_pl.errors import InputError
 from avvp_pl.runs.checkpoints import (
     CheckpointFiles,
-    changed_settings,
-    check_built,
-    packages_outside,
     read_checkpoint,
     trained_config,
 )
+from avvp_pl.runs.trust import check_built, packages_outside
 from tests.conftest import Command
 from tests.small import SMALL, changed, run_once
 
@@ -317,28 +315,3 @@ def test_damage_is_one_line_that_names_the_file(
         error = capfd.readouterr().err
         assert str(path) in error
         assert len(error.splitlines()) == 1, error
-
-
-def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
-    before = {
-        "seed": 0,
-        "labeling": {"gamma": 0.5, "labels": "soft"},
-        "data": {"root": "here", "modalities": {"audio": ["x"]}},
-    }
-    now = {
-        "seed": 0,
-        "threads": 2,
-        "trainer": {"max_epochs": 9, "precision": "bf16-mixed"},
-        "callbacks": {"panels": None},
-        "labeling": {"gamma": 0.6, "beta": 0.1},
-        "data": {"root": "there", "modalities": {"audio": ["x", "y"]}},
-    }
-    assert changed_settings(before, before) == []
-    assert sorted(changed_settings(before, now)) == [
-        "data.modalities.audio[1]: missing, now y",
-        "labeling.beta: missing, now 0.1",
-        "labeling.gamma: 0.5, now 0.6",
-        "labeling.labels: soft, now missing",
-        "threads: missing, now 2",
-        "trainer.precision: missing, now bf16-mixed",
-    ]

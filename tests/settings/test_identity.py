@@ -9,7 +9,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from avvp_pl.settings.conf import config_dir, keys_of
-from avvp_pl.settings.identity import FREE, INCIDENTAL, OF_METHOD, OF_THE_RUN, OF_TRAINING, WITHOUT_GROUP
+from avvp_pl.settings.identity import (
+    FREE,
+    INCIDENTAL,
+    OF_METHOD,
+    OF_THE_RUN,
+    OF_TRAINING,
+    WITHOUT_GROUP,
+    changed_settings,
+)
 
 FREE_TO_CHANGE = {
     "resume", "debug", "tags", "name", "paths.output_root", "paths.run_dir", "logger.wandb.offline",
@@ -124,3 +132,28 @@ def test_a_method_is_more_than_its_group(key: str) -> None:
     assert OF_METHOD.match(key)
     assert not OF_METHOD.match("network.dim")
     assert not OF_METHOD.match("data.segments")
+
+
+def test_changed_settings_are_those_that_decide_what_a_run_computes() -> None:
+    before = {
+        "seed": 0,
+        "labeling": {"gamma": 0.5, "labels": "soft"},
+        "data": {"root": "here", "modalities": {"audio": ["x"]}},
+    }
+    now = {
+        "seed": 0,
+        "threads": 2,
+        "trainer": {"max_epochs": 9, "precision": "bf16-mixed"},
+        "callbacks": {"panels": None},
+        "labeling": {"gamma": 0.6, "beta": 0.1},
+        "data": {"root": "there", "modalities": {"audio": ["x", "y"]}},
+    }
+    assert changed_settings(before, before) == []
+    assert sorted(changed_settings(before, now)) == [
+        "data.modalities.audio[1]: missing, now y",
+        "labeling.beta: missing, now 0.1",
+        "labeling.gamma: 0.5, now 0.6",
+        "labeling.labels: soft, now missing",
+        "threads: missing, now 2",
+        "trainer.precision: missing, now bf16-mixed",
+    ]
