@@ -8,6 +8,7 @@ has a background of its own; and the streams are random projections of all this,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -51,6 +52,7 @@ def generate(
     seed: int,
     segments: int = LLP_SECONDS,
     noise: float = 0.4,
+    noise_ratio: float = 1.0,
     splits: Sequence[str] = ("train", "val", "test"),
     truth_required: bool = True,
     shortest: int | None = None,
@@ -58,10 +60,11 @@ def generate(
     """Generate ``sizes[split]`` videos for each split, with streams of the given dimensions.
 
     ``modalities`` must be ``audio`` and ``visual``, each with its streams. ``noise`` is the standard deviation of the
-    noise in every stream. Every video has ``segments`` segments; with ``shortest``, it is cut to a random length from
-    ``shortest`` to ``segments``, and keeps the events that occur in what is left. The same arguments give the same
-    bits, and a split does not depend on the sizes of the others. ``truth_required`` is accepted because readers of
-    real data have it; the truth is always known here.
+    noise in every stream. ``noise_ratio`` makes one modality harder and the other one easier: it is the noise of audio
+    divided by that of visual streams, and their geometric mean remains ``noise``. Every video has ``segments``
+    segments; with ``shortest``, it is cut to a random length from ``shortest`` to ``segments``, and keeps the events
+    that occur in what is left. The same arguments give the same bits, and a split does not depend on the sizes of the
+    others. ``truth_required`` is accepted because readers of real data have it; the truth is always known here.
     """
     if list(modalities) != ["audio", "visual"]:
         raise InputError(f"data.modalities: synthetic data has audio and visual, in this order, not {list(modalities)}")
@@ -70,7 +73,8 @@ def generate(
             raise InputError(f"data.modalities: {name!r} is not one of data.streams: {', '.join(streams)}")
     if shortest is not None and not 1 <= shortest <= segments:
         raise InputError(f"data.shortest: {shortest} is not possible; it must be from 1 to data.segments, {segments}")
-    world = _World(np.random.default_rng([seed, 0]), streams, modalities, noise)
+    noises = {"audio": noise * math.sqrt(noise_ratio), "visual": noise / math.sqrt(noise_ratio)}
+    world = _World(np.random.default_rng([seed, 0]), streams, modalities, noises)
     made = {}
     for number, split in enumerate(("train", "val", "test")):
         if split in splits:
@@ -96,9 +100,9 @@ class _World:
         rng: np.random.Generator,
         streams: Mapping[str, int],
         modalities: Mapping[str, Sequence[str]],
-        noise: float,
+        noises: Mapping[str, float],
     ) -> None:
-        self.modalities, self.noise = modalities, noise
+        self.modalities, self.noises = modalities, noises
         events = len(LLP_EVENTS)
         family = _unit(rng.standard_normal((2, FAMILIES, MODES, LATENT_DIM)))[:, np.arange(events) % FAMILIES]
         own = _unit(rng.standard_normal((2, events, MODES, LATENT_DIM)))
@@ -127,14 +131,14 @@ class _World:
                 looks = self.modes[[0, 1], event, mode]  # [M, latent]
                 latent[video] += (timeline * strength)[..., None] * looks
         found = {}
-        for modality, names in enumerate(self.modalities.values()):
+        for index, (modality, names) in enumerate(self.modalities.items()):
             for name in names:
                 projection = self.projections[name]
                 stream = rng.standard_normal((count, segments, projection.shape[1]), dtype=np.float32)
-                stream *= self.noise
+                stream *= self.noises[modality]
                 for start in range(0, count, 512):  # in parts, as a stream of LLP's size takes 800 MB
                     part = slice(start, start + 512)
-                    stream[part] += latent[part, :, modality].astype(np.float32) @ projection
+                    stream[part] += latent[part, :, index].astype(np.float32) @ projection
                 found[name] = torch.from_numpy(stream).flatten(0, 1)  # [S, D]
         return VideoSet(
             names=tuple(f"synthetic_{split}_{video:06d}" for video in range(count)),

@@ -1,7 +1,4 @@
-"""All figures of a report, and the figures of scores by the values of a setting (Figures 4 and 5).
-
-These are pure functions from runs to matplotlib figures, each with the numbers that it shows.
-"""
+"""The scores by the values of a setting: what the figures of sweeps share, and Figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -12,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
-from torch import Tensor
 
 from avvp_pl.figures import INK, PAGE, legend_below, look, styled, words
 from avvp_pl.metrics.avvp import LEVELS
@@ -34,11 +29,7 @@ from avvp_pl.reporting.drawings import (
     sentences,
     spread_of,
 )
-from avvp_pl.reporting.epochs import bound, learning, pseudo_label_quality
-from avvp_pl.reporting.events import per_event
-from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
 from avvp_pl.reporting.swept import SWEEPS, Sweep
-from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Run, Setting, apart
 
 LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
@@ -70,34 +61,6 @@ class Curve(NamedTuple):
     def seeds(self) -> tuple[int, ...]:
         """All seeds of any point, in ascending order."""
         return tuple(sorted({run.seed for runs in self.points.values() for run in runs}))
-
-
-def draw_all(
-    settings: Sequence[Setting],
-    baseline: Setting | None,
-    shown: Sequence[Setting],
-    videos: TestVideos | None,
-    found: Mapping[str, Bool[Tensor, "N T M C"]],
-    seeds: Mapping[str, int],
-    chosen: Sequence[str] | None,
-) -> list[Drawing]:
-    """Draw every figure that these runs allow.
-
-    Figures of single settings have the settings ``shown``. By the label of the setting, ``found`` has what one run
-    found in ``videos``, and ``seeds`` the seed of that run. ``chosen`` are the names of the videos of Figure 3; None:
-    they are chosen by :func:`choose_videos`. Raises :class:`InputError` where a name is not in the test split.
-    """
-    drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
-    drawings += [per_event(shown, videos), pseudo_label_quality(shown), bound(shown), learning(shown)]
-    kept = [drawing for drawing in drawings if drawing is not None]
-    if videos is not None and found:
-        reason = CHOSEN_BY_DISAGREEMENT if chosen is None else ""
-        names = choose_videos(videos, found, count=4) if chosen is None else chosen
-        kept += figure3(videos, found, seeds, names, reason)
-    return kept
-
-
-# ---- a setting and its values
 
 
 def sweep_curves(settings: Sequence[Setting], key: str) -> list[Curve]:
@@ -156,7 +119,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         return None
     short = sweep.short
     scores = [score for panel in PANELS for score in panel.scores.values()]
-    spreads = {score: [_by_value(curve, score) for curve in curves] for score in scores}
+    spreads = {score: [by_value(curve, score) for curve in curves] for score in scores}
     numbers: Numbers = tuple(
         {
             "curve": curve.label,
@@ -189,7 +152,7 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
                 ends += [end for i in shown for end in spreads[score][i].ends()]
                 for place, i in enumerate(shown):
                     shift = apart_by * (place - (len(shown) - 1) / 2)
-                    _error_line(panel, spreads[score][i], place, shift, hollow=level == HOLLOW)
+                    error_line(panel, spreads[score][i], place, shift, hollow=level == HOLLOW)
                 if base:
                     ends.append(statistics.fmean(_score(run, score) for run in base))
                     panel.axhline(ends[-1], **LEVEL)
@@ -215,13 +178,13 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         labels.append(f"the paper's value, {sweep.paper:g}")
         legend_below(figure, lines, labels)
     caption = sentences(
-        f"Scores of the test split by {short}, with all other settings equal: {_seeds_of([curves[i] for i in shown])}.",
+        f"Scores of the test split by {short}, with all other settings equal: {seeds_of([curves[i] for i in shown])}.",
         _panels_of(sweep, next(iter(curves[shown[0]].points.values()))[0]),
         "Bars are one standard deviation." if barred else "",
         "All panels have the same scale.",
         "" if baseline is None else f"The dashed line is {words(baseline.label)}, {_seeds_of_level(base, of_lines)}.",
         f"Left out, because they share no seed with the others: {missing}."
-        if (missing := _left_out(whole, cut))
+        if (missing := left_out(whole, cut))
         else "",
         f"The table has {count(left, 'further curve')}." if (left := len(curves) - len(shown)) else "",
     )
@@ -248,7 +211,7 @@ def _value_axis(panel: Axes, sweep: Sweep, values: set[float]) -> None:
     panel.set_xlim(*(map(math.exp, ends) if sweep.log and low > 0 else ends))
 
 
-def _error_line(panel: Axes, spread: Spread, place: int, shift: float, hollow: bool) -> None:
+def error_line(panel: Axes, spread: Spread, place: int, shift: float, hollow: bool = False) -> None:
     """Draw a line with error bars, shifted to the side by ``shift`` points, so that several do not cover each other."""
     own = look(place)
     aside = panel.transData + ScaledTranslation(shift / 72, 0, panel.figure.dpi_scale_trans)
@@ -297,8 +260,11 @@ def _of_seeds(setting: Setting, seeds: set[int]) -> tuple[Run, ...]:
     return some if len(some) == len(seeds) else setting.runs
 
 
-def _seeds_of(curves: Sequence[Curve]) -> str:
-    """Return ``mean over seeds 0 to 2``, or ``mean over seeds 0 to 2 (ppl); seed 0 (mil)`` where curves differ."""
+def seeds_of(curves: Sequence[Curve]) -> str:
+    """Say which seeds the curves have.
+
+    It is ``mean over seeds 0 to 2``, or ``mean over seeds 0 to 2 (ppl); seed 0 (mil)`` where curves differ.
+    """
     labels: dict[tuple[int, ...], list[str]] = {}
     for curve in curves:
         labels.setdefault(curve.seeds, []).append(words(curve.label))
@@ -313,7 +279,7 @@ def _seeds_of_level(runs: Sequence[Run], of_lines: set[int]) -> str:
     return of_seeds(own) if own == of_lines else f"which has other seeds: {of_seeds(own)}"
 
 
-def _left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
+def left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
     """Return the values of each curve that are not drawn: ``ppl at 0.3 and 0.7``."""
     parts = []
     for before, after in zip(whole, cut, strict=True):
@@ -323,7 +289,8 @@ def _left_out(whole: Sequence[Curve], cut: Sequence[Curve]) -> str:
     return "; ".join(parts)
 
 
-def _by_value(curve: Curve, score: str) -> Spread:
+def by_value(curve: Curve, score: str) -> Spread:
+    """Return the spread of a score over the seeds, at each value of the curve."""
     return spread_of({value: [_score(run, score) for run in runs] for value, runs in curve.points.items()})
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
-from avvp_pl.reporting.curves import draw_all
 from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.formats import write_tables
+from avvp_pl.reporting.gallery import draw_all
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import check_beside, read_published
 from avvp_pl.reporting.rows import baseline as base_experiment

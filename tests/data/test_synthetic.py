@@ -192,6 +192,20 @@ def test_noise_is_the_deviation_of_a_stream() -> None:
     assert float(difference.mean()) == pytest.approx(0.0, abs=0.05)
 
 
+def test_the_ratio_moves_noise_from_one_modality_to_the_other() -> None:
+    quiet, moved = (
+        make(noise=noise, noise_ratio=16.0, sizes={"train": 100}, splits=["train"]).train for noise in (0.0, 2.0)
+    )
+    deviations = {
+        name: float((stream - tensors(quiet)[name]).std()) for name, stream in tensors(moved).items() if name in STREAMS
+    }
+    assert deviations == pytest.approx({"vggish": 8.0, "res152": 0.5, "r2plus1d_18": 0.5}, rel=0.03)
+
+
+def test_a_ratio_of_1_changes_no_bit() -> None:
+    assert same(make().train, make(noise_ratio=1.0).train)
+
+
 @pytest.fixture(scope="module")
 def cut() -> tuple[VideoSet, VideoSet]:
     """The same videos whole and cut."""

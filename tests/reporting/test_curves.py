@@ -16,18 +16,14 @@ from matplotlib.collections import LineCollection, PolyCollection
 from omegaconf import OmegaConf
 
 from avvp_pl.figures import COLORS, INK
-from avvp_pl.reporting.curves import (
-    draw_all,
-    draw_sweep,
-    of_common_seeds,
-)
+from avvp_pl.reporting.curves import draw_sweep, of_common_seeds
 from avvp_pl.reporting.curves import sweep_curves as curves_of
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.epochs import bound, by_epoch, learning, pseudo_label_quality
 from avvp_pl.reporting.swept import SWEEPS, Sweep
 from avvp_pl.runs.reading import Run, Setting, by_setting, shipped, spelled
 from avvp_pl.settings.conf import config_dir
-from tests.reporting.drawn import a_run, points, settings_of, the_videos
+from tests.reporting.drawn import a_run, points, settings_of
 
 GAMMA, BETA, K, TAU = SWEEPS
 TYPE_AV = 1  # the panel that shows the score that runs are made with
@@ -487,29 +483,3 @@ def test_a_setting_looks_the_same_wherever_it_is_drawn() -> None:
     ]
     colors = [drawn(drawing)[0].lines[-1].get_color() for drawing in (bound(both), learning(both))]
     assert colors[0] == colors[1]
-
-
-# ---- everything
-
-
-def test_all_is_what_the_runs_allow() -> None:
-    assert draw_all([], None, [], None, {}, {}, None) == []
-    assert draw_all(settings_of(a_run()), None, [], None, {}, {}, None) == []
-    runs = swept("labeling.tau", {0.1: [40.0], 0.2: [42.0]})
-    scores = {"segment": {"audio": {"Speech": 50.0}}}
-    runs = [replace(run, epochs=[{"epoch": 0.0, "val/segment/type_av": 4.0}], per_event=scores) for run in runs]
-    settings = by_setting(runs)
-    assert [d.key for d in draw_all(settings, settings[0], settings, None, {}, {}, None)] == [
-        "tau",
-        "per_event",
-        "learning",
-    ]
-    videos = the_videos(["a", "b"])
-    videos.truth[0, 0, 0, 0] = True
-    found = {settings[0].label: videos.truth.clone(), settings[1].label: ~videos.truth}
-    seeds = dict.fromkeys(found, 0)
-    keys = [d.key for d in draw_all(settings, None, settings, videos, found, seeds, None)]
-    assert keys == ["tau", "per_event", "learning", "fig3_1"]
-    chosen = draw_all(settings, None, settings, videos, found, seeds, ["b", "a"])[3:]
-    assert [d.title for d in chosen] == ["Parsed video b", "Parsed video a"]
-    assert "chosen automatically" not in chosen[0].caption

@@ -11,11 +11,12 @@ import pytest
 from matplotlib.text import Text
 
 from avvp_pl.errors import printable
-from avvp_pl.reporting.curves import draw_all, draw_sweep
+from avvp_pl.reporting.curves import draw_sweep
 from avvp_pl.reporting.drawings import Drawing, few_settings, over, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.epochs import learning
 from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import figure3
+from avvp_pl.reporting.gallery import draw_all
 from avvp_pl.reporting.swept import SWEEPS
 from avvp_pl.runs.reading import PerEvent
 from tests.reporting.drawn import a_run, settings_of, the_videos
