@@ -41,10 +41,12 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
         for curve, spread in zip(curves, of_score, strict=True)
         for ratio, mean, deviation, seeds in spread.rows()
     )
+    ends = [end for of_score in spreads.values() for spread in of_score[:MOST] for end in spread.ends()]
+    margin = 0.05 * max(2.0, max(ends) - min(ends))
     barred = any(any(spread.deviation) for of_score in spreads.values() for spread in of_score)
     with styled():
         figure = Figure(figsize=(PAGE, 2.4))
-        panels = figure.subplots(1, len(PANELS), sharex=True)
+        panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
         for panel, (score, title) in zip(panels, PANELS.items(), strict=True):
             for place in range(len(shown)):
                 shift = min(2.0, 6 / len(shown)) * (place - (len(shown) - 1) / 2) if barred else 0.0
@@ -56,6 +58,7 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
             panel.xaxis.set_minor_locator(NullLocator())
             panel.set_xlim(ratios[0] / 1.3, ratios[-1] * 1.3)
         panels[0].set_ylabel("F1 (%)")
+        panels[0].set_ylim(min(ends) - margin, max(ends) + margin)
         legend_below(figure, [handle(place) for place in range(len(shown))], [words(curve.label) for curve in shown])
     caption = sentences(
         "Scores of the test split of synthetic data by the ratio of the noise in audio features to that in visual "

@@ -41,6 +41,9 @@ def test_lines_are_means_over_seeds_with_deviations_as_bars() -> None:
     assert lines[1][0] == [(0.25, 32.0), (4.0, 20.0)]
     assert lines[2][0] == [(0.25, 50.0), (4.0, 61.0)]
     assert [tick.get_text() for tick in panels[0].get_xticklabels()] == ["1/4", "4"]
+    low, high = panels[0].get_ylim()
+    assert low < 10.0
+    assert high > 61.0 + 2**0.5  # the highest mean and its deviation
     row = next(row for row in drawing.numbers if row["score"] == "segment/audio")
     assert row == {
         "curve": "mil",
