@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 MUTMUT := .venv/.mutmut-installed
 
-.PHONY: help setup train test mutants lint types audit bench clean
+.PHONY: help setup train test mutants lint types docs audit bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: $(STAMP) ## check style and formatting
 types: $(STAMP) ## check types, strictly
 	$(BIN)/mypy
 	$(BIN)/mypy .ci/audit.py
+
+docs: $(STAMP) ## write docs/settings.md from the comments in conf/
+	$(BIN)/python -m avvp_pl.commands.help > docs/settings.md
 
 audit: $(STAMP) ## look for known vulnerabilities in the pinned packages
 	$(BIN)/python .ci/audit.py

@@ -24,6 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from avvp_pl.commands.help import in_terminal, page_of, show
+from avvp_pl.commands.options import options_of
 from avvp_pl.errors import InputError, TrainingError, printable
 from avvp_pl.processes.signals import handling, stop_at_once
 from avvp_pl.runs.sweeps import conclude, record_failure
@@ -91,6 +93,10 @@ def command(name: str, task: Task) -> Callable[[], None]:
         names = Names(name, ConfigFiles(), ())
         try:
             names = Names.of_command_line(name, arguments, overrides)
+            if options_of(arguments, names).help:
+                page = page_of(name, names.files)
+                show(lambda columns: in_terminal(page, columns))
+                return
             names.check_choices()
             check_sweep(overrides)
             try:

@@ -19,8 +19,22 @@ def literally(text: str) -> str:
     >>> print(literally("ppl_soft <b>a|b\n *c*"))
     ppl_soft &lt;b>a\|b \*c\*
     """
-    line = printable(" ".join(text.split()))
-    return MARKUP.sub(r"\\\g<0>", line).replace("&", "&amp;").replace("<", "&lt;")
+    return escape(printable(" ".join(text.split())))
+
+
+def with_code(text: str) -> str:
+    r"""Escape text in the same way, apart from what is between backticks.
+
+    >>> print(with_code("*a|b*: `*a|b*`"))
+    \*a\|b\*: `*a\|b*`
+    """
+    parts = re.split("(`[^`]+`)", text)
+    return "".join(part.replace("|", r"\|") if part.startswith("`") else escape(part) for part in parts)
+
+
+def escape(text: str) -> str:
+    """Escape the markup in a part of a line."""
+    return MARKUP.sub(r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from importlib.abc import Traversable
 from importlib.resources import files
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.settings.check import plain
+from avvp_pl.settings.comments import Described, describe
 
 PACKAGE = re.compile(r"#\s*@package\s+(\S+)")  # where Hydra puts the content of a file
 GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
@@ -37,6 +39,7 @@ class ConfigFiles:
     def __init__(self, own: Iterable[str] = ()) -> None:
         self.own = tuple(dict.fromkeys(own))
         self._read: dict[tuple[str, str], dict[str, Any]] = {}
+        self._described: dict[tuple[str, str], Described] = {}
         self._incomplete: set[tuple[str, str]] = set()
 
     @classmethod
@@ -103,6 +106,20 @@ class ConfigFiles:
         """Return whether :meth:`settings` has all that Hydra would compose: some defaults only Hydra can resolve."""
         self.settings(group, choice)
         return (group, choice) not in self._incomplete
+
+    def described(self, group: str, choice: str) -> Described:
+        """Return what a file says. A setting without a comment has that of a file that this one builds on.
+
+        Of the files in its defaults list, ``bases`` has those of its group, as ``prototype`` names ``naive``.
+        """
+        if (group, choice) not in self._described:
+            self._described[group, choice] = Described()  # a file that builds on itself is an error for Hydra to report
+            found = describe(self._text(group, choice), self.package(group, choice))
+            bases = tuple(base for base in found.bases if base in self.choices(group))
+            above = {one.key: one.meaning for base in bases for one in self.described(group, base).settings}
+            settings = tuple(replace(one, meaning=one.meaning or above.get(one.key, "")) for one in found.settings)
+            self._described[group, choice] = replace(found, settings=settings, bases=bases)
+        return self._described[group, choice]
 
     def not_utf8(self) -> Path | None:
         """Return a file that is not UTF-8 text, if there is one: the error of a YAML library does not name it."""

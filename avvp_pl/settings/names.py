@@ -86,6 +86,13 @@ class Names:
             if name not in PASSED_ON:
                 self._check_below(str(name), value, known[name], choices)
 
+    def as_setting(self, key: str) -> str | None:
+        """Return how a group or setting is given, such as ``seed`` or ``+experiment``; None if it does not exist."""
+        if key in self.files.groups:
+            return key if key.partition("/")[0] in self.files.groups_of(self.command) else f"+{key}"
+        known = {*_present(self._configuration()), *(setting for _, _, setting in self._all_settings())}
+        return key if key in known else None
+
     def no_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
         """Return what to say of a choice that a group does not have."""
         missing = f"there is no {group or 'config'} {choice!r}."
