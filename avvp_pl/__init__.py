@@ -44,6 +44,7 @@ what a checkpoint may build?                     ``runs.trust``
 what makes a resumed run exact?                  ``processes.randomness``; ``docs/reliability.md``
 an experiment, a row of a table?                 ``conf/experiment/``; ``reporting.rows``
 a message about a setting?                       ``settings.check``, ``settings.names``
+the help of a command, and where it comes from?  ``conf/``, its comments; ``commands.help``, ``settings.comments``
 how to add something of your own?                ``docs/extending.md``
 ===============================================  =======================================================================
 

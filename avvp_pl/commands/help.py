@@ -161,7 +161,8 @@ def in_terminal(page: Page, columns: int) -> str:
     added = "".join(f" [+{group.name}=NAME]" for group in page.groups if group.name == "experiment")
     text.paragraph(f"python -m avvp_pl.{page.command}{' [-m]' * page.sweeps}{added}{groups} [SETTING=VALUE ...]")
     for words, verbatim in _paragraphs(page.header):
-        text.verbatim(words) if verbatim else text.paragraph(words)
+        add = text.verbatim if verbatim else text.paragraph
+        add(words)
     text.heading("Options")
     text.beside(_options(page))
     text.heading("Settings")
@@ -223,8 +224,14 @@ class _Text:
         self.line()
 
     def wrap(self, text: str, first: str, others: str) -> None:
-        options = {"break_long_words": False, "break_on_hyphens": False}
-        self.lines += textwrap.wrap(text, self.columns, initial_indent=first, subsequent_indent=others, **options)
+        self.lines += textwrap.wrap(
+            text,
+            self.columns,
+            initial_indent=first,
+            subsequent_indent=others,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def beside(self, rows: Iterable[tuple[str, str]], indent: int = 2, column: int = 20) -> None:
         """Add names with their meanings: beside the names from a column on, or below where there is no room."""

@@ -40,8 +40,10 @@ def _no_option(argument: str, arguments: Sequence[str], known: Sequence[str], na
     if not argument.startswith("-"):
         return f"{argument!r}: give all settings in a row, before the options or after them"
     name, equals, value = argument.partition("=")
-    if key := names.as_setting(name.lstrip("-").replace("-", "_")):
+    key = name.lstrip("-").replace("-", "_")
+    if setting := names.as_setting(key):
         after = arguments[arguments.index(argument) + 1 :]
         value = value if equals else next((one for one in after[:1] if one[:1] != "-" and "=" not in one), "VALUE")
-        return f"there is no option {name!r}; settings are given without dashes: {key}={value}"
-    return f"there is no option {name!r}.{nearest(name, known)} --help lists the options, and the settings"
+        return f"there is no option {name!r}; settings are given without dashes: {setting}={value}"
+    meant = nearest(name, known) or names.near_setting(key)
+    return f"there is no option {name!r}.{meant} Settings are given without dashes, as NAME=VALUE; --help lists all"

@@ -88,10 +88,16 @@ class Names:
 
     def as_setting(self, key: str) -> str | None:
         """Return how a group or setting is given, such as ``seed`` or ``+experiment``; None if it does not exist."""
-        if key in self.files.groups:
-            return key if key.partition("/")[0] in self.files.groups_of(self.command) else f"+{key}"
-        known = {*_present(self._configuration()), *(setting for _, _, setting in self._all_settings())}
-        return key if key in known else None
+        groups = self.files.groups_of(self.command)
+        if key in self.files.groups and key.partition("/")[0] not in groups:
+            return None if self._for_others(key.partition("/")[0]) else f"+{key}"
+        known = {setting for group, _, setting in self._all_settings() if group.partition("/")[0] in groups}
+        return key if key in {*self.files.groups, *_present(self._configuration()), *known} else None
+
+    def near_setting(self, key: str) -> str:
+        """Return `` Did you mean 'x'?`` for a group or setting that a mistyped key may have meant, or nothing."""
+        groups = (group for group in self.files.groups if not self._for_others(group.partition("/")[0]))
+        return self._nearest(key, [*groups, *_present(self._configuration())])
 
     def no_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
         """Return what to say of a choice that a group does not have."""
@@ -198,8 +204,7 @@ class Names:
         return f"{key}={_shown(value)}: it must be a mapping{file}"
 
     def _no_addition(self, key: str) -> str:
-        present = [*self.files.groups, *_present(self._configuration())]
-        return f"there is no group or setting {key!r} to add.{self._nearest(key, present)}"
+        return f"there is no group or setting {key!r} to add.{self.near_setting(key)}"
 
     def _choices_with(self, key: str) -> list[str]:
         """Return the choices, as ``labeling=prototype``, that have a setting."""
