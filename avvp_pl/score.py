@@ -21,7 +21,7 @@ def score(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from avvp_pl.commands.tables import given_tables, read_compared
-    from avvp_pl.data.annotations import Oddities, at, line_of
+    from avvp_pl.data.annotations import Oddities, found_at
     from avvp_pl.metrics import score_timelines
     from avvp_pl.tasks.parsing import print_scores, write_scores
 
@@ -34,7 +34,7 @@ def score(cfg: DictConfig) -> None:
     print_scores(scores, ", ".join(map(str, tables.predicted.values())))
     if scores.with_predictions < scores.listed:
         first = next(name for name, found in zip(compared.names, compared.predicted, strict=True) if not found.any())
-        place, count = at(line_of(videos, first), first), scores.listed - scores.with_predictions
+        place, count = found_at(videos, first), scores.listed - scores.with_predictions
         print(f"{count} listed videos have no predictions; they count as empty, such as {place}")
 
 

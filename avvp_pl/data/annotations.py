@@ -168,14 +168,21 @@ def is_several(event: str, events: Collection[str]) -> bool:
     return "," in event and set(_parts(event)) <= set(events)
 
 
-def line_of(path: Path, name: str) -> int:
-    """Return the first line of a table with this video; the table is read again, which only messages need."""
-    return next(line for line, row in _rows(path, ("filename",)) if row["filename"] == name)
-
-
 def at(line: int, name: str) -> str:
-    """Return a place in a table in words."""
+    """Return a video and its line in words."""
     return f"{quote(name)} in line {line}"
+
+
+def found_at(path: Path, name: str) -> str:
+    """Return a video and its first line in a table or plain list in words, or the video alone if it is not there.
+
+    The file is read again, which only messages need.
+    """
+    if not path.exists():
+        return quote(name)
+    cells = {name, '"' + name.replace('"', '""') + '"'}
+    lines = enumerate(_text(path).split("\n"), start=1)
+    return next((at(line, name) for line, text in lines if cells & set(map(str.strip, text.split("\t")))), quote(name))
 
 
 def write_timelines(

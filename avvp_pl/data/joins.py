@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from avvp_pl.data.annotations import Oddities, TimedRow, Timelines, at, line_of, read_timed_rows, to_segments
+from avvp_pl.data.annotations import Oddities, TimedRow, Timelines, found_at, read_timed_rows, to_segments
 from avvp_pl.errors import SHOWN, InputError, quote
 
 FINEST = 0.001  # seconds of the shortest segment that is proposed
@@ -26,10 +26,10 @@ def check_names(path: Path, table: Timelines, listed: Mapping[str, Path], odditi
     others = [name for name in table if name not in listed]
     if not others:
         return
-    first = at(line_of(path, others[0]), others[0])
+    first = found_at(path, others[0])
     if len(others) == len(table):
         similar = _most_similar(others[0], listed)
-        there = f"{listed[similar]} has {at(line_of(listed[similar], similar), similar)}"
+        there = f"{listed[similar]} has {found_at(listed[similar], similar)}"
         raise InputError(
             f"{path}: names none of the {len(listed)} listed videos: it has {first}, and {there}. "
             "Write the same names in both (capital letters and endings such as .mp4 count), or give the other list"
@@ -45,13 +45,13 @@ def check_annotated(list_path: Path, names: Sequence[str], truth: Mapping[Path, 
     missing = [name for name in names if not any(name in table for table in truth.values())]
     if not missing:
         return
-    first = at(line_of(list_path, missing[0]), missing[0])
+    first = found_at(list_path, missing[0])
     other = next(((path, name) for path, table in truth.items() for name in table), None)
     if len(missing) == len(names) and other is not None:
         path, name = other
         raise InputError(
             f"{list_path}: none of the {len(names)} listed videos, such as {first}, is annotated in "
-            f"{', '.join(map(str, truth))}; {path} has {at(line_of(path, name), name)}. Write the same names in both"
+            f"{', '.join(map(str, truth))}; {path} has {found_at(path, name)}. Write the same names in both"
         )
     oddities.note(f"{list_path}: listed videos without any annotation (no event counts as true)", first, len(missing))
 

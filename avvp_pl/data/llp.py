@@ -19,10 +19,9 @@ from torch import Tensor
 from avvp_pl.data.annotations import (
     Oddities,
     Timelines,
-    at,
+    found_at,
     is_several,
     join_timelines,
-    line_of,
     read_classes,
     read_events,
     read_names,
@@ -198,7 +197,7 @@ class LLPFolder:
                     differing.append(name)
             if differing:
                 kind = f"{table}: evaluated videos whose weak labels differ from their annotation (both kept)"
-                oddities.note(kind, at(line_of(table, differing[0]), differing[0]), len(differing))
+                oddities.note(kind, found_at(table, differing[0]), len(differing))
         return truth
 
     def hidden_truth(

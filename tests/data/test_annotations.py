@@ -19,9 +19,9 @@ from hypothesis.extra import numpy as hnp
 
 from avvp_pl.data.annotations import (
     Oddities,
+    found_at,
     intervals,
     join_timelines,
-    line_of,
     read_classes,
     read_events,
     read_names,
@@ -292,7 +292,7 @@ def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
 def test_composed_and_decomposed_unicode_are_one_name(tmp_path: Path) -> None:
     path = table(tmp_path, "filename", "Cafe\u0301")
     assert read_names(path) == ["Caf\xe9"]
-    assert line_of(path, "Caf\xe9") == 2
+    assert found_at(path, "Caf\xe9") == "'Caf\xe9' in line 2"
     with pytest.raises(InputError, match=r"lines 2, 3: 'Caf\xe9' is listed 2 times"):
         read_names(table(tmp_path, "filename", "Cafe\u0301", "Caf\xe9"))
     (tmp_path / "classes.txt").write_text("Cafe\u0301\n", encoding="utf-8")
@@ -300,6 +300,13 @@ def test_composed_and_decomposed_unicode_are_one_name(tmp_path: Path) -> None:
     assert events == ("Caf\xe9",)
     timelines = read_timelines(table(tmp_path, HEADER, "Cafe\u0301\t2\t3\tCafe\u0301"), events, 10, Oddities())
     assert np.argwhere(timelines["Caf\xe9"]).tolist() == [[2, 0]]
+
+
+def test_places_of_videos_in_words(tmp_path: Path) -> None:
+    path = table(tmp_path, "filename\tevent_labels", "a\tDog", '"b"\tDog', '"say ""hi"""\tDog', "b\tSpeech", '"open')
+    assert found_at(path, "b") == "'b' in line 3"
+    assert found_at(path, 'say "hi"') == "'say \"hi\"' in line 4"
+    assert found_at(path, "c") == found_at(tmp_path / "nowhere.csv", "c") == "'c'"
 
 
 COMMAS = ("Dog", "Male speech, man speaking", "a", "b", "a,b", "b, c", "c")
