@@ -1,12 +1,19 @@
-"""The tables that ``score`` compares, from its two ways to name them."""
+"""The tables that ``score`` compares, from its two ways to name them, and their timelines."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Bool
 from omegaconf import DictConfig
+from torch import Tensor
 
+from avvp_pl.data.annotations import Oddities, Timelines, read_names, read_timelines, stack_timelines
+from avvp_pl.data.joins import check_annotated, check_grid, check_names
+from avvp_pl.data.llp import vocabulary
 from avvp_pl.errors import InputError, nearest
 
 # for the two modalities of LLP there is a setting for each table
@@ -52,3 +59,36 @@ def given_tables(cfg: DictConfig) -> Tables:
         {str(modality): Path(path) for modality, path in truth.items()},
         {str(modality): Path(predicted[modality]) for modality in truth},
     )
+
+
+class Compared(NamedTuple):
+    """The listed videos, the events, and both timelines of each video."""
+
+    names: list[str]
+    events: tuple[str, ...]
+    truth: Bool[Tensor, "N T M C"]
+    predicted: Bool[Tensor, "N T M C"]
+
+
+def read_compared(
+    videos: Path, tables: Tables, classes: str | None, segments: int, segment_seconds: float, oddities: Oddities
+) -> Compared:
+    """Read the timelines of the videos that the table ``videos`` lists, of ``segments`` segments each.
+
+    Raises :class:`InputError` where a table and the list have no video in common, no listed video is annotated, or an
+    event of a listed video does not fit the segments.
+    """
+    names = read_names(videos)
+    events = vocabulary(classes, videos, list(tables.truth.values()), list(tables.predicted.values()))
+    check_grid([*tables.truth.values(), *tables.predicted.values()], names, segments, segment_seconds)
+
+    @cache  # one table may be given for several modalities
+    def timelines(path: Path) -> Timelines:
+        table = read_timelines(path, events, segments, oddities, segment_seconds)
+        check_names(path, table, dict.fromkeys(names, videos), oddities)
+        return table
+
+    truth, predicted = ({modality: timelines(path) for modality, path in paths.items()} for paths in tables)
+    check_annotated(videos, names, {path: timelines(path) for path in tables.truth.values()}, oddities)
+    stacked = (torch.from_numpy(stack_timelines(names, of, segments, len(events))) for of in (truth, predicted))
+    return Compared(names, events, *stacked)

@@ -19,13 +19,18 @@ from torch import Tensor
 from avvp_pl.data.annotations import (
     Oddities,
     Timelines,
+    found_at,
+    is_several,
     join_timelines,
     read_classes,
     read_events,
+    read_names,
     read_timelines,
     read_weak_labels,
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes
+from avvp_pl.data.joins import check_annotated, check_names
+from avvp_pl.data.names import spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -117,6 +122,7 @@ class LLPFolder:
         rows = {stream: int(n) for stream, n in (rows_per_segment or {}).items() if n is not None}
         self.files = FeatureFiles(self.feature_path, segments, rows, dtype)
         self.store = None if packed is None else PackedStore(packed, self.files)
+        self._spellings: dict[Path, dict[str, str]] = {}  # of the names in each folder that are not ASCII
         if not (root / "data").is_dir():
             raise InputError(
                 f"{root.absolute()}: this is not an LLP folder, as it has no folder data/ in it; set data.root"
@@ -168,23 +174,30 @@ class LLPFolder:
     ) -> dict[str, Timelines] | None:
         """Read the annotation of the segments of validation and test videos, cut at the ``lengths`` of the videos.
 
-        Returns None if the annotation does not exist and is not required.
+        Returns None if the annotation is not required, and does not exist or is not that of the videos. Raises
+        :class:`InputError` if it is required, but a table or the videos of a split have no names in common.
         """
-        evaluated = {
-            name: labels for split, table in listed.items() if split != "train" for name, labels in table.items()
-        }
+        evaluated = {split: labels for split, labels in listed.items() if split != "train"}
         if not evaluated or not (required or self._have_timelines("eval_", oddities)):
             return None
         truth = self._timelines("eval_", lengths, oddities)
-        if set(listed) >= {"val", "test"}:
-            everywhere = set().union(*(set(timelines) for timelines in truth.values()))
-            oddities["annotated videos that are in no split (ignored)"] += len(everywhere - set(evaluated))
-        for name, labels in evaluated.items():
-            annotated = [t[name].any(axis=0) for t in truth.values() if name in t]
-            dense = set(np.flatnonzero(np.any(annotated, axis=0)).tolist()) if annotated else set()
-            oddities["evaluated videos whose weak labels differ from their annotation (both kept)"] += dense != set(
-                labels
-            )
+        try:
+            self._check_joins("eval_", truth, evaluated, oddities)
+        except InputError as error:
+            if required:
+                raise
+            log.warning("the annotation is ignored: %s", error)
+            return None
+        for split, labels in evaluated.items():
+            table, differing = self._table(split), []
+            for name, numbers in labels.items():
+                annotated = [timelines[name].any(axis=0) for timelines in truth.values() if name in timelines]
+                dense = set(np.flatnonzero(np.any(annotated, axis=0)).tolist()) if annotated else set()
+                if dense != set(numbers):
+                    differing.append(name)
+            if differing:
+                kind = f"{table}: evaluated videos whose weak labels differ from their annotation (both kept)"
+                oddities.note(kind, found_at(table, differing[0]), len(differing))
         return truth
 
     def hidden_truth(
@@ -194,9 +207,26 @@ class LLPFolder:
         if not self._have_timelines("train_hidden_", oddities):
             return None
         truth = self._timelines("train_hidden_", lengths, oddities)
-        annotated = set().union(*truth.values())
-        oddities["videos with hidden annotation that are not for training (ignored)"] += len(annotated - set(names))
+        self._check_joins("train_hidden_", truth, {"train": names}, oddities)
         return truth
+
+    def _check_joins(
+        self,
+        prefix: str,
+        truth: Mapping[str, Timelines],
+        splits: Mapping[str, Collection[str]],
+        oddities: Oddities,
+    ) -> None:
+        """Count the videos that only the lists or only the annotation have; raises where they have none in common."""
+        tables = {self._timeline_tables(prefix)[modality]: timelines for modality, timelines in truth.items()}
+        listed = {name: self._table(split) for split, names in splits.items() for name in names}
+        for other in {"val", "test"} - set(splits) if "train" not in splits else ():
+            with suppress(InputError):  # the same annotation has the videos of the other split, which is not needed
+                listed |= dict.fromkeys(read_names(self._table(other)), self._table(other))
+        for path, timelines in tables.items():
+            check_names(path, timelines, listed, oddities)
+        for split, names in splits.items():
+            check_annotated(self._table(split), [*names], tables, oddities)
 
     def _table(self, split: str) -> Path:
         return self.root / "data" / TABLES[split]
@@ -206,10 +236,13 @@ class LLPFolder:
 
     def _have_timelines(self, prefix: str, oddities: Oddities) -> bool:
         """Return whether there is a table for every modality; tables for some of them are ignored and counted."""
-        found = [path.name for path in self._timeline_tables(prefix).values() if path.exists()]
-        if 0 < len(found) < len(self.modalities):
-            oddities[f"{', '.join(found)}: annotation of some modalities only (ignored)"] += 1
-        return len(found) == len(self.modalities)
+        tables = self._timeline_tables(prefix).values()
+        found = [path for path in tables if path.exists()]
+        missing = [path for path in tables if path not in found]
+        if found and missing:
+            kind = f"{', '.join(map(str, found))}: annotation of some modalities only (ignored)"
+            oddities.note(kind, f"{found[0].name} without {missing[0].name}")
+        return not missing
 
     def _timelines(self, prefix: str, lengths: Mapping[str, int], oddities: Oddities) -> dict[str, Timelines]:
         return {
@@ -277,7 +310,8 @@ class LLPFolder:
         with noting_problems():
             self.evaluation_truth(listed, {}, True, Oddities())
         with noting_problems():
-            self.hidden_truth(listed.get("train", {}), {}, Oddities())
+            if "train" in listed:
+                self.hidden_truth(listed["train"], {}, Oddities())
         log.info("%s: %s", self.root, self.describe(listed))
         owners: dict[str, str] = {}
         for name in (name for labels in listed.values() for name in labels):
@@ -329,8 +363,13 @@ class LLPFolder:
         return features
 
     def feature_path(self, stream: str, name: str) -> Path:
-        """Return the file of a video's stream."""
-        return self.root / "feats" / stream / f"{feature_key(name)}.npy"
+        """Return the file of a video's stream, as its name is spelled on the disk."""
+        folder, name = self.root / "feats" / stream, f"{feature_key(name)}.npy"
+        if name.isascii():
+            return folder / name
+        if folder not in self._spellings:
+            self._spellings[folder] = spellings(folder)
+        return folder / self._spellings[folder].get(name, name)
 
 
 def vocabulary(
@@ -345,13 +384,29 @@ def vocabulary(
     beside = videos.parent / "classes.txt"
     if classes is not None or beside.exists():
         return read_classes(Path(classes) if classes is not None else beside)
-    true = set().union(*map(read_events, truth))
-    if true <= set(LLP_EVENTS):
+    true = _first_places(truth)
+    if set(true) <= set(LLP_EVENTS):
         return LLP_EVENTS
-    events = true.union(*map(read_events, predictions))
-    for event in sorted(events - true):
-        log.warning("the annotation never has %s, but it is predicted.%s", quote(event), nearest(event, true))
+    events = {**_first_places(predictions), **true}
+    for event, (path, line) in events.items():
+        if is_several(event, {*events, *LLP_EVENTS} - {event}):
+            raise InputError(
+                f"{path}, line {line}: {quote(event)} reads like several events; write each event on a row of its own, "
+                "or give classes=FILE with one event on each line"
+            )
+    for event in sorted(set(events) - set(true)):
+        log.warning(
+            "the annotation never has %s, but it is predicted.%s (first in %s, line %d)",
+            quote(event),
+            nearest(event, true),
+            *events[event],
+        )
     return tuple(sorted(events))
+
+
+def _first_places(paths: Sequence[Path]) -> dict[str, tuple[Path, int]]:
+    """Return all events of some tables, each with a table and a line in which it occurs."""
+    return {event: (path, line) for path in paths for event, line in read_events(path).items()}
 
 
 def feature_key(name: str) -> str:

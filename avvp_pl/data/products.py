@@ -29,6 +29,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, brief, quote
 from avvp_pl.files import atomic_write_bytes
 
@@ -142,7 +143,7 @@ def _texts(path: Path, name: str, array: npt.NDArray[Any]) -> tuple[str, ...]:
     """Return an array of different strings as a tuple."""
     if array.ndim != 1 or array.dtype.kind != "U" or not array.size:
         raise InputError(f"{path}: {name} must be a list of strings, but has shape {list(array.shape)}, {array.dtype}")
-    texts: list[str] = array.tolist()
+    texts = [composed(text) for text in array.tolist()]
     seen: set[str] = set()
     for text in texts:
         if not text or text in seen:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from avvp_pl.data.names import composed
 from avvp_pl.types import Batch
 
 
@@ -44,6 +45,7 @@ class VideoSet(Dataset[Batch]):
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them
         if self.lengths.device.type != "cpu":
             raise ValueError("the lengths of videos must be on the CPU, where they are read in every batch")
         videos, segments = len(self.names), self.num_segments
@@ -238,6 +240,9 @@ class ParsingSet:
     val: VideoSet | None
     test: VideoSet | None
     segment_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "events", tuple(map(composed, self.events)))
 
     @property
     def splits(self) -> dict[str, VideoSet]:

@@ -88,14 +88,16 @@ def labels_of(
     segments = np.arange(lengths.sum()) + np.repeat(product.starts[rows] - (np.cumsum(lengths) - lengths), lengths)
     labels: npt.NDArray[np.float32] = product.values[np.ix_(segments, *columns)]
     _check_weak_labels(path, labels, videos, events)
-    ignored = {
-        "videos": len(product.names) - len(videos.names),
-        "modalities": len(product.modalities) - len(modalities),
-        "events": len(product.events) - len(events),
+    pairs = {
+        "videos": (product.names, videos.names),
+        "modalities": (product.modalities, modalities),
+        "events": (product.events, events),
     }
-    if any(ignored.values()):
-        counts = ", ".join(f"{count} of its {name}" for name, count in ignored.items() if count)
-        log.info("%s: %s are not in the training data and are ignored", path, counts)
+    for what, (names, used) in pairs.items():
+        known = set(used)
+        if ignored := [name for name in names if name not in known]:
+            said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
+            log.info(said, path, len(ignored), what, quote(ignored[0]))
     return labels
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Bool
 from torch import Tensor
 
+from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.figures import TRUTH, draw_timelines, words
 from avvp_pl.reporting.drawings import Drawing, of_seeds, sentences
@@ -57,7 +58,7 @@ def figure3(
     """
     rows = {name: row for row, name in enumerate(videos.names)}
     drawings = []
-    for number, name in enumerate(chosen, start=1):
+    for number, name in enumerate(map(composed, chosen), start=1):
         if name not in rows:
             raise InputError(f"{quote(name)} is not a video of the test split.{nearest(name, videos.names)}")
         row = rows[name]

@@ -18,6 +18,7 @@ from torch import Tensor
 from avvp_pl.commands.build import build_videos
 from avvp_pl.data.annotations import Oddities, join_timelines, read_timelines
 from avvp_pl.data.llp import feature_key
+from avvp_pl.data.names import spellings
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.runs.names import CONFIG, PREDICTIONS, PROBABILITIES, predictions_of
@@ -155,9 +156,11 @@ def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder.absolute()}: no such folder; media= takes the folder with the videos' files")
     found: dict[str, Path] = {}
+    on_disk = spellings(folder)
     for name in names:
         for stem in dict.fromkeys((name, feature_key(name))):
             for suffix in (".mp4", ".webm", ".mkv", ".mov"):
-                if (path := folder / f"{stem}{suffix}").is_file():
+                file = f"{stem}{suffix}"
+                if (path := folder / on_disk.get(file, file)).is_file():
                     found.setdefault(name, path)
     return found

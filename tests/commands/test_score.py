@@ -94,9 +94,74 @@ def test_any_modalities_and_lengths(command: Command, tmp_path: Path, capfd: pyt
     printed = capfd.readouterr().out
     assert "Touch" in printed
     assert "Audio-visual-touch" in printed
-    # as everywhere, rows that end beyond the longest video are cut off and counted
-    assert command("score", f"videos={tmp_path / 'videos.csv'}", *given, "segments=30") == 0
-    assert "rows that reach past the end (cut off)" in capfd.readouterr().out
+    assert command("score", f"videos={tmp_path / 'videos.csv'}", *given, "segments=30") == 2
+    assert "ends after the 30 segments of 1 s, so it would be cut off; give segments=40" in capfd.readouterr().err
+
+
+def test_one_modality(command: Command, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    truth, found = table(tmp_path / "t.csv", "v\t0\t5\tDog\n"), table(tmp_path / "p.csv", "v\t1\t5\tDog\n")
+    given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
+    assert command("score", f"videos={videos}", *given) == 0
+    scored = json.loads((tmp_path / "scores.json").read_text())
+    assert list(scored["segment"]) == ["audio", "type_av", "event_av"]
+    assert scored["segment"]["audio"] == pytest.approx((100 * 8 / 9 + 100) / 2)
+    printed = capfd.readouterr().out
+    assert "listed videos without any annotation (no event counts as true), such as 'w' in line 3" in printed
+    assert "1 listed videos have no predictions; they count as empty, such as 'w' in line 3" in printed
+
+
+def test_segments_of_another_duration(
+    command: Command, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Truncated to whole seconds, the prediction would be perfect."""
+    truth = table(tmp_path / "t.csv", "v\t0\t1.5\tDog\nw\t0\t2\tDog\n")
+    found = table(tmp_path / "p.csv", "v\t0\t1\tDog\nw\t0\t2.5\tDog\n")
+    given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
+    assert command("score", f"videos={videos}", *given) == 2
+    error = capfd.readouterr().err
+    assert f"{truth}, line 2: the event of 'v' from 0 to 1.5 s does not start and end with a segment of 1 s" in error
+    assert "give segment_seconds=0.5 segments=20, which fit all rows" in error
+    assert not (tmp_path / "scores.json").exists()
+    assert command("score", f"videos={videos}", *given, "segment_seconds=0.5", "segments=20") == 0
+    scored = json.loads((tmp_path / "scores.json").read_text())
+    assert scored["segment"]["audio"] == pytest.approx((100 * 4 / 5 + 100 * 8 / 9) / 2)
+
+
+def test_tables_of_other_videos_have_no_score(
+    command: Command, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing predicted would be compared with nothing true, which is perfect."""
+    here, other = table(tmp_path / "t.csv", "v\t0\t5\tDog\n"), table(tmp_path / "p.csv", "V\t5\t9\tDog\n")
+    for truth, found in ((here, other), (other, here), (other, other)):
+        given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
+        assert command("score", f"videos={videos}", *given) == 2
+        error = capfd.readouterr().err
+        assert f"{other}: names none of the 2 listed videos: it has 'V' in line 2, and {videos} has " in error
+        assert len(error.splitlines()) == 1
+    assert not (tmp_path / "scores.json").exists()
+
+
+@pytest.mark.parametrize("with_classes", [False, True])
+def test_events_with_commas(command: Command, videos: Path, tmp_path: Path, with_classes: bool) -> None:
+    rows = "v\t0\t5\tMale speech, man speaking\nw\t0\t5\tDog\n"
+    path = table(tmp_path / "t.csv", rows)
+    given = [f"truth={{audio: {path}}}", f"predicted={{audio: {path}}}", f"output={tmp_path / 'scores.json'}"]
+    if with_classes:
+        (tmp_path / "mine.txt").write_text("Male speech, man speaking\nDog\n")
+        given.append(f"classes={tmp_path / 'mine.txt'}")
+    assert command("score", f"videos={videos}", *given) == 0
+    per_event = json.loads((tmp_path / "scores.json").read_text())["per_event"]["segment"]["audio"]
+    assert per_event == {"Dog": 100.0, "Male speech, man speaking": 100.0}
+
+
+def test_composed_and_decomposed_names(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "videos.csv").write_text("filename\nCaf\xe9_1\n", encoding="utf-8")
+    truth, found = tmp_path / "t.csv", tmp_path / "p.csv"
+    truth.write_text(DENSE + "Caf\xe9_1\t0\t5\tB\xe4r\n", encoding="utf-8")
+    found.write_text(DENSE + '"Cafe\u0301_1"\t0\t5\tBa\u0308r\n', encoding="utf-8")
+    given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
+    assert command("score", f"videos={tmp_path / 'videos.csv'}", *given) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["per_event"]["event"]["audio"] == {"B\xe4r": 100.0}
 
 
 BOTH_WAYS = {

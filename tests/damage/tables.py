@@ -19,6 +19,7 @@ from tests.damage.place import (
 )
 
 NO_TABLE = "predicted_audio.csv: the header must have the tab-separated columns filename, onset, offset, event_labels;"
+FIRST = f", such as '{TEST}' in line 2"
 OTHERS = "Events other than LLP's must be listed in data/classes.txt, one on each line."
 
 
@@ -154,37 +155,61 @@ CASES: dict[str, list[Case]] = {
             "9" * 5000,
             says=f"line 2: offset is '{'9' * 60}'...; it must be a time in seconds from the start",
         ),
-        ends("negative zero", "-0", "warning", "1 x predicted_audio.csv: rows that end before they start (ignored)"),
-        ends("a time past the end", "12", "warning", "1 x predicted_audio.csv: rows that reach past the end (cut off)"),
-        ends("a huge time", "1e300", "warning", "1 x predicted_audio.csv: rows that reach past the end (cut off)"),
+        ends(
+            "negative zero", "-0", "warning", f"predicted_audio.csv: rows that end before they start (ignored){FIRST}"
+        ),
+        ends(
+            "a time past the end",
+            "12",
+            says="from 2 to 12 s ends after the 10 segments of 1 s, so it would be cut off; give segments=12",
+        ),
+        ends(
+            "a huge time",
+            "1e300",
+            says="from 2 to 1e+300 s ends after the 10 segments of 1 s, so it would be cut off; give times",
+        ),
         ends(
             "onset and offset reversed",
             "1",
             "warning",
-            "1 x predicted_audio.csv: rows that end before they start (ignored)",
+            f"predicted_audio.csv: rows that end before they start (ignored){FIRST}",
         ),
         ends(
             "onset and offset the same",
             "2",
             "warning",
-            "1 x predicted_audio.csv: rows that start where they end (ignored)",
+            f"predicted_audio.csv: rows that start where they end (ignored){FIRST}",
         ),
         ends(
             "a fraction of a segment",
             "2.5",
+            says="from 2 to 2.5 s does not start and end with a segment of 1 s, so it would be scored at other times; "
+            "give segment_seconds=0.5 segments=20, which fit all rows",
+        ),
+        data(
+            "a time past the end, in training",
             "warning",
-            "1 x predicted_audio.csv: rows that do not start or end with a segment (truncated)",
+            f"AVVP_eval_audio.csv: rows that reach past the end (cut off), such as '{TEST}' in line 3",
+            "AVVP_eval_audio.csv",
+            f"{DENSE}{VAL}\t0\t5\tSpeech\n{TEST}\t1\t12\tSpeech\n",
+        ),
+        data(
+            "a fraction of a segment, in training",
+            "warning",
+            f"AVVP_eval_audio.csv: rows that do not start or end with a segment (truncated), such as '{VAL}' in line 2",
+            "AVVP_eval_audio.csv",
+            f"{DENSE}{VAL}\t0\t2.5\tSpeech\n{ROW}",
         ),
         prediction(
             "a row twice",
             "warning",
-            "1 x predicted_audio.csv: rows that overlap another of the same event (merged)",
+            f"predicted_audio.csv: rows that overlap another of the same event (merged), such as '{TEST}' in line 3",
             ROW + ROW,
         ),
         prediction(
             "rows that adjoin",
             "warning",
-            "1 x predicted_audio.csv: rows that adjoin another of the same event (merged)",
+            f"predicted_audio.csv: rows that adjoin another of the same event (merged), such as '{TEST}' in line 3",
             f"{TEST}\t0\t1\tSpeech\n{ROW}",
         ),
         prediction(
@@ -206,25 +231,97 @@ CASES: dict[str, list[Case]] = {
             ROW[:-1] + ",Dog\n",
         ),
         prediction(
-            "no event", "error", "predicted_audio.csv, line 2: '' is not among the 25 events.", f"{TEST}\t1\t3\t\n"
+            "no event",
+            "error",
+            "predicted_audio.csv, line 2: '' is not among the 25 events; for a video without",
+            f"{TEST}\t1\t3\t\n",
+        ),
+        prediction(
+            "cells in quotes",
+            "read",
+            "",
+            f'"{TEST}"\t"1"\t3\t"Speech"\n',
+            '"filename"\t"onset"\t"offset"\t"event_labels"\n',
+        ),
+        prediction(
+            "a quote that is not closed",
+            "error",
+            "predicted_audio.csv, line 2: the quotes in this row cannot be read",
+            f'"{TEST}\t1\t3\tSpeech\n',
+        ),
+        prediction(
+            "a tab within quotes",
+            "error",
+            "predicted_audio.csv, line 2: the quotes of filename enclose a tab",
+            f'"{TEST}\tx"\t1\t3\tSpeech\n',
+        ),
+        Case("a video without events", "read", "", lambda p: p.prediction(f"{ROW}{VAL}\t\t\t\n")),
+        prediction(
+            "the header again", "error", "predicted_audio.csv, line 3: the header stands here again", ROW + DENSE
+        ),
+        prediction(
+            "other names for all videos",
+            "error",
+            f"predicted_audio.csv: names none of the 2 listed videos: it has '{TEST}.mp4' in line 2, and ... "
+            f"videos.csv has '{TEST}' in line 3. Write the same names in both (capital letters and endings such as",
+            f"{TEST}.mp4\t1\t3\tSpeech\n",
+        ),
+        Case(
+            "annotation of other videos",
+            "error",
+            "AVVP_eval_audio.csv: names none of the 2 listed videos: it has 'nobody' in line 2, and",
+            lambda p: p.data("AVVP_eval_audio.csv", DENSE + "nobody\t1\t3\tSpeech\n"),
+        ),
+        Case(
+            "annotation of no video",
+            "warning",
+            f"videos.csv: listed videos without any annotation (no event counts as true), such as '{VAL}' in line 2",
+            lambda p: [p.data(f"AVVP_eval_{m}.csv", DENSE) for m in MODALITIES],
+        ),
+        data(
+            "annotation of other videos, in training",
+            "error",
+            "AVVP_eval_audio.csv: names none of the 2 listed videos: it has 'nobody' in line 2, and",
+            "AVVP_eval_audio.csv",
+            DENSE + "nobody\t1\t3\tSpeech\n",
+        ),
+        Case(
+            "annotation of no validation video",
+            "error",
+            f"AVVP_val_pd.csv: none of the 1 listed videos, such as '{VAL}' in line 2, is annotated in ... "
+            f"AVVP_eval_audio.csv has '{TEST}' in line 2. Write the same names in both",
+            lambda p: [p.data(f"AVVP_eval_{m}.csv", DENSE + ROW) for m in MODALITIES],
+            "prepare",
+        ),
+        Case(
+            "a listed video without annotation",
+            "warning",
+            "videos.csv: listed videos without any annotation (no event counts as true), such as 'nobody' in line 4",
+            lambda p: p.videos(WEAK + f"{VAL}\n{TEST}\nnobody\n"),
+        ),
+        Case(
+            "several events as one in the annotation",
+            "error",
+            "AVVP_eval_audio.csv, line 2: 'Owl,Dog' reads like several events; write each event on a row of its own",
+            lambda p: p.data("AVVP_eval_audio.csv", f"{DENSE}{TEST}\t1\t3\tOwl,Dog\n{TEST}\t5\t7\tOwl\n"),
         ),
         prediction("no video", "error", "predicted_audio.csv, line 2: the filename is empty", "\t1\t3\tSpeech\n"),
         prediction(
             "a video that is not listed",
             "warning",
-            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            "predicted_audio.csv: videos that are not listed (ignored), such as 'nobody' in line 3",
             ROW + "nobody\t1\t3\tSpeech\n",
         ),
         prediction(
             "a video called ../../x",
             "warning",
-            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            "predicted_audio.csv: videos that are not listed (ignored), such as '../../x' in line 3",
             ROW + "../../x\t1\t3\tSpeech\n",
         ),
         prediction(
             "a video's name of a million letters",
             "warning",
-            "1 x predicted_audio.csv: videos that are not listed (ignored)",
+            f"predicted_audio.csv: videos that are not listed (ignored), such as '{'x' * 60}'... in line 3",
             ROW + "x" * 10**6 + "\t1\t3\tSpeech\n",
         ),
         prediction(
@@ -245,21 +342,23 @@ CASES: dict[str, list[Case]] = {
         Case(
             "hidden annotation of one modality only",
             "warning",
-            "1 x AVVP_train_hidden_audio.csv: annotation of some modalities only (ignored)",
+            "AVVP_train_hidden_audio.csv: annotation of some modalities only (ignored), such as "
+            "AVVP_train_hidden_audio.csv without AVVP_train_hidden_visual.csv",
             lambda p: p.data("AVVP_train_hidden_audio.csv", DENSE),
             "prepare",
         ),
         Case(
             "hidden annotation of no training video",
-            "warning",
-            "1 x videos with hidden annotation that are not for training (ignored)",
+            "error",
+            f"AVVP_train_hidden_audio.csv: names none of the 2 listed videos: it has '{TEST}' in line 2, and ... "
+            f"AVVP_train.csv has '{TRAIN[1]}' in line 3. Write the same names in both",
             lambda p: [p.data(f"AVVP_train_hidden_{m}.csv", DENSE + ROW) for m in MODALITIES],
             "prepare",
         ),
         data(
             "annotation of a video in no split",
             "warning",
-            "1 x annotated videos that are in no split (ignored)",
+            "AVVP_eval_audio.csv: videos that are not listed (ignored), such as 'nobody' in line 4",
             "AVVP_eval_audio.csv",
             f"{DENSE}{VAL}\t0\t5\tSpeech\n{ROW}nobody\t1\t3\tSpeech\n",
         ),
@@ -322,14 +421,20 @@ CASES: dict[str, list[Case]] = {
         weak(
             "a label twice",
             "warning",
-            "1 x AVVP_train.csv: rows with an event named twice (counted once)",
+            f"AVVP_train.csv: rows with an event named twice (counted once), such as '{TRAIN[0]}' in line 2",
             f"{TRAIN[0]}\tSpeech,Speech\n",
         ),
-        weak("no label", "warning", "1 x AVVP_train.csv: videos without any event", f"{TRAIN[0]}\n"),
+        weak(
+            "no label",
+            "warning",
+            f"AVVP_train.csv: videos without any event, such as '{TRAIN[0]}' in line 2",
+            f"{TRAIN[0]}\n",
+        ),
         data(
             "labels that the annotation does not have",
             "warning",
-            "1 x evaluated videos whose weak labels differ from their annotation (both kept)",
+            "AVVP_val_pd.csv: evaluated videos whose weak labels differ from their annotation (both kept), such as "
+            f"'{VAL}' in line 2",
             "AVVP_val_pd.csv",
             f"{WEAK}{VAL}\tDog\n",
         ),
@@ -339,7 +444,7 @@ CASES: dict[str, list[Case]] = {
             "AVVP_train.csv: '../../x' is not a possible name of a video, as it must not contain a path",
             "../../x\tDog\n",
         ),
-        weak("the name ..", "error", "AVVP_train.csv: '..' is not a possible name of a video", "..\tDog\n"),
+        weak("the name ..", "error", "AVVP_train.csv, line 2: '..' is no name of a video", "..\tDog\n"),
         weak(
             "a name with a backslash",
             "error",
@@ -384,6 +489,25 @@ CASES: dict[str, list[Case]] = {
             "videos.csv: the header must have the tab-separated columns filename; filename is missing.",
             lambda p: p.videos(TEST),
         ),
+        Case(
+            "a second header",
+            "error",
+            "videos.csv, line 3: the header stands here again; remove this line",
+            lambda p: p.videos(f"{WEAK}{VAL}\n{WEAK}{TEST}\n"),
+        ),
+        Case(
+            "a sign of the end of the file",
+            "error",
+            r"videos.csv, line 4: '\x1a' is no name of a video; remove this line or correct it",
+            lambda p: p.videos(f"{WEAK}{VAL}\n{TEST}\n\x1a"),
+        ),
+        Case(
+            "a line of dashes",
+            "error",
+            "videos.csv, line 2: '----' is no name of a video; remove this line or correct it",
+            lambda p: p.videos(f"{WEAK}----\n{VAL}\n{TEST}\n"),
+        ),
+        Case("byte order marks inside", "read", "", lambda p: p.videos(f"\ufeff{WEAK}{VAL}\n\ufeff{TEST}\n")),
         Case("no list", "error", "videos.csv: no such file", lambda p: p.videos("").unlink()),
         setting(
             "truth={audio: a.csv, visual: v.csv}",
@@ -410,9 +534,16 @@ CASES: dict[str, list[Case]] = {
         data(
             "all events in one line",
             "error",
-            "classes.txt, line 1: 'Speech,Dog' contains a comma or a tab; write one event on each line",
+            "AVVP_train.csv, line 2: 'Speech' is not among the 1 events, but a part of 'Speech,Dog', which is one of",
             "classes.txt",
             "Speech,Dog\n",
+        ),
+        data(
+            "two columns",
+            "error",
+            "classes.txt, line 1: '0\\tSpeech' is not one event; write one on each line, without tabs",
+            "classes.txt",
+            "0\tSpeech\n",
         ),
         data(
             "numbered events",

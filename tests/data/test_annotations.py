@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 
 from avvp_pl.data.annotations import (
     Oddities,
+    found_at,
     intervals,
     join_timelines,
     read_classes,
@@ -42,7 +43,7 @@ def table(folder: Path, *lines: str) -> Path:
 
 
 def found(oddities: Oddities) -> dict[str, int]:
-    return {oddity: count for oddity, count in oddities.items() if count}
+    return dict(oddities.counts)
 
 
 def timeline_of(folder: Path, *times: tuple[object, object], segments: int = 10) -> tuple[list[int], dict[str, int]]:
@@ -95,7 +96,7 @@ def test_each_kind_of_odd_row_is_counted_under_its_own_name_and_fixed(
     assert len(oddities) == 1
     [(met, times_met)] = oddities.items()
     assert oddity in met
-    assert met.startswith("table.csv: ")
+    assert met.startswith(f"{tmp_path / 'table.csv'}: ")
     assert times_met == count
 
 
@@ -132,7 +133,7 @@ def test_timelines_are_those_of_the_public_scoring_code(
     assert list(timelines) == list(dict.fromkeys(name for name, *_ in rows))
     for name, timeline in timelines.items():
         np.testing.assert_array_equal(timeline, expected[name].T.astype(bool))
-    assert sum(count for oddity, count in oddities.items() if "overlap" in oddity) == overlaps
+    assert sum(count for oddity, count in found(oddities).items() if "overlap" in oddity) == overlaps
 
 
 def test_times_are_seconds_whatever_a_segment_lasts(tmp_path: Path) -> None:
@@ -216,6 +217,137 @@ def test_a_wrong_header_names_the_columns_it_lacks(tmp_path: Path, header: str, 
     assert ("use tabs" in message) == comma
 
 
+@pytest.mark.parametrize(
+    ("row", "name", "event"),
+    [
+        ('"v"\t"2"\t"3"\t"Dog"', "v", "Dog"),
+        ('"v" \t2\t3\tDog', None, None),
+        ('v\t2\t3\t"Dog" ', "v", "Dog"),
+        (' "v"\t "2"\t3\t " Dog "', "v", "Dog"),
+        ('"say ""hi"""\t2\t3\tDog', 'say "hi"', "Dog"),
+        ('say "hi"\t2\t3\tDog', 'say "hi"', "Dog"),
+        ("'v'\t2\t3\tDog", "'v'", "Dog"),
+        ('"v\t2\t3\tDog', None, None),
+        ('"v"x\t2\t3\tDog', None, None),
+        ('v\t2\t3\t"Dog', None, None),
+        ('"v\tw"\t2\t3\tDog', None, None),
+        ('v\t2\t3\t"Dog\tSpeech"', None, None),
+    ],
+)
+def test_quotes_are_read_as_in_any_csv_file_or_refused(
+    tmp_path: Path, row: str, name: str | None, event: str | None
+) -> None:
+    path = table(tmp_path, '"filename"\tonset\t"offset"\t"event_labels"', "u\t0\t1\tSpeech", row)
+    if name is None:
+        with pytest.raises(InputError, match=rf"{re.escape(str(path))}, line 3: .*quotes"):
+            read_timelines(path, EVENTS, 10, Oddities())
+        return
+    timelines = read_timelines(path, EVENTS, 10, Oddities())
+    assert list(timelines) == ["u", name]
+    assert np.argwhere(timelines[name]).tolist() == [[2, EVENTS.index(event or "")]]
+
+
+def test_a_tab_within_quotes_is_accepted_in_a_column_that_is_not_read(tmp_path: Path) -> None:
+    path = table(tmp_path, f"note\t{HEADER}", '"mine,\tand ""yours"""\tv\t2\t3\tDog')
+    assert np.argwhere(read_timelines(path, EVENTS, 10, Oddities())["v"]).tolist() == [[2, 1]]
+
+
+def test_a_row_without_times_and_event_is_a_video_without_events(tmp_path: Path) -> None:
+    oddities = Oddities()
+    path = table(tmp_path, HEADER, "v\t2\t3\tDog", "w\t\t\t", 'x\t""\t \t', "v\t\t\t")
+    timelines = read_timelines(path, EVENTS, 10, oddities)
+    assert {name: int(timeline.sum()) for name, timeline in timelines.items()} == {"v": 1, "w": 0, "x": 0}
+    assert not found(oddities)
+    with pytest.raises(
+        InputError, match=r"line 2: '' is not among the 3 events; for a video without events, leave onset"
+    ):
+        read_timelines(table(tmp_path, HEADER, "v\t2\t3\t"), EVENTS, 10, Oddities())
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["a", "filename", "b"], "line 3: the header stands here again; remove this line"),
+        (["a", "Filename"], "line 3: the header stands here again; remove this line"),
+        (["a", "\x1a"], r"line 3: '\x1a' is no name of a video"),
+        (["a", "b\x1a"], r"line 3: 'b\x1a' is no name of a video"),
+        (["---", "a"], "line 2: '---' is no name of a video"),
+        (['""', "a"], "line 2: the filename is empty"),
+    ],
+)
+def test_rows_of_a_list_that_are_no_videos(tmp_path: Path, rows: list[str], said: str) -> None:
+    path = table(tmp_path, "filename", *rows)
+    with pytest.raises(InputError, match=re.escape(f"{path}, {said}")):
+        read_names(path)
+    path = table(tmp_path, "filename\tevent_labels", *rows)
+    with pytest.raises(InputError, match=re.escape(f"{path}, {said}")):
+        read_weak_labels(path, EVENTS, Oddities())
+
+
+@pytest.mark.parametrize("name", ["1", "_a", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "\N{PARTY POPPER}", "a, b"])
+def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
+    assert read_names(table(tmp_path, "filename", name)) == [name]
+
+
+def test_composed_and_decomposed_unicode_are_one_name(tmp_path: Path) -> None:
+    path = table(tmp_path, "filename", "Cafe\u0301")
+    assert read_names(path) == ["Caf\xe9"]
+    assert found_at(path, "Caf\xe9") == "'Caf\xe9' in line 2"
+    with pytest.raises(InputError, match=r"lines 2, 3: 'Caf\xe9' is listed 2 times"):
+        read_names(table(tmp_path, "filename", "Cafe\u0301", "Caf\xe9"))
+    (tmp_path / "classes.txt").write_text("Cafe\u0301\n", encoding="utf-8")
+    events = read_classes(tmp_path / "classes.txt")
+    assert events == ("Caf\xe9",)
+    timelines = read_timelines(table(tmp_path, HEADER, "Cafe\u0301\t2\t3\tCafe\u0301"), events, 10, Oddities())
+    assert np.argwhere(timelines["Caf\xe9"]).tolist() == [[2, 0]]
+
+
+def test_places_of_videos_in_words(tmp_path: Path) -> None:
+    path = table(tmp_path, "filename\tevent_labels", "a\tDog", '"b"\tDog', '"say ""hi"""\tDog', "b\tSpeech", '"open')
+    assert found_at(path, "b") == "'b' in line 3"
+    assert found_at(path, 'say "hi"') == "'say \"hi\"' in line 4"
+    assert found_at(path, "c") == found_at(tmp_path / "nowhere.csv", "c") == "'c'"
+
+
+COMMAS = ("Dog", "Male speech, man speaking", "a", "b", "a,b", "b, c", "c")
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("Dog", [0]),
+        ("Male speech, man speaking", [1]),
+        ("Dog,Male speech, man speaking", [0, 1]),
+        ("Male speech,man speaking , Dog", [0, 1]),
+        ("Male speech, man speaking,,Male speech, man speaking", [1]),
+        ("a", [2]),
+        ("Dog,b", [0, 3]),
+        ("", []),
+    ],
+)
+def test_weak_labels_with_commas_in_events(tmp_path: Path, cell: str, labels: list[int]) -> None:
+    path = table(tmp_path, "filename\tevent_labels", f"v\t{cell}")
+    assert read_weak_labels(path, COMMAS, Oddities()) == {"v": labels}
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("a,b", "'a,b' can be read as 'a' and 'b' or as 'a,b'; rename an event in classes.txt"),
+        ("Dog,b,c", "'Dog,b,c' can be read as 'Dog' and 'b' and 'c' or as 'Dog' and 'b, c'"),
+        ("a,b" + ",c,b" * 200, "can be read as "),
+        ("Male speech,Dog", "'Male speech' is not among the 7 events, but a part of 'Male speech, man speaking'"),
+        ("a,cat", "'cat' is not among the 7 events"),
+    ],
+)
+def test_weak_labels_that_do_not_say_which_events_are_meant(tmp_path: Path, cell: str, said: str) -> None:
+    path = table(tmp_path, "filename\tevent_labels", f"v\t{cell}")
+    with pytest.raises(InputError) as caught:
+        read_weak_labels(path, COMMAS, Oddities())
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{path}, line 2: ")
+
+
 def test_a_header_alone_is_an_empty_prediction(tmp_path: Path) -> None:
     assert read_timelines(table(tmp_path, HEADER), EVENTS, 10, Oddities()) == {}
 
@@ -244,13 +376,12 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 
 def test_weak_labels(tmp_path: Path) -> None:
     rows = ["filename\tevent_labels", "b\tDog,Speech", "a\tDog,Dog", "d\tSpeech,Dog,Speech", "c", "e\tFrying_(food)"]
-    oddities = Oddities()
-    labels = read_weak_labels(table(tmp_path, *rows), EVENTS, oddities)
+    oddities, path = Oddities(), table(tmp_path, *rows)
+    labels = read_weak_labels(path, EVENTS, oddities)
     assert list(labels.items()) == [("b", [0, 1]), ("a", [1]), ("d", [0, 1]), ("c", []), ("e", [2])]
-    assert found(oddities) == {
-        "table.csv: rows with an event named twice (counted once)": 2,
-        "table.csv: videos without any event": 1,
-    }
+    twice, none = f"{path}: rows with an event named twice (counted once)", f"{path}: videos without any event"
+    assert found(oddities) == {twice: 2, none: 1}
+    assert oddities.examples == {twice: "'a' in line 3", none: "'c' in line 5"}
 
 
 @pytest.mark.parametrize(
@@ -279,25 +410,33 @@ def test_a_list_of_videos_must_list_some_once(tmp_path: Path) -> None:
         read_weak_labels(table(tmp_path, "filename\tevent_labels"), EVENTS, Oddities())
 
 
-def test_events_of_either_kind_of_table(tmp_path: Path) -> None:
-    assert read_events(table(tmp_path, "filename\tevent_labels", "a\tDog,Cat", "b", "c\tDog")) == {"Dog", "Cat"}
-    assert read_events(table(tmp_path, HEADER, "a\t0\t1\tDog", "a\t0\t1\tOwl")) == {"Dog", "Owl"}
+def test_events_of_a_table_with_the_lines_where_they_occur_first(tmp_path: Path) -> None:
+    rows = ["a\t0\t1\tDog", "a\t0\t1\tMale speech, man speaking", "b\t\t\t", "a\t1\t2\tDog"]
+    assert read_events(table(tmp_path, HEADER, *rows)) == {"Dog": 2, "Male speech, man speaking": 3}
 
 
 def test_classes_file(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_bytes("\ufeffOwl\r\n\r\n  Dog \r\nCafé".encode())
     assert read_classes(path) == ("Owl", "Dog", "Café")
+    path.write_text('Male speech, man speaking\n"Bark, woof"\n"Say ""hi"""\n', encoding="utf-8")
+    assert read_classes(path) == ("Male speech, man speaking", "Bark, woof", 'Say "hi"')
+    path.write_text("Owl\n0\tDog\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"classes.txt, line 2: '0\\tDog' is not one event; write one on each line"):
+        read_classes(path)
     path.write_text("Owl\nDog\nOwl \n", encoding="utf-8")
     with pytest.raises(InputError, match=r"classes.txt: 'Owl' is listed 2 times"):
         read_classes(path)
 
 
 def test_oddities_are_reported_once_each_and_only_those_met(caplog: pytest.LogCaptureFixture) -> None:
-    oddities = Oddities({"b: rows": 3, "a: rows": 1, "c: rows": 0})
+    oddities = Oddities()
+    oddities.note("b: rows", "'v' in line 7")
+    oddities.note("a: rows", "'v' in line 2")
+    oddities.note("b: rows", "'w' in line 9", count=2)
     with caplog.at_level(logging.WARNING):
         oddities.report(logging.getLogger("avvp_pl.test"))
-    assert caplog.messages == ["1 x a: rows", "3 x b: rows"]
+    assert caplog.messages == ["1 x a: rows, such as 'v' in line 2", "3 x b: rows, such as 'v' in line 7"]
 
 
 def bool_arrays(dimensions: int) -> st.SearchStrategy[npt.NDArray[np.bool_]]:
@@ -403,7 +542,7 @@ def test_segments_of_a_fraction_of_a_second_are_read_where_they_were_written(
 
 
 @pytest.mark.parametrize(
-    "odd", ['5" gun', '"quoted"', "o'clock", "a,b", "ünïcode", "two\u2028lines", "two\x0cpages", "#hash"]
+    "odd", ['5" gun', '"quoted"', "o'clock", "a,b", "ünïcode", "two\u2028lines", "two\x0cpages", "#hash", '"x', 'x""y"']
 )
 def test_odd_names_of_videos_and_events_survive_a_round_trip(tmp_path: Path, odd: str) -> None:
     timelines = np.array([[[1], [0], [1]]], dtype=bool)
@@ -412,6 +551,8 @@ def test_odd_names_of_videos_and_events_survive_a_round_trip(tmp_path: Path, odd
     again, oddities = round_trip(tmp_path, ["v"], timelines, [odd], 1.0)
     np.testing.assert_array_equal(again, timelines)
     assert not oddities
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:  # and so do others read it
+        assert {row["event_labels"] for row in csv.DictReader(file, delimiter="\t")} == {odd}
 
 
 def test_each_video_is_cut_at_its_own_length(tmp_path: Path) -> None:
@@ -426,7 +567,7 @@ def test_each_video_is_cut_at_its_own_length(tmp_path: Path) -> None:
     }
     assert timelines["short"].T.astype(int).tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
     assert np.argwhere(timelines["other"]).tolist() == [[8, 1], [9, 1]]
-    assert found(oddities) == {"table.csv: rows that reach past the end (cut off)": 3}
+    assert found(oddities) == {f"{tmp_path / 'table.csv'}: rows that reach past the end (cut off)": 3}
 
 
 def test_joined_timelines_follow_lengths_and_modalities() -> None:

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from avvp_pl.data.names import composed
 from avvp_pl.data.products import Product, read_product, write_product
 from avvp_pl.errors import InputError
 
 CHECKPOINT = "0123456789abcdef" * 4
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).map(composed)
 
 
 def arrays(**others: Any) -> dict[str, Any]:
@@ -155,6 +156,17 @@ def test_nothing_impossible_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="labels has shape"):
         write_product(path, Product("labels", ("a",), np.array([2]), ("audio",), ("Dog",), good.values))
     assert path.read_bytes() == before
+
+
+def test_composed_and_decomposed_unicode_are_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npz"
+    np.savez(path, **arrays(names=np.array(["Cafe\u0301", "b"]), events=np.array(["Ba\u0308r", "Cello", "Speech"])))
+    product = read_product(path, "labels")
+    assert product.names == ("Caf\xe9", "b")
+    assert product.events == ("B\xe4r", "Cello", "Speech")
+    np.savez(path, **arrays(names=np.array(["Cafe\u0301", "Caf\xe9"])))
+    with pytest.raises(InputError, match="names has 'Caf\xe9' twice"):
+        read_product(path, "labels")
 
 
 def test_files_of_other_kinds(tmp_path: Path) -> None:

@@ -400,6 +400,14 @@ def test_splits_and_dims_of_a_set(videos: VideoSet) -> None:
     assert parsing.streams == [["audio", ["sound", 3]], ["visual", ["frames", 5]]]
 
 
+def test_names_and_events_are_composed(videos: VideoSet) -> None:
+    names = ("Cafe\u0301", *videos.names[1:])
+    accented = replace(videos, names=names)
+    assert accented.names == ("Caf\xe9", *videos.names[1:])
+    parsing = ParsingSet(("Ba\u0308r",), {"audio": ("sound",)}, train=None, val=accented, test=None)
+    assert parsing.events == ("B\xe4r",)
+
+
 def test_files_of_videos_cannot_lead_out_of_their_folder() -> None:
     names = ("../up", "a/b\\c", ".hidden", "ID_0.5_10.5", "ü =1")
     videos = VideoSet(names, torch.ones(5, dtype=torch.long), {}, torch.zeros(5, 1))

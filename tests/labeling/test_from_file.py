@@ -132,8 +132,9 @@ def test_what_training_does_not_list_is_ignored_and_counted(tmp_path: Path, capl
         labeling(path).start(training("c"))
         labeling(write(path)).start(training("a", "b", "c"))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: 2 of its events are not in the training data and are ignored",
-        f"{path}: 2 of its videos, 2 of its events are not in the training data and are ignored",
+        f"{path}: 2 of its events are not in the training data and are ignored, such as 'Car'",
+        f"{path}: 2 of its videos are not in the training data and are ignored, such as 'a'",
+        f"{path}: 2 of its events are not in the training data and are ignored, such as 'Car'",
     ]
 
 

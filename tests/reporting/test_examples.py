@@ -114,6 +114,7 @@ def test_unknown_videos_are_named() -> None:
     videos = the_videos(["holiday"])
     with pytest.raises(InputError, match=r"'holidy' is not a video of the test split\. Did you mean 'holiday'\?"):
         figure3(videos, {}, {}, ["holidy"])
+    assert len(figure3(the_videos(["Caf\xe9"]), {}, {}, ["Cafe\u0301"])) == 1
 
 
 def test_a_method_called_truth_does_not_take_its_place() -> None:

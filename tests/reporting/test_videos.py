@@ -225,6 +225,8 @@ def test_media_are_called_as_videos_or_their_features(tmp_path: Path) -> None:
     assert media_of(tmp_path, (long,)) == {long: tmp_path / f"{long}.mkv"}  # its very own
     with pytest.raises(InputError, match="no such folder"):
         media_of(tmp_path / "nowhere", (long,))
+    (tmp_path / "Cafe\u0301.mp4").touch()
+    assert media_of(tmp_path, ("Caf\xe9",))["Caf\xe9"].is_file()
 
 
 OUTSIDE = """
