@@ -283,7 +283,7 @@ class LLPFolder:
         for name in (name for labels in listed.values() for name in labels):
             with suppress(InputError):  # noted above
                 owners.setdefault(feature_key(name), name)
-        index = self.store.pack(tuple(owners.values()), self.streams, problems)
+        index = self.store.pack(tuple(owners.values()), self.streams, problems, every_file=True)
         # only now are the lengths known, at which the annotation is cut
         lengths = dict(zip(index.names, index.lengths, strict=True))
         self.evaluation_truth(listed, lengths, True, oddities)
