@@ -74,6 +74,25 @@ def read_names(path: Path) -> list[str]:
     return list(lines)
 
 
+def read_list(path: Path) -> list[str]:
+    """Read the names of videos from a file with one name on each line, or with a column ``filename``."""
+    lines = [text.strip() for text in _text(path).splitlines()]
+    if lines and "filename" in lines[0].split("\t"):
+        return read_names(path)
+    first: dict[str, int] = {}
+    for line, name in enumerate(lines, start=1):
+        if "\t" in name:
+            raise InputError(
+                f"{path}, line {line}: {quote(name)} has several columns; write one name on each line, or a header "
+                "line with the column filename"
+            )
+        if name and first.setdefault(name, line) != line:
+            raise InputError(f"{path}, lines {first[name]}, {line}: {quote(name)} is listed twice; remove one of them")
+    if not first:
+        raise InputError(f"{path}: there is no name in it; write one on each line")
+    return list(first)
+
+
 def read_events(path: Path) -> set[str]:
     """Read all events that occur in a table of either kind."""
     return {event for _, row in _rows(path, ("event_labels",)) for event in _events(row["event_labels"])}

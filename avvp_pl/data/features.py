@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -283,6 +283,16 @@ def decode(path: Path, content: bytes, shape: Shape, length: int, dtype: str) ->
         wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
         raise InputError(f"{path}: {np.abs(pooled).max():g} is too large for {dtype}; set data.dtype={wider}")
     return features
+
+
+def spelled(lengths: Collection[int]) -> str:
+    """Return the numbers of segments of some videos in words.
+
+    >>> spelled([10, 10]), spelled([40, 5, 12])
+    ('10', '5 to 40')
+    """
+    shortest, longest = min(lengths), max(lengths)
+    return f"{longest}" if shortest == longest else f"{shortest} to {longest}"
 
 
 def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], label: str) -> list[Result]:

@@ -214,6 +214,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "trust": Names("[mypackage]"),
     "output": OrNull(PATH),
     "split": Choice(("train", "val", "test")),
+    "names": OrNull(PATH),
     "pictures": Number(0, whole=True),
     # of score
     "videos": PATH,

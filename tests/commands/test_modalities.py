@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import Command
 from tests.own_data import EVENTS, FOUR, SPLITS, write_own_data
-from tests.small import SMALL_NETWORK, checkpoint, rows, scores
+from tests.small import REPOSITORY, SMALL_NETWORK, checkpoint, rows, scores
 
 TINY = (*SMALL_NETWORK, "logger=csv", "trainer.max_epochs=3", "optimizer.learning_rate=0.003")
 
@@ -88,6 +90,30 @@ def test_every_way_to_give_modalities(
     assert command("train", *run, *given, *TINY, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}") == 0
     assert list(OmegaConf.load(tmp_path / "run" / "config.yaml").data.modalities) == expected
     assert list(scores(tmp_path / "run")["segment"])[: len(expected)] == expected
+
+
+def test_the_page_about_data_is_right(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its configuration file, below a home folder, its command lines, and what it says that prepare prints."""
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n +# file: conf/data/mine\.yaml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "conf" / "data" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(textwrap.dedent(block))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_own_data(tmp_path / "home" / "mine", {name: FOUR[name] for name in ("audio", "visual")})
+    first, second = re.findall(r"python -m avvp_pl\.(\w+) (--config-dir conf data=mine.*)", page)
+    assert command(first[0], *first[1].split()) == 0
+    printed = [line.partition(" INFO ")[2] or line for line in capfd.readouterr().out.splitlines()]
+    [example] = re.findall(r"### What `prepare` prints\n\n```\n(.*?)```", page, re.DOTALL)
+    for line in example.replace("DIR", str(tmp_path / "home" / "mine")).splitlines():
+        assert line.removeprefix("INFO ") in printed
+    run = tmp_path / "run"
+    assert command(second[0], *second[1].split(), *TINY, "trainer.max_epochs=1", f"hydra.run.dir={run}") == 0
+    data = OmegaConf.load(run / "config.yaml").data
+    assert (data.root, list(data.modalities)) == (str(tmp_path / "home" / "mine"), ["audio", "visual"])
+    assert set(OmegaConf.load(file)) - {"defaults"} >= set(data) - {"source", "name"}, "the page has all settings"
 
 
 @pytest.mark.parametrize("experiment", ["han", "mil_literal", "npl_soft", "ppl_per_modality", "ppl_audio_guided"])
