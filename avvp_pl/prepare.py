@@ -27,9 +27,8 @@ def prepare(cfg: DictConfig) -> None:
     dims = {stream: index.streams[stream].dim for stream in folder.streams}
     megabytes = sum(map(index.num_bytes, folder.streams)) / 1e6
     print(f"everything is in order: {len(index.names)} videos of {spelled(index.lengths)} segments, dimensions {dims}")
-    print(
-        f"packed: {packed.absolute()}, {megabytes:,.1f} MB of {index.dtype}; trainings on this folder use it from now on"
-    )
+    size = f"{megabytes:,.1f} MB of {index.dtype}"
+    print(f"packed: {packed.absolute()}, {size}; trainings on this folder use it from now on")
 
 
 main = command("prepare", prepare)

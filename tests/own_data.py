@@ -25,10 +25,10 @@ def write_own_data(root: Path, modalities: Mapping[str, str], seed: int = 0) -> 
         for name in (f"{split}{number}" for number in range(count)):
             truth = np.zeros((10, len(modalities), len(EVENTS)), dtype=bool)
             for event in rng.choice(len(EVENTS), size=2, replace=False).tolist():
-                modality, onset = int(rng.integers(len(modalities))), int(rng.integers(0, 6))
-                truth[onset : onset + 4, modality, event] = True
+                m, onset = int(rng.integers(len(modalities))), int(rng.integers(0, 6))
+                truth[onset : onset + 4, m, event] = True
                 if split != "train":
-                    timelines[[*modalities][modality]].append(f"{name}\t{onset}\t{onset + 4}\t{EVENTS[event]}")
+                    timelines[[*modalities][m]].append(f"{name}\t{onset}\t{onset + 4}\t{EVENTS[event]}")
             weak.append(f"{name}\t{','.join(EVENTS[event] for event in np.flatnonzero(truth.any((0, 1))))}")
             for m, stream in enumerate(modalities.values()):
                 features = 0.3 * rng.standard_normal((10, DIMS[stream]))

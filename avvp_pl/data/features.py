@@ -152,7 +152,10 @@ class FeatureFiles:
                         survey.shapes[number, row] = headers[row].shape
                     except InputError as error:
                         survey.problems[number, row] = str(error)
-            usual_rows[stream] = self._report_odd(stream, {names[row]: header for row, header in headers.items()})
+            if headers:
+                self._report_odd(stream, {names[row]: header for row, header in headers.items()})
+                rows, count = Counter(header.shape.rows for header in headers.values()).most_common(1)[0]
+                usual_rows[stream] = rows if count > len(headers) / 2 else 0
         if absent:
             survey.problems[min(absent.values()), 0] = self._absence(list(absent), names)
         for row, name in enumerate(names):
@@ -178,23 +181,20 @@ class FeatureFiles:
         headers = in_parallel(read, parts, f"{stream}: lengths")
         return dict(zip(rows, (header for part in headers for header in part), strict=True))
 
-    def _report_odd(self, stream: str, headers: Mapping[str, Header]) -> int:
-        """Log which files differ from nearly all others of a stream in type or rows; return the usual rows, or 0."""
-        if not headers:
-            return 0
-        usual_rows = 0
-        for what, value in (("values", lambda h: h.dtype), ("rows", lambda h: h.shape.rows)):
-            values = {name: value(header) for name, header in headers.items()}
-            usual, count = Counter(values.values()).most_common(1)[0]
-            odd = [name for name in values if values[name] != usual]
-            if odd and count >= MOST * len(values):
+    def _report_odd(self, stream: str, headers: Mapping[str, Header]) -> None:
+        """Log which files differ from nearly all others of a stream in their type or their number of rows."""
+        of_files: dict[str, dict[str, str]] = {
+            "values": {name: header.dtype for name, header in headers.items()},
+            "rows": {name: str(header.shape.rows) for name, header in headers.items()},
+        }
+        for what, found in of_files.items():
+            usual, count = Counter(found.values()).most_common(1)[0]
+            odd = [name for name in found if found[name] != usual]
+            if odd and count >= MOST * len(found):
                 log.warning(
                     "%s: has %s %s, but %d of the %d files of this stream have %s (%d such files, which are used)",
-                    self.path(stream, odd[0]), values[odd[0]], what, count, len(values), usual, len(odd),
+                    self.path(stream, odd[0]), found[odd[0]], what, count, len(found), usual, len(odd),
                 )  # fmt: skip
-            if what == "rows" and count > len(values) / 2:
-                usual_rows = usual
-        return usual_rows
 
     def _absence(self, absent: Sequence[str], names: Sequence[str]) -> str:
         """Say that some streams have no file of any video, and which streams and files there are."""
