@@ -217,7 +217,9 @@ def laid_over(trained: DictConfig, given: DictConfig | None, path: Path) -> Dict
         for settings in (data, source):
             if settings.get("packed") is not None and not str(settings["packed"]).startswith(f"{old}/"):
                 settings["packed"] = None
-        data = _moved(data, old, str(new["root"]))
+            for name, value in settings.items():
+                if isinstance(value, str) and name != "name" and f"{value}/".startswith(f"{old}/"):
+                    settings[name] = new["root"] + value[len(old) :]
     if "modalities" in new:
         data["modalities"] = {}
     changed: Any = OmegaConf.merge(data, new)
@@ -225,16 +227,6 @@ def laid_over(trained: DictConfig, given: DictConfig | None, path: Path) -> Dict
         if source[name] == trained[name]:
             changed.source[name] = changed[name]
     return changed  # type: ignore[no-any-return]
-
-
-def _moved(value: Any, old: str, new: str) -> Any:
-    """Return settings in which all paths in the folder ``old`` are in ``new``."""
-    if isinstance(value, dict):
-        return {name: _moved(inner, old, new) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_moved(inner, old, new) for inner in value]
-    inside = isinstance(value, str) and f"{value}/".startswith(f"{old}/")
-    return new + value[len(old) :] if inside else value
 
 
 def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) -> None:
