@@ -12,11 +12,12 @@ def prepare(cfg: DictConfig) -> None:
     """Check the tables and every feature file, and pack the features. Raises one error with all problems."""
     from pathlib import Path
 
+    from avvp_pl.data.features import spelled
     from avvp_pl.data.llp import LLPFolder
 
     data = cfg.data
     if "root" not in data:
-        raise InputError(f"data={data.name} has no folder to check; give data=llp or data=realmix")
+        raise InputError(f"data={data.name} has no folder to check; give data=llp, data=folder or data=realmix")
     if data.packed is None:
         raise InputError("data.packed=null: give a folder to pack into")
     packed = Path(data.packed)
@@ -25,8 +26,9 @@ def prepare(cfg: DictConfig) -> None:
     index = folder.pack()
     dims = {stream: index.streams[stream].dim for stream in folder.streams}
     megabytes = sum(map(index.num_bytes, folder.streams)) / 1e6
-    print(f"everything is in order: {len(index.names)} videos, dimensions {dims}")
-    print(f"packed: {packed.absolute()}, {megabytes:,.1f} MB of {index.dtype}; data={data.name} uses it from now on")
+    print(f"everything is in order: {len(index.names)} videos of {spelled(index.lengths)} segments, dimensions {dims}")
+    size = f"{megabytes:,.1f} MB of {index.dtype}"
+    print(f"packed: {packed.absolute()}, {size}; trainings on this folder use it from now on")
 
 
 main = command("prepare", prepare)

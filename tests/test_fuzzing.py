@@ -27,7 +27,7 @@ from avvp_pl.data.annotations import (
     read_timelines,
     read_weak_labels,
 )
-from avvp_pl.data.features import DTYPES, FeatureFiles, decode, read_shape
+from avvp_pl.data.features import DTYPES, FeatureFiles, decode, read_header
 from avvp_pl.data.llp import LLPFolder, feature_key
 from avvp_pl.errors import InputError, printable, quote
 from avvp_pl.figures import draw_timelines
@@ -187,7 +187,7 @@ def test_features(file: Path, content: bytes, segments: int, dtype: str, rows_pe
     files = FeatureFiles(lambda *_: file, segments, {"x": rows_per_segment} if rows_per_segment else {}, dtype)
 
     def read() -> torch.Tensor:
-        shape = read_shape(file, "v")
+        shape = read_header(file, "v").shape
         return decode(file, file.read_bytes(), shape, files.length("x", "v", shape), dtype)
 
     features = reading(file, content, read)

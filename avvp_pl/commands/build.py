@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,10 +61,18 @@ def _is_logged(record: logging.LogRecord) -> bool:
 
 
 def build_videos(
-    cfg: DictConfig, splits: Collection[str] = ("train", "val", "test"), truth_required: bool = True
+    cfg: DictConfig,
+    splits: Collection[str] = ("train", "val", "test"),
+    truth_required: bool = True,
+    events: Sequence[str] | None = None,
+    names: str | None = None,
 ) -> ParsingSet:
-    """Return the wanted splits of the data set ``cfg.data``."""
-    given = {"splits": list(splits), "truth_required": truth_required}
+    """Return the wanted splits of the data set ``cfg.data``.
+
+    ``events`` are those of a checkpoint, for data that does not name its own, and ``names`` is a file with the names
+    of the videos to parse.
+    """
+    given = {"splits": list(splits), "truth_required": truth_required, "events": events, "names": names}
     return build("data.source", cfg.data.source, ParsingSet, given)
 
 

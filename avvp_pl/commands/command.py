@@ -29,6 +29,7 @@ from avvp_pl.commands.options import options_of
 from avvp_pl.errors import InputError, TrainingError, printable
 from avvp_pl.processes.signals import handling, stop_at_once
 from avvp_pl.runs.sweeps import conclude, record_failure
+from avvp_pl.settings.arguments import expand_homes, for_hydra, replacing
 from avvp_pl.settings.check import check_settings, check_sweep, refuse_secrets
 from avvp_pl.settings.conf import ConfigFiles, config_dir
 from avvp_pl.settings.names import Names
@@ -69,6 +70,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             _check_secrets(cfg, Path(hydra_cfg.runtime.output_dir))
             names.check_additions()
             names.check_keys(cfg, hydra_cfg.runtime.choices)
+            expand_homes(cfg)
             _require_all(cfg)
             check_settings(cfg)
             return task(cfg)
@@ -88,16 +90,19 @@ def command(name: str, task: Task) -> Callable[[], None]:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         arguments = sys.argv[1:]
         debug = "debug=true" in arguments
-        overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
         passed = True
         names = Names(name, ConfigFiles(), ())
         try:
+            arguments = for_hydra(arguments, names.files.laid_over(name, arguments))
+            sys.argv[1:] = replacing(arguments)
+            overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
             names = Names.of_command_line(name, arguments, overrides)
             if options_of(arguments, names).help:
                 page = page_of(name, names.files)
                 show(lambda columns: in_terminal(page, columns))
                 return
             names.check_choices()
+            names.check_folders()
             check_sweep(overrides)
             try:
                 with handling(stop_at_once):

@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from avvp_pl.commands.build import INFERENCE_NAME, build_model, build_network, build_videos
+from avvp_pl.data.annotations import read_list
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
-from avvp_pl.runs.checkpoints import check_data, load_weights, part_of, read_checkpoint, tested_weights, trained_config
+from avvp_pl.runs.checkpoints import (
+    check_data,
+    is_complete,
+    laid_over,
+    load_weights,
+    part_of,
+    read_checkpoint,
+    tested_weights,
+    trained_config,
+)
 from avvp_pl.runs.reading import active_inferences
 from avvp_pl.training.module import ParsingModule
 
@@ -31,21 +41,27 @@ class Restored(NamedTuple):
 def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> Restored:
     """Restore the module in ``cfg.checkpoint``, with the data, labeling, inference and protocol that ``cfg`` gives.
 
-    Groups that ``cfg`` does not give are those of the training. With another labeling, only the network of the
-    checkpoint is used. The videos include the splits to which an inference has still to be fitted, such as the training
-    videos from which prototypes are built. ``trained_inference`` of the configuration names the inference by which the
-    training selected its best epoch. Raises :class:`InputError` if an inference is not possible.
+    Groups that ``cfg`` does not give are those of the training, and single settings of the data are laid over those of
+    the training. ``cfg.names`` is a list of videos in place of the tables of the data. With another labeling, only the
+    network of the checkpoint is used. The videos include the splits to which an inference has still to be fitted, such
+    as the training videos from which prototypes are built. ``trained_inference`` of the configuration names the
+    inference by which the training selected its best epoch. Raises :class:`InputError` if an inference is not possible.
     """
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
     replaced = {group: cfg[group] for group in REPLACEABLE if cfg.get(group) is not None}
+    single = None if is_complete(cfg.get("data")) else replaced.pop("data", None)
     config = trained_config(checkpoint, path, replaced, cfg.trust)
+    config.data = laid_over(config.data, single, path)
     config.trained_inference = _validated_by(checkpoint["config"].get("inference"))
     if "labeling" in replaced:
         trained = checkpoint["config"].get("labeling") or {}
         config.trained_labeling = {name: part for name, part in trained.items() if name != "seed"}
-    videos = build_videos(config, splits, truth_required)
+    listed = cfg.get("names")
+    videos = build_videos(config, splits, truth_required, checkpoint["events"], listed)
     check_data(videos, checkpoint, path)
+    if listed is not None and any(set(split.names) != set(read_list(Path(listed))) for split in videos.splits.values()):
+        raise InputError(f"names={listed}: {config.data.source._target_} does not take a list of videos")
     network = build_network(config, videos)
     load_weights(network, part_of(checkpoint, "network."), path)
     try:

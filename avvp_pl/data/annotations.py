@@ -96,6 +96,27 @@ def read_names(path: Path) -> list[str]:
     return list(lines)
 
 
+def read_list(path: Path) -> list[str]:
+    """Read the names of videos from a file with one name on each line, or with a column ``filename``."""
+    texts = [(line, text) for line, text in enumerate(_text(path).split("\n"), start=1) if text.strip()]
+    rows = [(line, _cells(text, path, line)) for line, text in texts]
+    if rows and "filename" in rows[0][1]:
+        return read_names(path)
+    lines: dict[str, int] = {}
+    for line, (name, *others) in rows:
+        if others:
+            raise InputError(
+                f"{path}, line {line}: {quote(name)} has several columns; write one name on each line, or a header "
+                "line with the column filename"
+            )
+        _check_name(name, path, line)
+        if lines.setdefault(name, line) != line:
+            raise InputError(f"{path}, lines {lines[name]}, {line}: {quote(name)} is listed twice; remove one of them")
+    if not lines:
+        raise InputError(f"{path}: there is no name in it; write one on each line")
+    return list(lines)
+
+
 def read_events(path: Path) -> dict[str, int]:
     """Read all events that occur in a table of timelines, each with the line where it occurs first."""
     lines: dict[str, int] = {}

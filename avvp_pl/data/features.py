@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,9 +25,12 @@ from avvp_pl.errors import InputError, brief, quote
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LONGEST_HEADER = 10_000  # bytes; numpy's own limit
 HEADERS_A_TASK = 64  # reading one header is not worth a task of its own
+MOST = 0.9  # of the files of a stream; the others are then odd
 
 # numpy parses a header with `ast`, which sometimes fails in several threads at once (SystemError, CPython 3.11)
 _PARSING = threading.Lock()
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,6 +41,17 @@ class Shape(NamedTuple):
 
     rows: int
     columns: int
+
+
+class Header(NamedTuple):
+    """What the header of a feature file says."""
+
+    shape: Shape
+    dtype: str
+
+
+class MissingFileError(InputError):
+    """A listed video has no feature file in a stream."""
 
 
 @dataclass(frozen=True)
@@ -105,39 +120,59 @@ class FeatureFiles:
         kept, kept_dims = kept or {}, kept_dims or {}
         survey = Survey([0] * len(names))
         lengths: list[dict[str, int]] = [{} for _ in names]  # of each video, by stream
+        usual_rows: dict[str, int] = {}
+        absent: dict[str, int] = {}  # streams without a single file, with their number
         for number, stream in enumerate(streams):
             known = kept.get(stream, {})
-            missing = [row for row, name in enumerate(names) if name not in known]
-            headers = self._headers(stream, names, missing)
-            shapes = {row: header for row, header in headers.items() if isinstance(header, Shape)}
-            survey.problems.update({(number, row): str(e) for row, e in headers.items() if isinstance(e, InputError)})
-            columns = Counter(shape.columns for shape in shapes.values()).most_common(1)
-            if known or columns:
-                survey.dims[stream] = kept_dims[stream] if known else columns[0][0]
+            found = self._headers(stream, names, [row for row, name in enumerate(names) if name not in known])
+            headers = {row: header for row, header in found.items() if isinstance(header, Header)}
+            if not known and found and all(isinstance(error, MissingFileError) for error in found.values()):
+                absent[stream] = number
+                continue
+            survey.problems.update({(number, row): str(e) for row, e in found.items() if isinstance(e, InputError)})
+            columns = Counter({kept_dims[stream]: len(known)} if known else {})
+            columns.update(header.shape.columns for header in headers.values())
+            if not columns:
+                continue
+            survey.dims[stream], most = columns.most_common(1)[0]
             for row, name in enumerate(names):
-                if name in known:
+                if name not in known and row not in headers:
+                    continue
+                dim = kept_dims[stream] if name in known else headers[row].shape.columns
+                if dim != survey.dims[stream]:
+                    survey.problems[number, row] = (
+                        f"{self.path(stream, name)}: has {dim} columns, but other files of this stream have "
+                        f"{survey.dims[stream]} ({most} of {columns.total()})"
+                    )
+                elif name in known:
                     lengths[row][stream] = known[name]
-                elif row in shapes:
+                else:
                     try:
-                        lengths[row][stream] = self._checked(stream, name, shapes[row], survey.dims[stream])
-                        survey.shapes[number, row] = shapes[row]
+                        lengths[row][stream] = self.length(stream, name, headers[row].shape)
+                        survey.shapes[number, row] = headers[row].shape
                     except InputError as error:
                         survey.problems[number, row] = str(error)
+            if headers:
+                self._report_odd(stream, {names[row]: header for row, header in headers.items()})
+                rows, count = Counter(header.shape.rows for header in headers.values()).most_common(1)[0]
+                usual_rows[stream] = rows if count > len(headers) / 2 else 0
+        if absent:
+            survey.problems[min(absent.values()), 0] = self._absence(list(absent), names)
         for row, name in enumerate(names):
-            found = lengths[row]
-            survey.lengths[row] = max(found.values(), default=0)
-            if len(set(found.values())) > 1:
-                survey.problems[len(streams), row] = self._disagreement(name, found)
+            own = lengths[row]
+            survey.lengths[row] = max(own.values(), default=0)
+            if len(set(own.values())) > 1:
+                survey.problems[len(streams), row] = self._disagreement(name, own, usual_rows)
         return survey
 
-    def _headers(self, stream: str, names: Sequence[str], rows: Sequence[int]) -> dict[int, Shape | InputError]:
+    def _headers(self, stream: str, names: Sequence[str], rows: Sequence[int]) -> dict[int, Header | InputError]:
         """Read the headers of some videos' files, in threads."""
 
-        def read(part: Sequence[int]) -> list[Shape | InputError]:
-            found: list[Shape | InputError] = []
+        def read(part: Sequence[int]) -> list[Header | InputError]:
+            found: list[Header | InputError] = []
             for row in part:
                 try:
-                    found.append(read_shape(self.path(stream, names[row]), names[row]))
+                    found.append(read_header(self.path(stream, names[row]), names[row]))
                 except InputError as error:
                     found.append(error)
             return found
@@ -146,26 +181,58 @@ class FeatureFiles:
         headers = in_parallel(read, parts, f"{stream}: lengths")
         return dict(zip(rows, (header for part in headers for header in part), strict=True))
 
-    def _checked(self, stream: str, name: str, shape: Shape, dim: int) -> int:
-        """Return the number of segments of a file, after comparing its columns with the others'."""
-        if shape.columns != dim:
-            raise InputError(
-                f"{self.path(stream, name)}: has {shape.columns} columns, but other files of this stream have {dim}"
-            )
-        return self.length(stream, name, shape)
+    def _report_odd(self, stream: str, headers: Mapping[str, Header]) -> None:
+        """Log which files differ from nearly all others of a stream in their type or their number of rows."""
+        of_files: dict[str, dict[str, str]] = {
+            "values": {name: header.dtype for name, header in headers.items()},
+            "rows": {name: str(header.shape.rows) for name, header in headers.items()},
+        }
+        for what, found in of_files.items():
+            usual, count = Counter(found.values()).most_common(1)[0]
+            odd = [name for name in found if found[name] != usual]
+            if odd and count >= MOST * len(found):
+                log.warning(
+                    "%s: has %s %s, but %d of the %d files of this stream have %s (%d such files, which are used)",
+                    self.path(stream, odd[0]), found[odd[0]], what, count, len(found), usual, len(odd),
+                )  # fmt: skip
 
-    def _disagreement(self, name: str, lengths: Mapping[str, int]) -> str:
-        """Say which lengths the streams of a video have."""
-        words = []
+    def _absence(self, absent: Sequence[str], names: Sequence[str]) -> str:
+        """Say that some streams have no file of any video, and which streams and files there are."""
+        wanted = self.path(absent[0], names[0])
+        own, feats = wanted.parent, wanted.parent.parent
+        files = _npy_files(own)
+        if files:
+            return (
+                f"{own}: has {len(files)} files, such as {files[0]}, but none of the {len(names)} listed videos, such "
+                f"as {wanted.name} for {quote(names[0])}; rename the files or the videos"
+            )
+        there = sorted(folder.name for folder in _entries(feats) if folder.is_dir() and _npy_files(folder))
+        if not there:
+            return f"{feats}: has no features; those of the first video are expected in {wanted}"
+        return (
+            f"{feats}: has {', '.join(there)}, but not {', '.join(absent)}; set data.modalities to the streams of each "
+            f"modality, as in 'data.modalities={{audio: [STREAM], visual: [STREAM]}}'"
+        )
+
+    def _disagreement(self, name: str, lengths: Mapping[str, int], usual_rows: Mapping[str, int]) -> str:
+        """Say which lengths the streams of a video have, and which file is unlike the others of its stream."""
+        words, odd = [], []
         for stream, length in lengths.items():
+            path = self.path(stream, name)
             try:
-                rows = f"{read_shape(self.path(stream, name), name).rows} rows"
+                count = read_header(path, name).shape.rows
             except InputError:  # the file of a packed stream is gone
                 rows = "packed"
+            else:
+                rows = f"{count} rows"
+                if usual_rows.get(stream) not in {None, 0, count}:
+                    odd.append(f"{path} differs from most files of its stream, which have {usual_rows[stream]} rows")
             words.append(f"{stream} has {length} segments ({rows})")
+        unlike = f". {'; '.join(odd)}" if odd else ""
         return (
             f"{quote(name)}: the streams of this video have different lengths: {', '.join(words)}; extract it again, "
             "drop its row from the table, or set data.rows_per_segment for streams with several rows a segment"
+            f"{unlike}"
         )
 
 
@@ -178,11 +245,12 @@ def read_bytes(path: Path, name: str) -> tuple[os.stat_result, bytes]:
         raise _unreadable(path, name, error) from None
 
 
-def read_shape(path: Path, name: str) -> Shape:
-    """Read the shape of the array in the file of video ``name``, and nothing else of it."""
+def read_header(path: Path, name: str) -> Header:
+    """Read the shape and the type of the array in the file of video ``name``, and nothing else of it."""
     try:
         with path.open("rb") as file:
-            return _header(path, file, os.fstat(file.fileno()).st_size)[0]
+            shape, _, dtype = _header(path, file, os.fstat(file.fileno()).st_size)
+            return Header(shape, dtype.name)
     except OSError as error:
         raise _unreadable(path, name, error) from None
 
@@ -215,6 +283,16 @@ def decode(path: Path, content: bytes, shape: Shape, length: int, dtype: str) ->
         wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
         raise InputError(f"{path}: {np.abs(pooled).max():g} is too large for {dtype}; set data.dtype={wider}")
     return features
+
+
+def spelled(lengths: Collection[int]) -> str:
+    """Return the numbers of segments of some videos in words.
+
+    >>> spelled([10, 10]), spelled([40, 5, 12])
+    ('10', '5 to 40')
+    """
+    shortest, longest = min(lengths), max(lengths)
+    return f"{longest}" if shortest == longest else f"{shortest} to {longest}"
 
 
 def in_parallel(task: Callable[[Item], Result], items: Sequence[Item], label: str) -> list[Result]:
@@ -286,8 +364,20 @@ def _parse(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def _unreadable(path: Path, name: str, error: OSError) -> InputError:
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row")
+        return MissingFileError(f"{path}: no such file, but {name!r} is listed; extract it or drop the row")
     return _damaged(path, error.strerror or error)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if it cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _npy_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in _entries(folder) if path.suffix == ".npy")
 
 
 def _damaged(path: Path, reason: object) -> InputError:

@@ -24,11 +24,12 @@ from avvp_pl.data.annotations import (
     join_timelines,
     read_classes,
     read_events,
+    read_list,
     read_names,
     read_timelines,
     read_weak_labels,
 )
-from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes
+from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
 from avvp_pl.data.joins import check_annotated, check_names
 from avvp_pl.data.names import spellings
 from avvp_pl.data.store import Index, PackedStore
@@ -57,6 +58,8 @@ def load_llp(
     packed: str | Path | None = None,
     dtype: str = "float32",
     rows_per_segment: Mapping[str, int] | None = None,
+    events: Sequence[str] | None = None,
+    names: str | Path | None = None,
 ) -> ParsingSet:
     """Read the annotations and features of the wanted ``splits``.
 
@@ -69,30 +72,34 @@ def load_llp(
     memory. They are held as ``dtype`` (float32, float16 or bfloat16). The truth of the training videos is read if
     ``data/AVVP_train_hidden_MODALITY.csv`` exist; that of the other splits must exist unless ``truth_required`` is
     false. Oddities of the tables are logged, each kind once. Raises :class:`InputError` on anything missing or broken.
+
+    Without ``data/classes.txt``, the events are ``events``, or LLP's if that is None. Videos to parse, whose truth is
+    not required, need no labels and no tables: those in the list ``names`` are read, or those in the table of the
+    split, or, in a folder without tables, all that have features.
     """
     store = None if packed is None else Path(packed)
-    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment)
+    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment, events, names)
     oddities = Oddities()
-    listed = {split: folder.weak_labels(split, oddities) for split in splits}
+    labels_of = folder.weak_labels if truth_required else folder.labels_if_any
+    listed = {split: labels_of(split, oddities) for split in splits}
     folder.check_keys(listed)
     features = folder.features(listed)
     truth = folder.evaluation_truth(listed, features.lengths, truth_required, oddities)
     streams = features.read()
-    videos = {}
+    read = {}
     for split, labels in listed.items():
         known = folder.hidden_truth(labels, features.lengths, oddities) if split == "train" else truth
-        videos[split] = folder.videos(labels, features.lengths, known, streams[split])
+        read[split] = folder.videos(labels, features.lengths, known, streams[split])
     oddities.report(log)
     parsing = ParsingSet(
         events=folder.events,
         modalities={name: tuple(names) for name, names in modalities.items()},
-        train=videos.get("train"),
-        val=videos.get("val"),
-        test=videos.get("test"),
+        train=read.get("train"),
+        val=read.get("val"),
+        test=read.get("test"),
         segment_seconds=segment_seconds,
     )
-    shortest, longest = min(features.lengths.values()), max(features.lengths.values())
-    length = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+    length = spelled(features.lengths.values())
     log.info("%s: %s of %s segments, streams %s", folder.root, folder.describe(listed), length, parsing.stream_dims)
     return parsing
 
@@ -116,14 +123,17 @@ class LLPFolder:
         packed: Path | None,
         dtype: str,
         rows_per_segment: Mapping[str, int] | None = None,
+        events: Sequence[str] | None = None,
+        listed: str | Path | None = None,
     ) -> None:
         self.root, self.modalities = root, modalities
+        self.listed = None if listed is None else Path(listed)
         self.segments, self.segment_seconds = segments, segment_seconds
         rows = {stream: int(n) for stream, n in (rows_per_segment or {}).items() if n is not None}
         self.files = FeatureFiles(self.feature_path, segments, rows, dtype)
         self.store = None if packed is None else PackedStore(packed, self.files)
         self._spellings: dict[Path, dict[str, str]] = {}  # of the names in each folder that are not ASCII
-        if not (root / "data").is_dir():
+        if not (root / "data").is_dir() and not (events is not None and (root / "feats").is_dir()):
             raise InputError(
                 f"{root.absolute()}: this is not an LLP folder, as it has no folder data/ in it; set data.root"
             )
@@ -136,7 +146,7 @@ class LLPFolder:
             if n < 1:
                 raise InputError(f"data.rows_per_segment.{stream}: {n} is not possible; it must be at least 1")
         classes = root / "data" / "classes.txt"
-        self.events = read_classes(classes) if classes.exists() else LLP_EVENTS
+        self.events = read_classes(classes) if classes.exists() else tuple(events or LLP_EVENTS)
 
     @property
     def streams(self) -> list[str]:
@@ -146,6 +156,24 @@ class LLPFolder:
     def weak_labels(self, split: str, oddities: Oddities) -> dict[str, list[int]]:
         """Read the event numbers of every video of a split."""
         return read_weak_labels(self._table(split), self.events, oddities)
+
+    def labels_if_any(self, split: str, oddities: Oddities) -> dict[str, list[int]]:
+        """Return the videos to parse, with the event numbers of those that have weak labels."""
+        if self.listed is not None:
+            return {name: [] for name in read_list(self.listed)}
+        if self._has_tables():
+            try:
+                return self.weak_labels(split, oddities)
+            except InputError:  # labels are not needed
+                return {name: [] for name in read_names(self._table(split))}
+        folder = self.root / "feats" / self.streams[0]
+        names = sorted(path.stem for path in folder.glob("*.npy"))
+        if not names:
+            raise InputError(
+                f"{self.root.absolute()}: there is no list of videos ({TABLES[split]} in data/, or names=FILE), and no "
+                f"features in {folder}"
+            )
+        return {name: [] for name in names}
 
     def check_keys(self, listed: Mapping[str, Collection[str]]) -> None:
         """Raise if two videos, of the same split or of two, would have the same feature files."""
@@ -229,7 +257,10 @@ class LLPFolder:
             check_annotated(self._table(split), [*names], tables, oddities)
 
     def _table(self, split: str) -> Path:
-        return self.root / "data" / TABLES[split]
+        return self.listed or self.root / "data" / TABLES[split]
+
+    def _has_tables(self) -> bool:
+        return self.listed is None and any((self.root / "data" / table).exists() for table in TABLES.values())
 
     def _timeline_tables(self, prefix: str) -> dict[str, Path]:
         return {modality: self.root / "data" / f"AVVP_{prefix}{modality}.csv" for modality in self.modalities}
@@ -278,7 +309,7 @@ class LLPFolder:
     def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> Features:
         """Open the streams of the videos of every listed split: from the packed store, or else from the files."""
         wanted = {split: tuple(labels) for split, labels in listed.items()}
-        if self.store is not None:
+        if self.store is not None and self._has_tables():
             packed = self.store.open(wanted, self.streams, lambda: self._all_names(listed))
             if packed is not None:
                 return Features(packed.lengths, lambda: packed.streams)
@@ -317,7 +348,7 @@ class LLPFolder:
         for name in (name for labels in listed.values() for name in labels):
             with suppress(InputError):  # noted above
                 owners.setdefault(feature_key(name), name)
-        index = self.store.pack(tuple(owners.values()), self.streams, problems)
+        index = self.store.pack(tuple(owners.values()), self.streams, problems, every_file=True)
         # only now are the lengths known, at which the annotation is cut
         lengths = dict(zip(index.names, index.lengths, strict=True))
         self.evaluation_truth(listed, lengths, True, oddities)

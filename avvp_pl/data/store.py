@@ -173,7 +173,13 @@ class PackedStore:
         except InputError as error:
             log.warning("the packed features cannot be used or renewed, so the files are read: %s", error)
             return None
-        log.info("%s: the packed features are used (%s, %s)", self.folder, ", ".join(streams), self.files.dtype)
+        log.info(
+            "%s: the packed features are used (%s, %s). Only the sizes and times of their files were compared; "
+            "avvp_pl.prepare reads them all",
+            self.folder,
+            ", ".join(streams),
+            self.files.dtype,
+        )
         parts = {split: slice(index.starts[part.start], index.starts[part.stop]) for split, part in rows.items()}
         lengths = dict(zip(index.names, index.lengths, strict=True))
         return Packed(
@@ -181,22 +187,26 @@ class PackedStore:
             {split: {stream: array[parts[split]] for stream, array in whole.items()} for split in wanted},
         )
 
-    def pack(self, names: Sequence[str], streams: Sequence[str], problems: Iterable[str] = ()) -> Index:
-        """Make the store current and complete, reading only the files that have changed since they were packed.
+    def pack(
+        self, names: Sequence[str], streams: Sequence[str], problems: Iterable[str] = (), every_file: bool = False
+    ) -> Index:
+        """Make the store current and complete, packing again only the files that have changed since they were packed.
 
-        All problems with the files are raised as one :class:`InputError`, after those in ``problems``. Then the store
-        stays unchanged, as it does if it cannot be written.
+        A file of another size or time is read to see whether it has changed. With ``every_file`` all are read, because
+        a file can be replaced by another one of the same size and time. All problems with the files are raised as one
+        :class:`InputError`, after those in ``problems``. Then the store stays unchanged, as it does if it cannot be
+        written.
         """
         problems = [*problems]
         index = self._index()
-        if index is not None and not problems and self._is_current_and_whole(index, names, streams):
+        if index is not None and not problems and self._is_current_and_whole(index, names, streams, every_file):
             log.info("%s: the features are already packed, and no file has changed", self.folder)
             return index
         with self._locked():
             index = self._index()  # another process may have packed while this one waited
             form = (self.files.segments, self.files.dtype)
             old = index if index is not None and (index.segments, index.dtype) == form else None
-            kept = {stream: self._kept(stream, names, old) for stream in streams}
+            kept = {stream: self._kept(stream, names, old, every_file) for stream in streams}
             survey = self._survey(names, streams, old, kept)
             survey.problems.update({(-1, number): problem for number, problem in enumerate(problems)})
             found = {
@@ -256,10 +266,17 @@ class PackedStore:
                 return f"{changed} files of {stream} have another size or time"
         return None
 
-    def _is_current_and_whole(self, index: Index, names: Sequence[str], streams: Sequence[str]) -> bool:
+    def _is_current_and_whole(
+        self, index: Index, names: Sequence[str], streams: Sequence[str], every_file: bool
+    ) -> bool:
         """Return whether the store has these videos and no others, and every byte of these streams."""
-        outdated = self._outdated(index, {"all": names}, streams) or len(index.names) != len(names)
-        return not outdated and all(self._is_whole(index, stream) for stream in streams)
+        if self._outdated(index, {"all": names}, streams) or len(index.names) != len(names):
+            return False
+        if not all(self._is_whole(index, stream) for stream in streams):
+            return False
+        return not every_file or all(
+            len(self._unchanged(stream, names, index, True)) == len(names) for stream in streams
+        )
 
     def _states(self, stream: str, names: Iterable[str]) -> dict[str, tuple[int, int]] | None:
         """Return size and time of last change of the files of ``names``; None if none of the files exists any more."""
@@ -281,14 +298,14 @@ class PackedStore:
             log.info("%s: the files are gone, so the packed features cannot be compared with them", folder)
         return states or None
 
-    def _kept(self, stream: str, names: Sequence[str], old: Index | None) -> Kept:
+    def _kept(self, stream: str, names: Sequence[str], old: Index | None, every_file: bool) -> Kept:
         """Return the videos whose packed segments can be kept."""
         if old is None or stream not in old.streams:
             return {}
         if old.streams[stream].rows_per_segment != self.files.rows_per_segment.get(stream):
             return {}
         if self._is_whole(old, stream):
-            return self._unchanged(stream, names, old)
+            return self._unchanged(stream, names, old, every_file)
         log.warning("%s: the packed array is damaged, so it is packed again from the files", stream)
         return {}
 
@@ -316,8 +333,8 @@ class PackedStore:
         """
         if old is not None and len(kept) == len(names) and old.names == names:
             return replace(old.streams[stream], sources=tuple(source for _, source in kept.values()))
-        missing = [row for row, name in enumerate(names) if name not in kept]
-        log.info("%s: %d files to read, %d videos kept", stream, len(missing), len(kept))
+        readable = [row for row, name in enumerate(names) if name not in kept and (number, row) in survey.shapes]
+        log.info("%s: %d files to read, %d videos kept", stream, len(readable), len(kept))
         sources = [kept[name][1] if name in kept else None for name in names]
         starts, dim, usable = survey.starts, survey.dims.get(stream, 0), not survey.problems
         temporary = self.folder / f".{_file_stem(stream)}.{os.getpid()}.bin"
@@ -338,7 +355,7 @@ class PackedStore:
                     if usable:  # otherwise the files are only checked
                         write(row, features)
 
-            in_parallel(read, [row for row in missing if (number, row) in survey.shapes], stream)
+            in_parallel(read, readable, stream)
             if survey.problems:
                 return None
             if old is not None and kept:
@@ -354,17 +371,18 @@ class PackedStore:
         rows_per_segment = self.files.rows_per_segment.get(stream)
         return PackedStream(dim, checksum, rows_per_segment, tuple(source for source in sources if source is not None))
 
-    def _unchanged(self, stream: str, names: Sequence[str], old: Index) -> Kept:
+    def _unchanged(self, stream: str, names: Sequence[str], old: Index, every_file: bool) -> Kept:
         """Return the videos whose file is unchanged: their row in the store, and the present state of the file.
 
-        A file with another time but the same bytes (after copying, for example) is unchanged.
+        A file with another time but the same bytes (after copying, for example) is unchanged. With ``every_file``, a
+        file of the same size and time is unchanged only if it has the same bytes as well.
         """
         states, sources = self._states(stream, names), old.streams[stream].sources
         rows = {name: row for row, name in enumerate(old.names)}
 
         def same(name: str) -> Source | None:
             source = sources[rows[name]]
-            if states is None or states.get(name) == (source.size, source.mtime_ns):
+            if states is None or (not every_file and states.get(name) == (source.size, source.mtime_ns)):
                 return source
             if name not in states or states[name][0] != source.size:
                 return None

@@ -29,6 +29,7 @@ from avvp_pl.reporting.videos import (
     read_probabilities,
     read_test_videos,
 )
+from avvp_pl.runs.checkpoints import is_complete, laid_over
 from avvp_pl.runs.reading import Setting, by_setting, read_runs
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def gather(
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
     notes = _notes_on_shown(settings, chosen)
     try:
-        videos = _videos_of(settings, trust) if data is None else read_test_videos(data)
+        videos = read_test_videos(data) if data is not None and is_complete(data) else _videos_of(settings, trust, data)
     except InputError as error:
         if data is not None:
             raise
@@ -133,13 +134,16 @@ def write_report(
     return page
 
 
-def _videos_of(settings: Sequence[Setting], trust: Sequence[str]) -> TestVideos:
-    """Read the test videos of the first run whose data can be read; :class:`InputError` where there is none."""
+def _videos_of(settings: Sequence[Setting], trust: Sequence[str], given: DictConfig | None) -> TestVideos:
+    """Read the test videos of the first run whose data can be read; :class:`InputError` where there is none.
+
+    Single settings of the data that are ``given`` are laid over those of the run.
+    """
     places = {str(run.config.data): run for setting in settings for run in setting.runs}
     problems = []
     for run in places.values():
         try:
-            return read_test_videos(data_of(run, trust))
+            return read_test_videos(laid_over(data_of(run, trust), given, run.folder))
         except InputError as error:
             problems.append(error)
     raise problems[0]

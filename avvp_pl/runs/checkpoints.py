@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, nearest
 from avvp_pl.files import atomic_write_bytes
 from avvp_pl.runs.trust import check_built
 from avvp_pl.settings.identity import OF_THE_RUN, OF_TRAINING
@@ -190,6 +190,43 @@ def trained_config(
         if OmegaConf.select(trained, key) is None:
             raise _foreign(path, f"its configuration has no {key}")
     return trained
+
+
+def is_complete(data: DictConfig | None) -> bool:
+    """Return whether these are all settings of a data set, and not single ones to be laid over those of a training."""
+    return data is not None and OmegaConf.select(data, "source._target_") is not None
+
+
+def laid_over(trained: DictConfig, given: DictConfig | None, path: Path) -> DictConfig:
+    """Return the data settings of the training in ``path`` with the settings ``given`` in place of its own.
+
+    An argument of ``data.source`` that has the value of a setting of its name changes with it. With another
+    ``data.root``, everything inside the old folder is looked for in the new one, and a packed store outside it is not
+    used, because it has the features of the old folder. Raises :class:`InputError` for a setting that is not there.
+    """
+    if given is None:
+        return trained
+    data: Any = OmegaConf.to_container(trained, resolve=True)
+    new: Any = OmegaConf.to_container(given, resolve=True)
+    for name in new:
+        if name not in data:
+            raise InputError(f"there is no setting 'data.{name}' in the data of {path}.{nearest(name, data)}")
+    source = data["source"]
+    if "root" in new:
+        old = str(data["root"])
+        for settings in (data, source):
+            if settings.get("packed") is not None and not str(settings["packed"]).startswith(f"{old}/"):
+                settings["packed"] = None
+            for name, value in settings.items():
+                if isinstance(value, str) and name != "name" and f"{value}/".startswith(f"{old}/"):
+                    settings[name] = new["root"] + value[len(old) :]
+    if "modalities" in new:
+        data["modalities"] = {}
+    changed: Any = OmegaConf.merge(data, new)
+    for name in set(new) & set(source):
+        if source[name] == trained[name]:
+            changed.source[name] = changed[name]
+    return changed  # type: ignore[no-any-return]
 
 
 def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError, nearest
 from avvp_pl.settings.limits import Each, Limit, OrNull, limit_of
 
+OF_LLP = ("audio", "visual")  # the modalities that settings in conf/ name
 SECRET = re.compile("api[_-]?key|passw|secret|token", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -113,10 +114,12 @@ def _check(key: str, value: Any, limit: Limit) -> None:
 def _check_modalities(cfg: DictConfig) -> None:
     """Refuse a name that is not a modality: it would have no effect, and nobody would notice.
 
-    A modality that is left out of the data but still has a weight is no mistake.
+    A modality that is left out of the data but still has a weight is no mistake, and neither is one of LLP's, which the
+    defaults name.
     """
-    groups = (OmegaConf.select(cfg, key) or {} for key in ("data.modalities", "method.weights"))
-    known = list(dict.fromkeys(str(name) for group in groups for name in group if name != "video"))
+    own = OmegaConf.select(cfg, "data.modalities") or {}
+    known = list(dict.fromkeys([*map(str, own), *(OmegaConf.select(cfg, "method.weights") or {}), *OF_LLP]))
+    known = [name for name in known if name != "video"] if own else []
     for key in ("network.fuse_single_stream", "labeling.attending"):
         for name in OmegaConf.select(cfg, key) or []:
             if known and name not in known:

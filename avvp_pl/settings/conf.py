@@ -137,6 +137,15 @@ class ConfigFiles:
         found = [str(name) for entry in entries if isinstance(entry, dict) for name in entry]
         return [name for name in found if not name.startswith("override ")]
 
+    def laid_over(self, command: str, arguments: Sequence[str]) -> list[str]:
+        """Return ``["data"]`` if a command takes the data of a checkpoint or run, and the arguments choose no other.
+
+        Single settings of the group are then laid over those of the training.
+        """
+        defaults = self._content("", command).get("defaults") or []
+        optional = {"data": None} in defaults
+        return ["data"] if optional and not any(re.match(r"\+?data=", argument) for argument in arguments) else []
+
     def _merged(self, group: str, choice: str) -> dict[str, Any]:
         content = self._content(group, choice)
         defaults = content.pop("defaults", None) or []

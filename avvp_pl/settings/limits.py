@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
@@ -129,13 +129,13 @@ class Each:
     """A mapping in which every value has the same limit.
 
     Its keys are not fixed: a modality of the user's own may be added with ``+``. A key matches the regular expression
-    ``key`` and is none of the ``reserved`` names.
+    ``key`` and is none of the ``reserved`` names, which say what they mean already.
     """
 
     limit: Number | Names | Location
     example: str
     key: str = r".+"
-    reserved: frozenset[str] = frozenset()
+    reserved: Mapping[str, str] = field(default_factory=dict)
     may_be_empty: bool = True
 
     def __contains__(self, value: object) -> bool:
@@ -150,7 +150,7 @@ class Each:
         """Return what to say of a key that is not possible; nothing if there is none."""
         for name in value:
             if name in self.reserved:
-                return f"; {name!r} is the name of a score"
+                return f"; {name!r} is {self.reserved[name]}"
             if not isinstance(name, str) or not re.fullmatch(self.key, name):
                 return f"; {name!r} is not a possible name (only letters, digits and _, and first a letter)"
         return ""
@@ -194,7 +194,9 @@ PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
-SCORES = frozenset({"audio_visual", "type_av", "event_av"})  # the other scores are named after the modalities
+# the other scores are named after the modalities
+SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
+TAKEN = {**SCORES, "video": "the whole video in method.weights; call it visual, for example"}
 MODALITY = r"[A-Za-z]\w*"  # part of the names of files and scores
 TABLES = Each(PATH, "{audio: CSV, visual: CSV}, with a table for each modality", MODALITY, SCORES, may_be_empty=False)
 
@@ -212,6 +214,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "trust": Names("[mypackage]"),
     "output": OrNull(PATH),
     "split": Choice(("train", "val", "test")),
+    "names": OrNull(PATH),
     "pictures": Number(0, whole=True),
     # of score
     "videos": PATH,
@@ -247,7 +250,7 @@ LIMITS: dict[str, Limit] = {
         STREAMS,
         "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",
         key=MODALITY,
-        reserved=SCORES,
+        reserved=TAKEN,
         may_be_empty=False,
     ),
     "data.source": Arguments("{_target_: avvp_pl.data.llp.load_llp}"),

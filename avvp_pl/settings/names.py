@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -54,10 +55,29 @@ class Names:
                 if not words or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
                     raise InputError(f"{group}={_shown(value)}: it must be {self._expected(group)}")
 
+    def check_folders(self) -> None:
+        """Refuse ``~`` at the start of a run folder in the user's own files: Hydra would create a folder called ``~``.
+
+        On the command line it is replaced, and in every other setting as well.
+        """
+        if not self.files.own:
+            return
+        given = [str(override.input_line) for override in self.overrides if not override.is_sweep_override()]
+        cfg: Any = OmegaConf.to_container(self._composed(given, with_hydra=True))
+        for key in ("hydra.run.dir", "hydra.sweep.dir", "paths.output_root"):
+            node = cfg
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, Mapping) else None
+            if isinstance(node, str) and node.startswith("~"):
+                raise InputError(f"{key}={node}: write the folder in full here: {Path(node).expanduser()}")
+
     def check_additions(self) -> None:
         """Refuse ``+key=value`` for a mistyped group, or for an argument that nothing reads."""
+        laid_over = self.files.laid_over(self.command, [str(override.input_line) for override in self.overrides])
         for override in self.overrides:
             key = override.key_or_group
+            if key.partition(".")[0] in laid_over:
+                continue
             if not override.is_add() or key.startswith(tuple(f"{name}{sign}" for name in PASSED_ON for sign in "./")):
                 continue
             if key in self.files.groups:
@@ -260,13 +280,17 @@ class Names:
             if override.key_or_group in self.files.groups and not override.is_delete():
                 key = str(override.input_line).partition("=")[0]
                 groups += [f"{key}={_shown(plain(value))}" for value in [*values_of(override)][:1]]
+        return self._composed(groups)
+
+    def _composed(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
+        """Return the configuration with these overrides, or without any if they cannot be composed."""
         own = [f"hydra.searchpath=[{','.join(map(repr, self.files.own))}]"] if self.files.own else []
         running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
         try:
-            for overrides in ([*own, *groups], []):  # the groups may themselves be what is wrong
+            for attempt in ([*own, *overrides], []):  # the overrides may themselves be what is wrong
                 GlobalHydra.instance().clear()
                 with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"), suppress(Exception):
-                    return compose(self.command, overrides)
+                    return compose(self.command, attempt, return_hydra_config=with_hydra)
         finally:
             GlobalHydra.instance().hydra = running
         raise AssertionError("the configuration without overrides must compose")

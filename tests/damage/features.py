@@ -51,7 +51,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "no features at all",
             "error",
-            "12 problems: ... AAAAAAAAAAA.npy: no such file",
+            "1 problem: ... feats: has no features; those of the first video are expected in ... AAAAAAAAAAA.npy",
             lambda p: shutil.rmtree(p.llp / "feats"),
             "prepare",
         ),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avvp_pl.data.features import FeatureFiles, Shape, decode, read_shape
+from avvp_pl.data.features import FeatureFiles, Shape, decode, read_header
 from avvp_pl.errors import InputError
 
 
@@ -91,10 +93,10 @@ def test_a_file_is_averaged_over_the_rows_of_each_segment(segments: int, rows: i
 def test_the_header_has_the_shape_of_the_array(tmp_path: Path, order: Any) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((7, 3), dtype=np.float16, order=order))
-    assert read_shape(path, "a") == Shape(7, 3) == np.load(path).shape
+    assert read_header(path, "a").shape == Shape(7, 3) == np.load(path).shape
     with path.open("wb") as file:
         np.lib.format.write_array(file, np.zeros((2, 5)), version=(2, 0))
-    assert read_shape(path, "a") == (2, 5)
+    assert read_header(path, "a").shape == (2, 5)
 
 
 def test_a_header_alone_is_not_believed(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_header_alone_is_not_believed(tmp_path: Path) -> None:
     np.save(path, np.zeros((7, 3)))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(InputError, match="9 bytes are missing at its end"):
-        read_shape(path, "a")
+        read_header(path, "a")
 
 
 def saved(folder: Path, **shapes: tuple[int, int]) -> None:
@@ -151,10 +153,75 @@ def test_a_survey_does_not_read_what_is_kept(tmp_path: Path) -> None:
     assert "touch has 5 segments (packed), sound has 6 segments (6 rows)" in problem
 
 
+def test_the_odd_file_is_named_also_if_only_the_store_has_it(tmp_path: Path) -> None:
+    """All files but one were extracted again with another dimension, and only that one is kept."""
+    saved(tmp_path, sound_b=(6, 2), sound_c=(6, 2))
+    survey = files(tmp_path).survey(["sound"], ["a", "b", "c"], kept={"sound": {"a": 6}}, kept_dims={"sound": 3})
+    [problem] = survey.problems.values()
+    assert "sound_a.npy: has 3 columns, but other files of this stream have 2 (2 of 3)" in problem
+
+
+def streams_of(folder: Path, **shapes: tuple[int, int]) -> FeatureFiles:
+    """Twelve videos in streams of these shapes, each stream in a folder of its own."""
+    for stream, shape in shapes.items():
+        (folder / stream).mkdir()
+        for number in range(12):
+            np.save(folder / stream / f"v{number:02d}.npy", np.ones(shape, dtype=np.float32))
+    return FeatureFiles(lambda stream, name: folder / stream / f"{name}.npy", 10, {}, "float32")
+
+
+VIDEOS = [f"v{number:02d}" for number in range(12)]
+
+
+def test_streams_that_are_not_there_are_one_problem(tmp_path: Path) -> None:
+    of = streams_of(tmp_path, clip=(10, 3), clap=(10, 3))
+    (tmp_path / "empty").mkdir()
+    survey = of.survey(["vggish", "clap", "res152"], VIDEOS)
+    [problem] = survey.problems.values()
+    assert problem.startswith(f"{tmp_path}: has clap, clip, but not vggish, res152; set data.modalities")
+    [problem] = of.survey(["clap"], ["w0", "w1"]).problems.values()
+    assert problem.startswith(
+        f"{tmp_path / 'clap'}: has 12 files, such as v00.npy, but none of the 2 listed videos, such as w0.npy for 'w0'"
+    )
+    [problem] = streams_of(tmp_path / "empty").survey(["a", "b"], VIDEOS).problems.values()
+    assert problem.startswith(f"{tmp_path / 'empty'}: has no features; those of the first video are expected in")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (np.ones((10, 3)), r"v00\.npy: has float64 values, but 11 of the 12 files of this stream have float32 "),
+        (np.ones((9, 3), np.float32), r"v00\.npy: has 9 rows, but 11 of the 12 files of this stream have 10 \(1 such"),
+    ],
+    ids=["type", "rows"],
+)
+def test_a_file_unlike_nearly_all_others_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rows: npt.NDArray[Any], says: str
+) -> None:
+    of = streams_of(tmp_path, clap=(10, 3), clip=(80, 3))
+    of.survey(["clap", "clip"], VIDEOS)
+    assert not caplog.messages
+    np.save(tmp_path / "clap" / "v00.npy", rows)
+    survey = of.survey(["clap"], VIDEOS)
+    assert not survey.problems
+    [message] = caplog.messages
+    assert re.search(says, message)
+
+
+def test_streams_of_other_lengths_name_the_file_that_is_unlike_its_stream(tmp_path: Path) -> None:
+    of = streams_of(tmp_path, clap=(10, 3), clip=(80, 3))
+    np.save(tmp_path / "clip" / "v03.npy", np.ones((8, 3), np.float32))
+    [problem] = of.survey(["clap", "clip"], VIDEOS).problems.values()
+    assert "clap has 10 segments (10 rows), clip has 8 segments (8 rows)" in problem
+    assert problem.endswith(
+        f"{tmp_path / 'clip' / 'v03.npy'} differs from most files of its stream, which have 80 rows"
+    )
+
+
 def test_a_file_that_changes_after_the_survey(tmp_path: Path) -> None:
     saved(tmp_path, sound_a=(10, 2))
     path = tmp_path / "sound_a.npy"
-    shape = read_shape(path, "a")
+    shape = read_header(path, "a").shape
     saved(tmp_path, sound_a=(20, 2))
     with pytest.raises(InputError, match=r"has shape \[20, 2\], but had \[10, 2\] when the lengths were read"):
         decode(path, path.read_bytes(), shape, 10, "float32")

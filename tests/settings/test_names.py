@@ -130,7 +130,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ),
         ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
         ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
-        ("evaluate checkpoint=x data=null", "data=null: it must be one of llp, "),
+        ("evaluate checkpoint=x data=null", "data=null: it must be one of folder, llp, "),
         ("train inference=[]", "inference=[]: it must be one of classifier, prototype, prototype_hard, or a"),
         ("train inference=[prototype,prototype]", "inference=[prototype,prototype]: it must be one of"),
         ("train inference=[prototype,null]", "inference=[prototype,null]: it must be one of classifier,"),
