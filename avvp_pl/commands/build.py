@@ -63,9 +63,19 @@ def _is_logged(record: logging.LogRecord) -> bool:
 def build_videos(
     cfg: DictConfig, splits: Collection[str] = ("train", "val", "test"), truth_required: bool = True
 ) -> ParsingSet:
-    """Return the wanted splits of the data set ``cfg.data``."""
+    """Return the wanted splits of the data set ``cfg.data``.
+
+    Raises :class:`InputError` if a split that is scored has no truth, unless ``truth_required`` is false.
+    """
     given = {"splits": list(splits), "truth_required": truth_required}
-    return build("data.source", cfg.data.source, ParsingSet, given)
+    videos = build("data.source", cfg.data.source, ParsingSet, given)
+    for name, split in videos.splits.items():
+        if truth_required and name != "train" and split.truth is None:
+            raise InputError(
+                f"data.source: the {name} videos have no truth, the annotation of their segments, which is needed to "
+                "score them"
+            )
+    return videos
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
