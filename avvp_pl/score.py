@@ -19,33 +19,17 @@ def score(cfg: DictConfig) -> None:
     """
     from pathlib import Path
 
-    import torch
-
-    from avvp_pl.commands.tables import given_tables
-    from avvp_pl.data.annotations import Oddities, Timelines, read_names, read_timelines, stack_timelines
-    from avvp_pl.data.llp import vocabulary
+    from avvp_pl.commands.tables import given_tables, read_compared
+    from avvp_pl.data.annotations import Oddities
     from avvp_pl.metrics import score_timelines
     from avvp_pl.tasks.parsing import print_scores, write_scores
 
-    names, tables = read_names(Path(cfg.videos)), given_tables(cfg)
-    events = vocabulary(cfg.classes, Path(cfg.videos), list(tables.truth.values()), list(tables.predicted.values()))
-    oddities = Oddities()
-
-    def timelines(path: Path) -> Timelines:
-        table = read_timelines(path, events, cfg.segments, oddities, cfg.segment_seconds)
-        oddities[f"{path.name}: videos that are not listed (ignored)"] += len(set(table) - set(names))
-        return table
-
-    truth, prediction = (
-        torch.from_numpy(
-            stack_timelines(names, {m: timelines(path) for m, path in paths.items()}, cfg.segments, len(events))
-        )
-        for paths in tables
-    )
+    tables, oddities = given_tables(cfg), Oddities()
+    compared = read_compared(Path(cfg.videos), tables, cfg.classes, cfg.segments, cfg.segment_seconds, oddities)
     oddities.report(log)
-    scores = score_timelines(prediction, truth, modalities=list(tables.truth))
+    scores = score_timelines(compared.predicted, compared.truth, modalities=list(tables.truth))
     if cfg.output is not None:
-        write_scores(Path(cfg.output), scores, events, "common")
+        write_scores(Path(cfg.output), scores, compared.events, "common")
     print_scores(scores, ", ".join(map(str, tables.predicted.values())))
     if scores.with_predictions < scores.listed:
         print(f"{scores.listed - scores.with_predictions} listed videos have no predictions; they count as empty")

@@ -1,12 +1,17 @@
-"""The tables that ``score`` compares, from its two ways to name them."""
+"""The tables that ``score`` compares, from its two ways to name them, and their timelines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Bool
 from omegaconf import DictConfig
+from torch import Tensor
 
+from avvp_pl.data.annotations import Oddities, Timelines, read_names, read_timelines, stack_timelines
+from avvp_pl.data.llp import vocabulary
 from avvp_pl.errors import InputError, nearest
 
 # for the two modalities of LLP there is a setting for each table
@@ -52,3 +57,29 @@ def given_tables(cfg: DictConfig) -> Tables:
         {str(modality): Path(path) for modality, path in truth.items()},
         {str(modality): Path(predicted[modality]) for modality in truth},
     )
+
+
+class Compared(NamedTuple):
+    """The listed videos, the events, and both timelines of each video."""
+
+    names: list[str]
+    events: tuple[str, ...]
+    truth: Bool[Tensor, "N T M C"]
+    predicted: Bool[Tensor, "N T M C"]
+
+
+def read_compared(
+    videos: Path, tables: Tables, classes: str | None, segments: int, segment_seconds: float, oddities: Oddities
+) -> Compared:
+    """Read the timelines of the videos that the table ``videos`` lists, of ``segments`` segments each."""
+    names = read_names(videos)
+    events = vocabulary(classes, videos, list(tables.truth.values()), list(tables.predicted.values()))
+
+    def timelines(path: Path) -> Timelines:
+        table = read_timelines(path, events, segments, oddities, segment_seconds)
+        oddities[f"{path.name}: videos that are not listed (ignored)"] += len(set(table) - set(names))
+        return table
+
+    both = ({modality: timelines(path) for modality, path in paths.items()} for paths in tables)
+    stacked = (torch.from_numpy(stack_timelines(names, of, segments, len(events))) for of in both)
+    return Compared(names, events, *stacked)
