@@ -19,6 +19,7 @@ The rooms of the package, in the order in which data flows through them:
 ``settings``       which settings exist, their limits, and which of them tell two runs apart
 ``commands``       from a command line to objects, and the messages and exit codes of all commands
 ``processes``      the processes of a run: signals, random numbers, communication
+``library``        what ``import avvp_pl`` offers: a checkpoint that parses videos, scores as tables, a training
 ``testing``        tests for a method of your own
 ``train`` ...      the commands: train, evaluate, predict, score, prepare, report
 
@@ -45,6 +46,7 @@ what makes a resumed run exact?                  ``processes.randomness``; ``doc
 an experiment, a row of a table?                 ``conf/experiment/``; ``reporting.rows``
 a message about a setting?                       ``settings.check``, ``settings.names``
 the help of a command, and where it comes from?  ``conf/``, its comments; ``commands.help``, ``settings.comments``
+what can be imported from ``avvp_pl`` itself?    ``docs/api.md``
 how to add something of your own?                ``docs/extending.md``
 ===============================================  =======================================================================
 
@@ -52,4 +54,108 @@ Equation numbers are those of Rachavarapu, Ramakrishnan, Rajagopalan, *Weakly-Su
 Prototype-based Pseudo-Labeling* (PPL), CVPR 2024.
 """
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avvp_pl.commands.build import build_model, build_videos
+    from avvp_pl.data.videos import ParsingSet, VideoSet
+    from avvp_pl.errors import InputError, TrainingError
+    from avvp_pl.library.parser import Parser, load
+    from avvp_pl.library.results import Parsing, Scores
+    from avvp_pl.library.scoring import score
+    from avvp_pl.library.training import Trained, compose, fit
+    from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines, video_f1
+    from avvp_pl.models import HAN
+    from avvp_pl.pseudo_labels import hard_labels, prototypes_of, select_segments, soft_labels
+    from avvp_pl.tasks.parsing import Found, Parsed
+    from avvp_pl.tasks.schemas import schema
+    from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes, Segments
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "HAN",
+    "AVVPMetric",
+    "Batch",
+    "Found",
+    "InputError",
+    "Parsed",
+    "Parser",
+    "Parsing",
+    "ParsingNetwork",
+    "ParsingOutput",
+    "ParsingScores",
+    "ParsingSet",
+    "Prototypes",
+    "Scores",
+    "Segments",
+    "Trained",
+    "TrainingError",
+    "VideoSet",
+    "build_model",
+    "build_videos",
+    "compose",
+    "fit",
+    "hard_labels",
+    "load",
+    "prototypes_of",
+    "schema",
+    "score",
+    "score_timelines",
+    "select_segments",
+    "soft_labels",
+    "video_f1",
+]
+
+# The modules that define these names. They are imported when a name is first used: torch takes seconds
+_HOMES = {
+    "avvp_pl.commands.build": ("build_model", "build_videos"),
+    "avvp_pl.data.videos": ("ParsingSet", "VideoSet"),
+    "avvp_pl.errors": ("InputError", "TrainingError"),
+    "avvp_pl.library.parser": ("Parser", "load"),
+    "avvp_pl.library.results": ("Parsing", "Scores"),
+    "avvp_pl.library.scoring": ("score",),
+    "avvp_pl.library.training": ("Trained", "compose", "fit"),
+    "avvp_pl.metrics": ("AVVPMetric", "ParsingScores", "score_timelines", "video_f1"),
+    "avvp_pl.models": ("HAN",),
+    "avvp_pl.pseudo_labels": ("hard_labels", "prototypes_of", "select_segments", "soft_labels"),
+    "avvp_pl.tasks.parsing": ("Found", "Parsed"),
+    "avvp_pl.tasks.schemas": ("schema",),
+    "avvp_pl.types": ("Batch", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
+}
+
+
+if not TYPE_CHECKING:  # to a type checker, every name would seem to exist
+
+    def __getattr__(name: str) -> object:
+        """Import a public name (PEP 562)."""
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package whose ``score`` is the function, also once the command of this name, a module, was imported."""
+
+    @property
+    def score(self) -> Callable[..., object]:
+        """Return the function."""
+        return import_module("avvp_pl.library.scoring").score  # type: ignore[no-any-return]
+
+    @score.setter
+    def score(self, command: ModuleType) -> None:
+        """Ignore what the import of the command sets."""
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,12 +9,11 @@ from avvp_pl.commands.command import command
 
 def predict(cfg: DictConfig) -> None:
     """Write a table in LLP format for each modality, ``timelines.json`` and some pictures into ``cfg.output``."""
-    from pathlib import Path
-
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.restore import restore
     from avvp_pl.errors import InputError
-    from avvp_pl.tasks.parsing import join, write_parsed, write_pictures
+    from avvp_pl.library.results import Parsing
+    from avvp_pl.tasks.parsing import join
     from avvp_pl.training.callbacks.needed import check_test
 
     if len(cfg.inference or ()) > 1:
@@ -26,11 +25,10 @@ def predict(cfg: DictConfig) -> None:
     if trainer.world_size > 1:
         raise InputError("predict runs in one process; give trainer.devices=1")
     parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
-    split = videos.splits[cfg.split]
-    write_parsed(Path(cfg.output), split.names, parsed, videos)
-    write_pictures(Path(cfg.output), split, parsed, videos, cfg.pictures)
-    found = sum(bool(timeline.any()) for timeline in parsed.videos(parsed.timelines))
-    print(f"{len(split)} videos parsed, events found in {found} of them: {cfg.output}")
+    parsing = Parsing(videos.splits[cfg.split], parsed, videos, model.protocol)
+    parsing.write(cfg.output, cfg.pictures)
+    found = sum(bool(timeline.any()) for timeline in parsing.timelines)
+    print(f"{len(parsing)} videos parsed, events found in {found} of them: {cfg.output}")
 
 
 main = command("predict", predict)

@@ -70,10 +70,18 @@ def build_videos(
     """Return the wanted splits of the data set ``cfg.data``.
 
     ``events`` are those of a checkpoint, for data that does not name its own, and ``names`` is a file with the names
-    of the videos to parse.
+    of the videos to parse. Raises :class:`InputError` if a split that is scored has no truth, unless ``truth_required``
+    is false.
     """
     given = {"splits": list(splits), "truth_required": truth_required, "events": events, "names": names}
-    return build("data.source", cfg.data.source, ParsingSet, given)
+    videos = build("data.source", cfg.data.source, ParsingSet, given)
+    for name, split in videos.splits.items():
+        if truth_required and name != "train" and split.truth is None:
+            raise InputError(
+                f"data.source: the {name} videos have no truth, the annotation of their segments, which is needed to "
+                "score them"
+            )
+    return videos
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:

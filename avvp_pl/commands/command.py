@@ -71,13 +71,13 @@ def command(name: str, task: Task) -> Callable[[], None]:
             names.check_additions()
             names.check_keys(cfg, hydra_cfg.runtime.choices)
             expand_homes(cfg)
-            _require_all(cfg)
+            require_all(cfg)
             check_settings(cfg)
             return task(cfg)
         except Exception as error:
             if hydra_cfg.mode == RunMode.MULTIRUN and "summary" in hydra_cfg.callbacks:
                 # an exception would end the sweep at the next batch of jobs, or fail to travel between processes
-                record_failure(Path(hydra_cfg.runtime.output_dir), _explain(error, names), error)
+                record_failure(Path(hydra_cfg.runtime.output_dir), explain(error, names), error)
                 return None
             if hydra_cfg.mode == RunMode.MULTIRUN or not (isinstance(error, MESSAGES) or _of_user(error, DISK)):
                 raise
@@ -131,11 +131,11 @@ def _leave(names: Names, error: Exception, debug: bool, code: int = 2) -> NoRetu
     """Print one message and exit."""
     if debug:
         traceback.print_exception(error)
-    print(f"avvp_pl.{names.command}: {printable(_explain(error, names))}", file=sys.stderr)
+    print(f"avvp_pl.{names.command}: {printable(explain(error, names))}", file=sys.stderr)
     sys.exit(1 if isinstance(error, TrainingError) else code)
 
 
-def _explain(error: Exception, names: Names) -> str:
+def explain(error: Exception, names: Names) -> str:
     """Return one message for the user."""
     root = error.__cause__ or error
     if isinstance(error, InputError | TrainingError):
@@ -232,6 +232,6 @@ def _check_secrets(cfg: DictConfig, folder: Path) -> None:
         raise
 
 
-def _require_all(cfg: DictConfig) -> None:
+def require_all(cfg: DictConfig) -> None:
     """Fail on a missing value (``???``) now, and not where it is first used."""
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,18 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     check_data(videos, checkpoint, path)
     if listed is not None and any(set(split.names) != set(read_list(Path(listed))) for split in videos.splits.values()):
         raise InputError(f"names={listed}: {config.data.source._target_} does not take a list of videos")
+    model = restored_model(config, videos, checkpoint, path, replaced)
+    return Restored(config, _with_splits_to_fit(config, videos, model), model)
+
+
+def restored_model(
+    config: DictConfig, videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path, replaced: Collection[str]
+) -> ParsingModule:
+    """Return the module that ``config`` describes, with the weights of a checkpoint.
+
+    ``videos`` give the events, modalities and streams; there may be none. Groups that are ``replaced`` keep the weights
+    that they are built with.
+    """
     network = build_network(config, videos)
     load_weights(network, part_of(checkpoint, "network."), path)
     try:
@@ -70,7 +82,7 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
         raise InputError(f"{path}: {error}") from None
     new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
     load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
-    return Restored(config, _with_splits_to_fit(config, videos, model), model)
+    return model
 
 
 def _validated_by(inferences: Any) -> str | None:

@@ -91,19 +91,8 @@ class FeatureFiles:
 
     def length(self, stream: str, name: str, shape: Shape) -> int:
         """Return the number of segments of a file; raises :class:`InputError` if there is none for its shape."""
-        rows, n, most = shape.rows, self.rows_per_segment.get(stream), self.segments
-        if n is not None and rows % n == 0 and rows <= n * most:
-            return rows // n
-        if n is None and (rows < most or rows % most == 0):
-            return min(rows, most)
-        possible = (
-            f"it must have n x {most} rows (which are averaged over each n) or fewer than {most} rows (for a shorter "
-            f"video), for data.segments={most}"
-            if n is None
-            else f"it must have a multiple of {n} rows and at most {n * most}, for data.segments={most} and "
-            f"data.rows_per_segment.{stream}={n}"
-        )
-        raise InputError(f"{self.path(stream, name)}: has shape {list(shape)}; {possible}")
+        rows_per_segment = self.rows_per_segment.get(stream)
+        return segments_of(self.path(stream, name), stream, shape, self.segments, rows_per_segment)
 
     def survey(
         self,
@@ -236,6 +225,26 @@ class FeatureFiles:
         )
 
 
+def segments_of(where: object, stream: str, shape: Shape, most: int, rows_per_segment: int | None) -> int:
+    """Return the number of segments of features of this shape, by the rule of :class:`FeatureFiles`.
+
+    Raises :class:`InputError`, which begins with ``where``, if there is none.
+    """
+    rows, n = shape.rows, rows_per_segment
+    if n is not None and rows % n == 0 and rows <= n * most:
+        return rows // n
+    if n is None and (rows < most or rows % most == 0):
+        return min(rows, most)
+    possible = (
+        f"it must have n x {most} rows (which are averaged over each n) or fewer than {most} rows (for a shorter "
+        f"video), for data.segments={most}"
+        if n is None
+        else f"it must have a multiple of {n} rows and at most {n * most}, for data.segments={most} and "
+        f"data.rows_per_segment.{stream}={n}"
+    )
+    raise InputError(f"{where}: has shape {list(shape)}; {possible}")
+
+
 def read_bytes(path: Path, name: str) -> tuple[os.stat_result, bytes]:
     """Read the file of video ``name``; also return its state before it was read, so that no later change is missed."""
     try:
@@ -267,21 +276,26 @@ def decode(path: Path, content: bytes, shape: Shape, length: int, dtype: str) ->
             f"{path}: has shape {list(rows.shape)}, but had {list(shape)} when the lengths were read; "
             "start again when the file is no longer being written"
         )
+    return pooled(path, rows, length, dtype)
+
+
+def pooled(where: object, rows: npt.NDArray[Any], length: int, dtype: str) -> Tensor:
+    """Average rows [n x length, D] over each segment and cast them; raises :class:`InputError` if one is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        pooled: npt.NDArray[np.float32] = rows.reshape(length, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
-    if not np.isfinite(pooled).all():
+        means: npt.NDArray[np.float32] = rows.reshape(length, -1, rows.shape[1]).mean(axis=1, dtype=np.float32)
+    if not np.isfinite(means).all():
         wrong = np.argwhere(~np.isfinite(rows))
         if not len(wrong):
-            raise InputError(f"{path}: {np.abs(rows).max():g} is too large; scale the features")
+            raise InputError(f"{where}: {np.abs(rows).max():g} is too large; scale the features")
         row, column = wrong[0]
         raise InputError(
-            f"{path}: contains NaN or infinite values ({len(wrong)}, the first in row {row}, column {column}); "
+            f"{where}: contains NaN or infinite values ({len(wrong)}, the first in row {row}, column {column}); "
             "extract it again"
         )
-    features = torch.from_numpy(pooled).to(DTYPES[dtype])
+    features = torch.from_numpy(means).to(DTYPES[dtype])
     if not torch.isfinite(features).all():
         wider = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
-        raise InputError(f"{path}: {np.abs(pooled).max():g} is too large for {dtype}; set data.dtype={wider}")
+        raise InputError(f"{where}: {np.abs(means).max():g} is too large for {dtype}; set data.dtype={wider}")
     return features
 
 

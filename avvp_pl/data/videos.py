@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -257,10 +257,14 @@ class ParsingSet:
         return {name: stream.shape[-1] for name, stream in videos.streams.items()}
 
     @property
-    def streams(self) -> list[list[Any]]:
+    def streams(self) -> list[list[str | list[str | int]]]:
         """Each modality with its streams and their dimensions, in order: the arguments of a network's first layers."""
-        dims = self.stream_dims
-        return [[name, *([stream, dims[stream]] for stream in streams)] for name, streams in self.modalities.items()]
+        dims, layers = self.stream_dims, []
+        for name, streams in self.modalities.items():
+            layer: list[str | list[str | int]] = [name]
+            layer += [[stream, dims[stream]] for stream in streams]
+            layers.append(layer)
+        return layers
 
 
 class VideoBatches(Sampler[Tensor]):

@@ -9,7 +9,7 @@ from avvp_pl.pseudo_labels.labels import (
     prototype_evidence,
     soft_labels,
 )
-from avvp_pl.pseudo_labels.prototypes import build_prototypes, kmeans_device
+from avvp_pl.pseudo_labels.prototypes import build_prototypes, kmeans_device, prototypes_of
 from avvp_pl.pseudo_labels.sampling import KeySegments, KeySegmentSample
 from avvp_pl.pseudo_labels.selection import select_segments
 
@@ -26,6 +26,7 @@ __all__ = [
     "naive_hard_labels",
     "naive_soft_labels",
     "prototype_evidence",
+    "prototypes_of",
     "select_segments",
     "soft_labels",
 ]

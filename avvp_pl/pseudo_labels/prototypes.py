@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple
 import faiss
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avvp_pl.pseudo_labels.sampling import KeySegments
+from avvp_pl.types import Prototypes, Segments
 
 ITERATIONS = 20
 PADDED_NUMBERS = 2**26  # numbers that the torch backend processes at once: 256 MB
@@ -61,6 +63,47 @@ def build_prototypes(
         cluster(centers, number, parts, large, seed)
     numbers = torch.tensor([min(pair) for pair in zip(counts, of_problem, strict=True)], device=centers.device)
     return Centers(centers, numbers[:, None] > torch.arange(centers.shape[1], device=centers.device))
+
+
+def prototypes_of(
+    features: Float[Tensor, "B T M D"],
+    segments: Segments,
+    k: int | tuple[int, int] = 10,
+    *,
+    normalize: bool = True,
+    seed: int = 0,
+    backend: Backend = "faiss",
+) -> Prototypes:
+    """Eqs. (7)-(8): cluster the features of every event's key segments into at most ``k`` prototypes of each sign.
+
+    ``features`` are those of a network's output, and ``segments`` the masks of :func:`select_segments` for the same
+    videos. ``k`` may be a pair, k_p and k_n. ``normalize`` scales the features to length 1 first, as training does
+    unless ``labeling.normalize_features=false``; features that are compared with the prototypes must then be scaled as
+    well. Raises ValueError if the shapes do not fit, if ``k`` is below 1, or if a feature is not finite.
+
+    >>> features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]).reshape(1, 3, 1, 2)
+    >>> key = torch.tensor([True, True, False]).reshape(1, 3, 1, 1)  # of one event
+    >>> found = prototypes_of(features, Segments(key, ~key), k=1)
+    >>> found.positive.tolist(), found.negative.tolist()
+    ([[[1.0, 0.0]]], [[[0.0, 1.0]]])
+    """
+    masks = torch.stack([segments.positive, segments.negative], dim=3)  # [B, T, M, 2, C]
+    numbers = (k, k) if isinstance(k, int) else k
+    if masks.shape[:3] != features.shape[:3]:
+        raise ValueError(
+            f"features {list(features.shape)} and segments {list(segments.positive.shape)} must be of the same videos, "
+            "segments and modalities"
+        )
+    if min(numbers) < 1:
+        raise ValueError(f"k is {k}; it must be a number of prototypes, 1 or more, or a pair of them")
+    rows = features.flatten(0, 2)
+    problem, row = masks.flatten(0, 2).flatten(1).T.nonzero(as_tuple=True)  # sorted by problem: sign * C + event
+    own = F.normalize(rows, dim=1) if normalize else rows
+    events = masks.shape[4]
+    of_problem = [number for number in numbers for _ in range(events)]
+    made = build_prototypes(KeySegments(problem, row, own[row]), 2 * events, of_problem, (seed,), backend)
+    (positive, negative), (positive_mask, negative_mask) = (torch.split(part, events) for part in made)
+    return Prototypes(positive, positive_mask, negative, negative_mask)
 
 
 def _cluster_with_faiss(

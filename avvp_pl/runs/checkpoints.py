@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from avvp_pl.data.module import ParsingData
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest
 from avvp_pl.files import atomic_write_bytes
 from avvp_pl.runs.trust import check_built
@@ -238,6 +238,20 @@ def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) ->
         )
     if videos.streams != checkpoint["streams"]:
         raise InputError(f"{path} was trained on the streams {checkpoint['streams']}, the data has {videos.streams}")
+
+
+def trained_on(checkpoint: Mapping[str, Any], path: Path, segment_seconds: float) -> ParsingSet:
+    """Return the events, modalities and streams of the training that wrote a checkpoint, without any videos."""
+    try:
+        layers = [(str(name), streams) for name, *streams in checkpoint["streams"]]
+        modalities = {name: tuple(str(stream) for stream, _ in streams) for name, streams in layers}
+        dims = {str(stream): int(dim) for _, streams in layers for stream, dim in streams}
+        nothing = {stream: torch.zeros(0, dim) for stream, dim in dims.items()}
+    except (TypeError, ValueError, RuntimeError):
+        raise _foreign(path, "its streams are damaged") from None
+    events = tuple(map(str, checkpoint["events"]))
+    none = VideoSet((), torch.zeros(0, dtype=torch.long), nothing, torch.zeros(0, len(events)))
+    return ParsingSet(events, modalities, train=None, val=None, test=none, segment_seconds=segment_seconds)
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, new: tuple[str, ...] = ()) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -38,6 +39,27 @@ class Parsed(NamedTuple):
     def videos(self, flat: Tensor) -> tuple[Tensor, ...]:
         """Split a tensor with a row for every segment into one tensor for each video."""
         return torch.split(flat, self.lengths.tolist())
+
+
+class Found(NamedTuple):
+    """One event that was found: when it begins and ends, in seconds, and its mean probability in between."""
+
+    video: str
+    modality: str
+    event: str
+    onset: float
+    offset: float
+    probability: float
+
+
+def found_events(names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> Iterator[Found]:
+    """Yield all events that were found: video by video, in each by modality, then by event, then by time."""
+    timelines, probs = (map(Tensor.numpy, parsed.videos(flat)) for flat in (parsed.timelines, parsed.probs))
+    for name, timeline, prob in zip(names, timelines, probs, strict=True):
+        for m, modality in enumerate(videos.modalities):
+            for event, start, end in intervals(timeline[:, m]):
+                times = start * videos.segment_seconds, end * videos.segment_seconds
+                yield Found(name, modality, videos.events[event], *times, float(prob[start:end, m, event].mean()))
 
 
 def parsed_batch(
@@ -166,29 +188,19 @@ def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, video
 def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
     """Write the predictions, and ``timelines.json`` with the mean probability of every event that occurs."""
     write_predictions(folder, names, parsed, videos)
-    entries: Mapping[str, Any] = {
-        name: {
-            "segments": len(timeline),
-            "events": {
-                modality: [
-                    {
-                        "event": videos.events[event],
-                        "onset": onset * videos.segment_seconds,
-                        "offset": offset * videos.segment_seconds,
-                        "probability": round(float(prob[onset:offset, m, event].mean()), 4),
-                    }
-                    for event, onset, offset in intervals(timeline[:, m])
-                ]
-                for m, modality in enumerate(videos.modalities)
-            },
-        }
-        for name, timeline, prob in zip(
-            names,
-            (part.numpy() for part in parsed.videos(parsed.timelines)),
-            (part.numpy() for part in parsed.videos(parsed.probs)),
-            strict=True,
-        )
+    entries: dict[str, Any] = {
+        name: {"segments": length, "events": {modality: [] for modality in videos.modalities}}
+        for name, length in zip(names, parsed.lengths.tolist(), strict=True)
     }
+    for found in found_events(names, parsed, videos):
+        entries[found.video]["events"][found.modality].append(
+            {
+                "event": found.event,
+                "onset": found.onset,
+                "offset": found.offset,
+                "probability": round(found.probability, 4),
+            }
+        )
     content = {"events": videos.events, "segment_seconds": videos.segment_seconds, "videos": entries}
     with atomic_write(folder / TIMELINES) as file:
         json.dump(content, file, indent=1)
@@ -200,12 +212,14 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
 
     KEY is the name of the video's feature files, so no video's name can lead out of the folder.
     """
-    truth = None if split.truth is None else parsed.videos(split.truth.cpu())
-    for row, timeline in enumerate(parsed.videos(parsed.timelines)[:count]):
-        sources = {"prediction": timeline.numpy()}
-        if truth is not None:
-            sources = {"truth": truth[row].numpy(), **sources}
-        figure = draw_timelines(
-            split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds
-        )
+    for row in range(min(count, len(split))):
+        figure = draw_video(row, split, parsed, videos)
         atomic_write_bytes(folder / PICTURES / f"{split.file_stems[row]}.png", png(figure, dpi=120))
+
+
+def draw_video(row: int, split: VideoSet, parsed: Parsed, videos: ParsingSet) -> Figure:
+    """Draw the prediction of one video, below its truth if that is known."""
+    sources = {"prediction": parsed.videos(parsed.timelines)[row].numpy()}
+    if split.truth is not None:
+        sources = {"truth": parsed.videos(split.truth.cpu())[row].numpy(), **sources}
+    return draw_timelines(split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds)

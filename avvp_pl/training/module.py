@@ -112,11 +112,12 @@ class ParsingModule(pl.LightningModule):
         return parsed
 
     @torch.inference_mode()
-    def parse_all(self, videos: VideoSet, batch_size: int = 128) -> Parsed:
-        """Parse all videos by the first inference, on this module's device, into main memory."""
+    def parse_all(self, videos: VideoSet, batch_size: int = 128, inference: str | None = None) -> Parsed:
+        """Parse all videos by an inference (None: the first one), on this module's device, into main memory."""
         self.eval()
+        name = inference or self.inference
         batches = (batch.to(self.device) for batch in videos.batches(batch_size))
-        return join([_flat(self.parse(batch)[self.inference], batch) for batch in batches])
+        return join([_flat(self.parse(batch, [name])[name], batch) for batch in batches])
 
     # ---- training
 

@@ -48,6 +48,8 @@ def test_an_installed_wheel_finds_its_configuration(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True, check=True).stdout
 
     assert "name: ppl_soft" in run("-m", "avvp_pl.train", "--cfg", "job", "+experiment=ppl_soft")
+    module = "hydra.initialize_config_module('avvp_pl.conf', version_base='1.3')"
+    assert run("-c", f"import hydra; {module}; print(hydra.compose('train', ['seed=3']).seed)").strip() == "3"
     rooms = ("methods.guided", "labeling.prototype", "inference.gates", "training.callbacks", "runs.names")
     for module in (f"avvp_pl.{room}" for room in rooms):
         assert run("-c", f"import {module} as m; print(m.__file__)").startswith(str(site))

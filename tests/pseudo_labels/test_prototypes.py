@@ -14,8 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avvp_pl.pseudo_labels import KeySegments, KeySegmentSample, build_prototypes, kmeans_device, prototypes
+from avvp_pl.pseudo_labels import (
+    KeySegments,
+    KeySegmentSample,
+    build_prototypes,
+    kmeans_device,
+    prototypes,
+    prototypes_of,
+)
 from avvp_pl.pseudo_labels.prototypes import Backend, lloyd
+from avvp_pl.types import Segments
 
 Cluster = Callable[..., tuple[Tensor, Tensor]]
 
@@ -496,3 +504,43 @@ def test_a_center_without_points_never_moves_to_padding() -> None:
     points = torch.tensor([[[9.0], [10.0], [14.0], [0.0], [0.0]]])
     found = lloyd(points, torch.tensor([3]), torch.tensor([[[10.0], [100.0]]]), 1)
     assert found[0].flatten().tolist() == [11.0, 14.0]
+
+
+class TestPrototypesOf:
+    """From the output of a network and its key segments to prototypes, in one call."""
+
+    features = torch.randn(4, 6, 2, 3, generator=torch.Generator().manual_seed(0))
+    positive = torch.rand(4, 6, 2, 5, generator=torch.Generator().manual_seed(1)) < 0.3
+    segments = Segments(positive, ~positive)
+
+    def test_one_prototype_is_the_mean_of_the_key_segments(self, backend: Backend) -> None:
+        found = prototypes_of(self.features, self.segments, k=1, normalize=False, backend=backend)
+        assert found.positive.shape == found.negative.shape == (5, 1, 3)
+        for event in range(5):
+            for sign, mask in ((found.positive, self.positive), (found.negative, ~self.positive)):
+                torch.testing.assert_close(sign[event, 0], self.features[mask[..., event]].mean(0))
+
+    def test_few_segments_are_the_prototypes(self) -> None:
+        rare = self.positive & (torch.arange(4) == 0)[:, None, None, None]
+        found = prototypes_of(self.features, Segments(rare, self.positive), k=(24, 2))
+        assert found.positive.shape == found.negative.shape == (5, 24, 3)
+        assert found.positive_mask.sum(1).tolist() == rare.sum((0, 1, 2)).tolist()
+        assert found.negative_mask.sum(1).tolist() == [2] * 5
+        own = self.features[rare[..., 3]]
+        torch.testing.assert_close(found.positive[3][found.positive_mask[3]], own / own.norm(dim=1, keepdim=True))
+
+    def test_the_seed_decides(self, backend: Backend) -> None:
+        one, same, other = (
+            prototypes_of(self.features, self.segments, k=3, seed=seed, backend=backend) for seed in (0, 0, 1)
+        )
+        assert torch.equal(one.negative, same.negative)
+        assert not torch.equal(one.negative, other.negative)
+
+    @pytest.mark.parametrize("k", [0, (1, 0)])
+    def test_an_impossible_k_is_refused(self, k: int | tuple[int, int]) -> None:
+        with pytest.raises(ValueError, match="it must be a number of prototypes, 1 or more, or a pair"):
+            prototypes_of(self.features, self.segments, k)
+
+    def test_segments_of_other_videos_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="must be of the same videos, segments and modalities"):
+            prototypes_of(self.features[:3], self.segments, 1)

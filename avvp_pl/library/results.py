@@ -1,0 +1,215 @@
+"""What was found in videos and how well, as objects that give data frames and write files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.errors import InputError
+from avvp_pl.metrics import ParsingScores, score_timelines
+from avvp_pl.tasks.parsing import Found, Parsed, draw_video, found_events, write_parsed, write_pictures, write_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Truth: TypeAlias = Tensor | npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in percent, unrounded: ``values`` are those of the metric, and ``events`` name the events in them.
+
+    Only scores of the same ``protocol`` are comparable. Tables are scored as *common*.
+    """
+
+    values: ParsingScores
+    events: tuple[str, ...]
+    protocol: str = "common"
+
+    @property
+    def average(self) -> float:
+        """The mean of all scores of both levels (ten of them for two modalities)."""
+        return self.values.average
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for each score: ``level`` (segment, event), ``name`` (audio, ..., event_av) and ``score``."""
+        import pandas as pd
+
+        levels = {"segment": self.values.segment, "event": self.values.event}
+        rows = [(level, name, score) for level, scores in levels.items() for name, score in scores.items()]
+        return pd.DataFrame(rows, columns=["level", "name", "score"])
+
+    def per_event(self) -> pd.DataFrame:
+        """Return the F1 of each event: ``level``, ``track`` (a modality, or all at once), ``event`` and ``score``.
+
+        ``score`` is NaN for an event that is neither predicted nor true.
+        """
+        import pandas as pd
+
+        rows = [
+            (level, track, event, score)
+            for level, tracks in self.values.per_event.items()
+            for track, scores in tracks.items()
+            for event, score in zip(self.events, scores, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["level", "track", "event", "score"]).astype({"score": float})
+
+    def write(self, path: str | Path) -> None:
+        """Write the scores as JSON; ``schema("scores")`` describes the file."""
+        write_scores(Path(path), self.values, self.events, self.protocol)
+
+
+@dataclass(frozen=True)
+class Parsing:
+    """What was found in N videos.
+
+    ``parsed`` has the lengths, decisions and probabilities of all videos one after another; :attr:`timelines` and
+    :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment.
+    """
+
+    videos: VideoSet
+    parsed: Parsed
+    data: ParsingSet
+    protocol: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the videos."""
+        return self.videos.names
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The C events, in the order of the last axis of the tensors."""
+        return self.data.events
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The M modalities, in the order of the last axis but one of the tensors."""
+        return tuple(self.data.modalities)
+
+    @property
+    def segment_seconds(self) -> float:
+        """The duration of a segment."""
+        return self.data.segment_seconds
+
+    @property
+    def timelines(self) -> tuple[Tensor, ...]:
+        """Which events occur in which segments: for each video, booleans [T, M, C]."""
+        return self.parsed.videos(self.parsed.timelines)
+
+    @property
+    def probs(self) -> tuple[Tensor, ...]:
+        """The probability of each event in each segment, before any threshold: for each video, [T, M, C]."""
+        return self.parsed.videos(self.parsed.probs)
+
+    @property
+    def video_probs(self) -> Tensor:
+        """The probability that each event occurs anywhere in a video, [N, M, C]."""
+        return self.parsed.video_probs
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __repr__(self) -> str:
+        return f"Parsing({len(self)} videos, {len(self.found())} events found)"
+
+    def found(self) -> list[Found]:
+        """Return every event that was found, as ``(video, modality, event, onset, offset, probability)``."""
+        return list(found_events(self.names, self.parsed, self.data))
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for every event that was found.
+
+        The columns are ``video``, ``modality``, ``event``, ``onset`` and ``offset`` in seconds, and ``probability``,
+        the mean over the segments in between. They are the rows of the tables and of ``timelines.json``.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame(self.found(), columns=list(Found._fields))
+        return frame.astype({"onset": float, "offset": float, "probability": float})
+
+    def segments_frame(self) -> pd.DataFrame:
+        """Return a row for each segment, modality and event of each video.
+
+        The columns are ``video``, ``segment`` (from 0), ``onset`` and ``offset`` in seconds, ``modality``, ``event``,
+        ``probability`` and ``found``. Video, modality and event are categorical, because there are many rows.
+        """
+        import pandas as pd
+
+        lengths = self.parsed.lengths.numpy()
+        modalities, events = len(self.modalities), len(self.events)
+        video = np.repeat(np.arange(len(self)), lengths)  # [S]
+        segment = np.concatenate([np.arange(length) for length in lengths])
+        each = modalities * events
+        return pd.DataFrame(
+            {
+                "video": pd.Categorical.from_codes(np.repeat(video, each), pd.Index(self.names)),
+                "segment": np.repeat(segment, each),
+                "onset": np.repeat(segment * self.segment_seconds, each),
+                "offset": np.repeat((segment + 1) * self.segment_seconds, each),
+                "modality": pd.Categorical.from_codes(
+                    np.tile(np.repeat(np.arange(modalities), events), len(segment)), pd.Index(self.modalities)
+                ),
+                "event": pd.Categorical.from_codes(
+                    np.tile(np.arange(events), len(segment) * modalities), pd.Index(self.events)
+                ),
+                "probability": self.parsed.probs.flatten().numpy(),
+                "found": self.parsed.timelines.flatten().numpy(),
+            }
+        )
+
+    def score(self, truth: Truth | Sequence[Truth] | None = None) -> Scores:
+        """Compare what was found with the truth.
+
+        ``truth`` has booleans [T, M, C] for each video, as a list or as one array [N, T, M, C]; None: the annotation of
+        the folder that was parsed. Raises :class:`InputError` if there is none, or if it has other shapes.
+        """
+        predicted = self.timelines
+        true = self._own_truth() if truth is None else [torch.as_tensor(each) for each in truth]
+        for name, found, wanted in zip(self.names, predicted, true, strict=False):
+            if wanted.shape != found.shape or wanted.dtype != torch.bool:
+                raise InputError(
+                    f"truth of {name}: it is {wanted.dtype} {list(wanted.shape)}, but must be booleans "
+                    f"{list(found.shape)}: segments, modalities, events"
+                )
+        if len(true) != len(predicted):
+            raise InputError(f"truth: there are {len(true)} timelines for {len(predicted)} videos")
+        mask = pad_sequence([torch.ones(len(found), dtype=torch.bool) for found in predicted], batch_first=True)
+        found, wanted = (pad_sequence(list(timelines), batch_first=True) for timelines in (predicted, true))
+        return Scores(score_timelines(found, wanted, mask, self.modalities), self.events, self.protocol)
+
+    def write(self, folder: str | Path, pictures: int = 0) -> None:
+        """Write what ``python -m avvp_pl.predict`` writes: tables, probabilities, ``timelines.json`` and pictures.
+
+        ``pictures`` is the number of videos that are drawn.
+        """
+        write_parsed(Path(folder), self.names, self.parsed, self.data)
+        write_pictures(Path(folder), self.videos, self.parsed, self.data, pictures)
+
+    def draw(self, video: int | str = 0) -> Figure:
+        """Draw the timeline of a video, below its truth if that is known."""
+        return draw_video(self._row(video), self.videos, self.parsed, self.data)
+
+    def _own_truth(self) -> Sequence[Tensor]:
+        if self.videos.truth is None:
+            raise InputError("the annotation of these videos is not known; give truth=")
+        return self.parsed.videos(self.videos.truth.cpu())
+
+    def _row(self, video: int | str) -> int:
+        if isinstance(video, str):
+            if video not in self.names:
+                raise InputError(f"{video!r} is not among the videos that were parsed")
+            return self.names.index(video)
+        if not 0 <= video < len(self):
+            raise InputError(f"there is no video {video}; {len(self)} videos were parsed, and the first one is 0")
+        return video

@@ -1,0 +1,22 @@
+"""The JSON schemas of the files that the commands write."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from avvp_pl.errors import InputError, nearest
+
+SCHEMAS = ("scores", "timelines")
+
+
+def schema(name: str) -> dict[str, object]:
+    """Return the JSON schema (draft 2020-12) of ``NAME.json``, for the name ``scores`` or ``timelines``.
+
+    >>> schema("scores")["title"]
+    'scores.json'
+    """
+    if name not in SCHEMAS:
+        raise InputError(f"there is no schema {name!r}; there are {' and '.join(SCHEMAS)}.{nearest(name, SCHEMAS)}")
+    content: dict[str, object] = json.loads((files("avvp_pl.tasks") / f"{name}.schema.json").read_text("utf-8"))
+    return content

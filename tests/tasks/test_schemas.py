@@ -1,0 +1,89 @@
+"""The JSON schemas: they are valid, fit what the commands write, and notice what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from avvp_pl.errors import InputError
+from avvp_pl.metrics import ParsingScores
+from avvp_pl.tasks.parsing import write_scores
+from avvp_pl.tasks.schemas import SCHEMAS, schema
+
+PACKAGE = Path(__file__).resolve().parents[2] / "avvp_pl"
+
+
+def valid(name: str, content: Any) -> bool:
+    return jsonschema.Draft202012Validator(schema(name)).is_valid(content)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_schemas(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    assert schema(name)["title"] == f"{name}.json"
+
+
+def test_every_schema_in_the_package_can_be_asked_for() -> None:
+    assert {path.name for path in PACKAGE.rglob("*.schema.json")} == {f"{name}.schema.json" for name in SCHEMAS}
+    with pytest.raises(InputError, match=r"there is no schema 'score'; .* Did you mean 'scores'"):
+        schema("score")
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Any:
+    names = {"audio": 0.0, "visual": 100.0, "audio_visual": 3.5, "type_av": 50.0, "event_av": 1 / 3}
+    per_event: dict[str, list[float | None]] = {track: [None, 12.5] for track in ("audio", "visual", "audio_visual")}
+    found = ParsingScores(names, names, {"segment": per_event, "event": per_event}, 3, 2)
+    write_scores(tmp_path / "scores.json", found, ("Dog", "Föhn, at night"), "common")
+    return json.loads((tmp_path / "scores.json").read_text())
+
+
+def test_scores(scores: Any) -> None:
+    assert valid("scores", scores)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("segment", "audio"), 100.1),
+        (("segment", "audio"), None),
+        (("segment", "type_av"), ...),
+        (("event",), ...),
+        (("videos", "listed"), 2.5),
+        (("videos", "with_predictions"), -1),
+        (("per_event", "segment", "audio", "Dog"), "12"),
+        (("protocol",), 3),
+    ],
+)
+def test_wrong_scores_are_noticed(scores: Any, place: tuple[str, ...], value: Any) -> None:
+    content = copy.deepcopy(scores)
+    *above, last = place
+    node = content
+    for name in above:
+        node = node[name]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    assert not valid("scores", content)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fits"),
+    [
+        ({"event": "Dog", "onset": 0, "offset": 1.5, "probability": 0.5}, True),
+        ({"event": "Dog", "onset": -1, "offset": 1.5, "probability": 0.5}, False),
+        ({"event": "Dog", "onset": 0, "offset": 1.5, "probability": 1.5}, False),
+        ({"event": "Dog", "onset": 0, "offset": 1.5}, False),
+        ({"event": 3, "onset": 0, "offset": 1.5, "probability": 0.5}, False),
+    ],
+)
+def test_timelines(entry: dict[str, Any], fits: bool) -> None:
+    video = {"segments": 10, "events": {"audio": [entry], "visual": []}}
+    content = {"events": ["Dog"], "segment_seconds": 0.5, "videos": {"v": video}}
+    assert valid("timelines", content) == fits
