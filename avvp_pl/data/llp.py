@@ -31,7 +31,7 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
 from avvp_pl.data.joins import check_annotated, check_names
-from avvp_pl.data.names import spellings
+from avvp_pl.data.names import composed, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -134,9 +134,8 @@ class LLPFolder:
         self.store = None if packed is None else PackedStore(packed, self.files)
         self._spellings: dict[Path, dict[str, str]] = {}  # of the names in each folder that are not ASCII
         if not (root / "data").is_dir() and not (events is not None and (root / "feats").is_dir()):
-            raise InputError(
-                f"{root.absolute()}: this is not an LLP folder, as it has no folder data/ in it; set data.root"
-            )
+            needed = "no folder data/" if events is None else "no folder data/ and no folder feats/"
+            raise InputError(f"{root.absolute()}: this is not an LLP folder, as it has {needed} in it; set data.root")
         for stream, n in rows.items():
             if stream not in self.streams:
                 raise InputError(
@@ -166,12 +165,13 @@ class LLPFolder:
                 return self.weak_labels(split, oddities)
             except InputError:  # labels are not needed
                 return {name: [] for name in read_names(self._table(split))}
-        folder = self.root / "feats" / self.streams[0]
-        names = sorted(path.stem for path in folder.glob("*.npy"))
+        feats = self.root / "feats"
+        names = sorted({composed(path.stem) for stream in self.streams for path in (feats / stream).glob("*.npy")})
         if not names:
+            there = ", ".join(sorted(path.name for path in feats.iterdir())) if feats.is_dir() else ""
             raise InputError(
-                f"{self.root.absolute()}: there is no list of videos ({TABLES[split]} in data/, or names=FILE), and no "
-                f"features in {folder}"
+                f"{self.root.absolute()}: there is no list of videos ({TABLES[split]} in data/, or names=FILE), and "
+                f"feats/ has {there or 'nothing'}, but no file of {', '.join(self.streams)}"
             )
         return {name: [] for name in names}
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avvp_pl.data.features import FeatureFiles, Shape, decode, in_parallel, pooled, read_bytes, segments_of
+from avvp_pl.data.features import Shape, pooled, segments_of
 from avvp_pl.data.llp import TABLES, load_llp
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, brief, nearest
@@ -113,62 +113,25 @@ class Reading:
             raise InputError(f"{root}: the videos of a folder have names already; give no others")
         if split not in TABLES:
             raise InputError(f"split={split!r}: it must be one of {', '.join(TABLES)}")
-        if (root / "data").is_dir():
-            known = self.known
-            read = load_llp(
-                root,
-                known.modalities,
-                self.segments,
-                known.segment_seconds,
-                splits=(split,),
-                truth_required=False,
-                packed=root / "packed",
-                dtype=self.dtype,
-                rows_per_segment=self.rows_per_segment,
-            )
-            if read.events != known.events:
-                raise InputError(
-                    f"{root}: its events are not those of the checkpoint; give the same events in the same order "
-                    "(data/classes.txt)"
-                )
-            return read.splits[split]
-        if not (root / "feats").is_dir():
-            raise InputError(
-                f"{root.absolute()}: has no folder feats/ with features (feats/STREAM/NAME.npy); give the folder that "
-                "contains feats/"
-            )
-        return self._of_files(root / "feats")
-
-    def _of_files(self, folder: Path) -> VideoSet:
-        """Read all videos that have a file in some stream."""
-        streams = list(self.known.stream_dims)
-        for stream in streams:
-            if not (folder / stream).is_dir():
-                there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "nothing"
-                raise InputError(
-                    f"{folder}: has no folder {stream}, but the checkpoint needs {', '.join(streams)}; it has {there}"
-                )
-        names = sorted({path.stem for stream in streams for path in (folder / stream).glob("*.npy")})
-        if not names:
-            raise InputError(f"{folder}: there is no file STREAM/NAME.npy for any of the streams {', '.join(streams)}")
-        files = FeatureFiles(
-            lambda stream, name: folder / stream / f"{name}.npy", self.segments, self.rows_per_segment, self.dtype
+        known = self.known
+        read = load_llp(
+            root,
+            known.modalities,
+            self.segments,
+            known.segment_seconds,
+            splits=(split,),
+            truth_required=False,
+            packed=root / "packed",
+            dtype=self.dtype,
+            rows_per_segment=self.rows_per_segment,
+            events=known.events,
         )
-        survey = files.survey(streams, names)
-        for _, problem in sorted(survey.problems.items()):
-            raise InputError(problem)
-
-        def read(place: tuple[int, int]) -> Tensor:
-            number, row = place
-            path = files.path(streams[number], names[row])
-            content = read_bytes(path, names[row])[1]
-            return decode(path, content, survey.shapes[place], survey.lengths[row], self.dtype)
-
-        found = {
-            stream: torch.cat(in_parallel(read, [(number, row) for row in range(len(names))], stream))
-            for number, stream in enumerate(streams)
-        }
-        return self._unlabeled(names, survey.lengths, found)
+        if read.events != known.events:
+            raise InputError(
+                f"{root}: its events are not those of the checkpoint; give the same events in the same order "
+                "(data/classes.txt)"
+            )
+        return read.splits[split]
 
     def _unlabeled(self, names: Sequence[str], lengths: Sequence[int], streams: dict[str, Tensor]) -> VideoSet:
         no_labels = torch.zeros(len(names), len(self.known.events))

@@ -112,7 +112,10 @@ def test_a_report_of_runs_whose_data_was_moved(command: Command, run: Path, tmp_
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["data.root=nowhere"], "nowhere: this is not an LLP folder, as it has no folder data/ in it; set data.root"),
+        (
+            ["data.root=nowhere"],
+            "nowhere: this is not an LLP folder, as it has no folder data/ and no folder feats/ in it; set",
+        ),
         (["data.rot=x"], "there is no setting 'data.rot' in the data of "),
         (["data.root={new}", "names=nowhere.txt"], "nowhere.txt: no such file"),
         (["data.root={new}", "names={new}/list.txt"], "other.npy: no such file, but 'other' is listed"),
