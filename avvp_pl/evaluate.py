@@ -16,18 +16,18 @@ def evaluate(cfg: DictConfig) -> None:
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.launching import as_one_process
     from avvp_pl.commands.restore import restore
-    from avvp_pl.runs.folder import begin_evaluations
+    from avvp_pl.runs.folder import EvaluationFolder
     from avvp_pl.training.callbacks.needed import check_test
     from avvp_pl.training.callbacks.run_files import RunFiles
 
     prepare_process(cfg)
     config, videos, model = restore(cfg, splits=("test",), truth_required=True)
-    folders = begin_evaluations(cfg, config, list(model.inferences))
-    files = RunFiles(cfg.paths.run_dir, f"{cfg.checkpoint}, test split", folders)
-    trainer, data = build_trainer(cfg, files), build_data(config, videos)
-    check_test(trainer, model)
-    with as_one_process(trainer):
-        trainer.test(model, data, verbose=False)
+    with EvaluationFolder(cfg, list(model.inferences)) as folder:
+        files = RunFiles(cfg.paths.run_dir, f"{cfg.checkpoint}, test split", lambda: folder.replace(config))
+        trainer, data = build_trainer(cfg, files), build_data(config, videos)
+        check_test(trainer, model)
+        with as_one_process(trainer):
+            trainer.test(model, data, verbose=False)
     if trainer.is_global_zero:
         print(f"run folder: {cfg.paths.run_dir}")
 

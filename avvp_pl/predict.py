@@ -14,16 +14,14 @@ def predict(cfg: DictConfig) -> None:
     from avvp_pl.errors import InputError
     from avvp_pl.library.results import Parsing
     from avvp_pl.tasks.parsing import join
-    from avvp_pl.training.callbacks.needed import check_test
+    from avvp_pl.training.callbacks.needed import check_prediction
 
     if len(cfg.inference or ()) > 1:
         raise InputError("predict writes the timelines of one inference; give one, such as inference=classifier")
     prepare_process(cfg)
     config, videos, model = restore(cfg, splits=(cfg.split,), truth_required=False)
     trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)
-    check_test(trainer, model)
-    if trainer.world_size > 1:
-        raise InputError("predict runs in one process; give trainer.devices=1")
+    check_prediction(trainer, model)
     parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
     parsing = Parsing(videos.splits[cfg.split], parsed, videos, model.protocol)
     parsing.write(cfg.output, cfg.pictures)

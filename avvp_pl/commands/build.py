@@ -8,20 +8,20 @@ import sys
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from avvp_pl.commands.launching import started_by
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
@@ -29,6 +29,7 @@ from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
+from avvp_pl.runs.own_folder import OwnFolder
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks import in_order
 from avvp_pl.training.callbacks.best_epoch import BestEpoch
@@ -41,7 +42,10 @@ THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this 
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Seed all generators, set the number of threads, and silence messages that appear in every run."""
+    """Seed all generators, set the number of threads, and silence messages that appear in every run.
+
+    Find out which process of its run this one is: at its import, Lightning has only guessed that.
+    """
     reseed(cfg.seed)
     torch.set_num_threads(cfg.threads or THREADS)
     for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
@@ -51,6 +55,11 @@ def prepare_process(cfg: DictConfig) -> None:
         "lightning.pytorch.accelerators.cuda",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    processes = next(plugin for plugin in _plugins(cfg) if isinstance(plugin, ClusterEnvironment))
+    if OwnFolder.is_new and (processes.creates_processes_externally or cfg.trainer.get("num_nodes", 1) > 1):
+        raise InputError(
+            "the processes of this run must have one folder, and not one by the time of each: hydra.run.dir=DIR"
+        )
     for handler in logging.getLogger().handlers:  # of several processes only the first one logs; all may log errors
         handler.addFilter(_is_logged)
 
@@ -147,23 +156,38 @@ def speed_up(cfg: DictConfig, model: ParsingModule) -> None:
 
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     """Return the trainer with the configured callbacks and loggers, and with a progress bar in a terminal."""
+    for name, instead in (("logger", "logger=csv"), ("callbacks", "+callbacks.NAME={_target_: CLASS}")):
+        if name in cfg.trainer:
+            raise InputError(f"trainer.{name}: it would have no effect; give {instead}")
+    shows_progress = cfg.trainer.get("enable_progress_bar", sys.stdout.isatty())
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None] + [*more]
-    if sys.stdout.isatty():
+    if shows_progress:
         callbacks.append(RichProgressBar(leave=False))
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
-    plugins = [*(instantiate(cfg.trainer.get("plugins")) or []), CheckpointFiles()]
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # torchrun may run inside SLURM
-        # before queueing a job again, Lightning would save a checkpoint of another kind
-        plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=in_order(callbacks),
-        plugins=plugins,
+        plugins=[*_plugins(cfg), CheckpointFiles()],
         logger=loggers or False,
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=shows_progress,
     )
     _refuse_ddp_in_sweep(trainer)
     return trainer
+
+
+def _plugins(cfg: DictConfig) -> list[Any]:
+    """Return the plugins of the trainer, with what has started the processes of this run (which Lightning guesses)."""
+    plugins = list(instantiate(cfg.trainer.get("plugins")) or [])
+    given = next((plugin for plugin in plugins if isinstance(plugin, ClusterEnvironment)), None)
+    with warnings.catch_warnings():  # the real trainer warns again
+        warnings.simplefilter("ignore")
+        environment = given or LightningEnvironment()
+        others = [plugin for plugin in plugins if plugin is not given]
+        trainer: pl.Trainer = instantiate(cfg.trainer, plugins=[*others, environment], logger=False)
+    if given is not None:
+        rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
+        return plugins
+    return [*plugins, started_by(trainer.num_devices, trainer.num_nodes)]
 
 
 def _in_sweep() -> bool:
@@ -172,7 +196,11 @@ def _in_sweep() -> bool:
 
 def _refuse_ddp_in_sweep(trainer: pl.Trainer) -> None:
     """Refuse to start processes by their command, because Lightning would start the whole sweep in each of them."""
-    if _in_sweep() and trainer.world_size > 1 and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    launcher = trainer.strategy.launcher
+    starts = isinstance(launcher, _SubprocessScriptLauncher) and not (
+        launcher.cluster_environment.creates_processes_externally
+    )
+    if _in_sweep() and trainer.world_size > 1 and starts:
         raise InputError(
             "trainer=ddp cannot start processes inside a sweep; run each job in one process (trainer=default), fork "
             "the processes on CPUs (+trainer.strategy.start_method=fork), or let SLURM start them (docs/cluster.md)"
@@ -189,6 +217,13 @@ def refuse_search_without_score(cfg: DictConfig) -> None:
             "protocol.selection.monitor=null: a search looks for the settings with the best monitored score, and there "
             "is none; name a score, such as val/segment/type_av"
         )
+    mode, direction = cfg.protocol.selection.mode, str(HydraConfig.get().sweeper.get("direction", "maximize"))
+    wanted = "minimize" if mode == "min" else "maximize"
+    if not sweeper.endswith(".BasicSweeper") and not direction.endswith(wanted):
+        raise InputError(
+            f"hydra.sweeper.direction={direction}: it must be {wanted}, because protocol.selection.mode={mode} says "
+            "which score is the best"
+        )
 
 
 class Selected(NamedTuple):
@@ -199,11 +234,19 @@ class Selected(NamedTuple):
 
 
 def selected_epoch(trainer: pl.Trainer) -> Selected:
-    """Return the epoch that the trainer has selected, in whichever process it did."""
+    """Return the epoch that the trainer has selected, in whichever process it did.
+
+    Raises :class:`InputError` if the training has ended before there was one.
+    """
     best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestEpoch)), None)
-    if best is None:
+    if best is None or trainer.fast_dev_run:
         return Selected(None, None)
+    if not best.best_model_path:
+        raise InputError(
+            "the training has ended before an epoch could be selected for the test; let it train longer "
+            "(trainer.max_steps, trainer.max_time)"
+        )
     score = best.best_model_score
-    if score is None and best.best_model_path:  # forked processes return only the path
+    if score is None:  # forked processes return only the path
         score = read_checkpoint(Path(best.best_model_path))["callbacks"][best.state_key]["best_model_score"]
-    return Selected(best.best_model_path or None, None if score is None else float(score))
+    return Selected(best.best_model_path, None if score is None else float(score))

@@ -28,7 +28,7 @@ from avvp_pl.commands.help import in_terminal, page_of, show
 from avvp_pl.commands.options import options_of
 from avvp_pl.errors import InputError, TrainingError, printable
 from avvp_pl.processes.signals import handling, stop_at_once
-from avvp_pl.runs.sweeps import conclude, record_failure
+from avvp_pl.runs.sweeps import check_job, conclude, record_failure
 from avvp_pl.settings.arguments import expand_homes, for_hydra, replacing
 from avvp_pl.settings.check import check_settings, check_sweep, refuse_secrets
 from avvp_pl.settings.conf import ConfigFiles, config_dir
@@ -66,6 +66,9 @@ def command(name: str, task: Task) -> Callable[[], None]:
         began = True
         hydra_cfg = HydraConfig.get()
         names = Names.of_job(name, hydra_cfg)
+        summarized = hydra_cfg.mode == RunMode.MULTIRUN and "summary" in hydra_cfg.callbacks
+        if summarized:
+            check_job(hydra_cfg)
         try:
             _check_secrets(cfg, Path(hydra_cfg.runtime.output_dir))
             names.check_additions()
@@ -75,7 +78,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             check_settings(cfg)
             return task(cfg)
         except Exception as error:
-            if hydra_cfg.mode == RunMode.MULTIRUN and "summary" in hydra_cfg.callbacks:
+            if summarized:
                 # an exception would end the sweep at the next batch of jobs, or fail to travel between processes
                 record_failure(Path(hydra_cfg.runtime.output_dir), explain(error, names), error)
                 return None
@@ -104,6 +107,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             names.check_choices()
             names.check_folders()
             check_sweep(overrides)
+            sys.argv[1:] = names.for_jobs(sys.argv[1:])
             try:
                 with handling(stop_at_once):
                     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)()
@@ -142,7 +146,7 @@ def explain(error: Exception, names: Names) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in PLUGINS:
         extra = PLUGINS[error.missing_cfg_file]
-        return f'{error.missing_cfg_file} is not installed: pip install "avvp_pl[{extra}]"'
+        return f'{error.missing_cfg_file} is not installed: pip install -e ".[{extra}]" in the checkout'
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return names.no_choice(group, choice, sorted(error.options or names.files.choices(group)))

@@ -121,7 +121,7 @@ def write_workspace(
     """
     entity, project = read_target(target)
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise InputError('wandb= needs wandb-workspaces, which is not installed: pip install "avvp_pl[dashboards]"')
+        raise InputError('wandb= needs wandb-workspaces, which is not installed: pip install -e ".[dashboards]"')
     modalities, logged = modalities_of(runs), logged_names(runs) or None
     further = further_inferences(runs) if runs else FURTHER
     workspace = build_workspace(entity, project, modalities, timelines, logged, further)

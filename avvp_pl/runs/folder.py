@@ -1,6 +1,7 @@
 """The folder of a training run, which is created once, resumed from its checkpoint, and never overwritten.
 
-An evaluation has a folder too. It may be repeated there, but it never uses the folder of a training run.
+An evaluation has a folder too. It may be repeated there, but it never uses the folder of a training run. While a run or
+an evaluation is in a folder, no other one can use it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import fcntl
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -32,35 +33,65 @@ from avvp_pl.training.module import ParsingModule, digest
 log = logging.getLogger(__name__)
 
 
-class RunFolder:
-    """The folder ``paths.run_dir``, and the checkpoint from which ``resume`` lets the run continue, if any.
+class LockedFolder:
+    """A folder that no other run or evaluation can use while it is open.
 
-    While it is open, no other run can use the folder. Raises :class:`InputError` if another run is using it, if it
-    holds a run that would be overwritten, if the checkpoint is not one, and if ``resume=auto`` would continue with
-    other settings.
+    The first of several processes holds the lock. Raises :class:`InputError` if the folder is in use, or cannot be
+    written.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.path = Path(cfg.paths.run_dir)
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.is_first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-        self.resume = cfg.resume
-        self.checkpoint: Path | None = None
-        self.content: dict[str, Any] | None = None
         self.lock = self._lock() if self.is_first else None
-        try:
-            self._open(cfg)
-        except BaseException:
-            self.__exit__()
-            raise
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.lock is not None:
             self.lock.close()
 
+    def _lock(self) -> IO[bytes]:
+        """Lock the folder until the lock is closed or the process ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / names.LOCK).open("wb")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another hydra.run.dir") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise InputError(f"{self.path}: another run is using this folder; give another hydra.run.dir") from None
+        except OSError:
+            log.info("%s: this disk has no locks, so make sure that no other run uses the folder", self.path)
+        return lock
+
+
+class RunFolder(LockedFolder):
+    """The folder ``paths.run_dir``, and the checkpoint from which ``resume`` lets the run continue, if any.
+
+    Raises :class:`InputError` if another run is using the folder, if it holds a run that would be overwritten, if the
+    checkpoint is not one, and if ``resume=auto`` would continue with other settings.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(Path(cfg.paths.run_dir))
+        self.resume = cfg.resume
+        self.checkpoint: Path | None = None
+        self.content: dict[str, Any] | None = None
+        try:
+            self._open(cfg)
+        except BaseException:
+            self.__exit__()
+            raise
+
     def _open(self, cfg: DictConfig) -> None:
+        if cfg.trainer.get("fast_dev_run") and any(
+            path.exists() for path in (names.last_checkpoint(self.path), self.path / names.SCORES)
+        ):
+            raise InputError(f"{self.path} holds a run; trainer.fast_dev_run needs a folder of its own (hydra.run.dir)")
         self.checkpoint = self._checkpoint()
         if self.checkpoint is not None:
             self.content = read_checkpoint(self.checkpoint)
@@ -140,22 +171,6 @@ class RunFolder:
                 f"{to_restore}, or start another run (hydra.run.dir)"
             )
 
-    def _lock(self) -> IO[bytes]:
-        """Lock the folder until the lock is closed or the process ends."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / names.LOCK).open("wb")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another hydra.run.dir") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise InputError(f"{self.path}: another run is using this folder; give another hydra.run.dir") from None
-        except OSError:
-            log.info("%s: this disk has no locks, so make sure that no other run uses the folder", self.path)
-        return lock
-
     def _is_own(self, checkpoint: Path | None) -> bool:
         return checkpoint is not None and checkpoint.resolve().parent == (self.path / names.CHECKPOINTS).resolve()
 
@@ -216,32 +231,41 @@ def log_packages(cfg: DictConfig) -> None:
         )
 
 
-def begin_evaluations(cfg: DictConfig, config: DictConfig, inferences: Sequence[str]) -> dict[str, Path]:
-    """Return the folder of each inference by which a checkpoint is tested, after writing its ``config.yaml``.
+class EvaluationFolder(LockedFolder):
+    """The folder ``paths.run_dir`` of an evaluation of a checkpoint by one or several ``inferences``.
 
-    A single inference uses ``paths.run_dir`` itself; several have a folder each in it. ``config`` is the configuration
-    of the checkpoint's training, with what is replaced. Raises :class:`InputError` if a folder holds a training run.
+    A single inference uses the folder itself; several have a folder each in it. Raises :class:`InputError` if one of
+    them holds a training run, or if the folder is in use.
     """
-    whole = Path(cfg.paths.run_dir)
-    folders = {inference: whole / inference if len(inferences) > 1 else whole for inference in inferences}
-    for folder in {whole, *folders.values()}:
-        if any((folder / name).exists() for name in (names.CHECKPOINTS, *names.TABLES)):
-            raise InputError(
-                f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
-            )
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        # what an earlier evaluation by other inferences has left
+
+    def __init__(self, cfg: DictConfig, inferences: Sequence[str]) -> None:
+        path = Path(cfg.paths.run_dir)
+        self.cfg = cfg
+        self.folders = {inference: path / inference if len(inferences) > 1 else path for inference in inferences}
+        for folder in {path, *self.folders.values()}:
+            if any((folder / name).exists() for name in (names.CHECKPOINTS, *names.TABLES)):
+                raise InputError(
+                    f"{folder} holds a training run, whose files would be overwritten; give another hydra.run.dir"
+                )
+        super().__init__(path)
+
+    def replace(self, config: DictConfig) -> dict[str, Path]:
+        """Remove what an earlier evaluation has left, and write ``config.yaml`` for each inference.
+
+        Return their folders. This comes after the test, so that a test that fails loses nothing. ``config`` is the
+        configuration of the checkpoint's training, with what is replaced.
+        """
         earlier = [
-            path.parent for path in whole.glob(f"*/{names.CONFIG}") if (path.parent / names.PREDICTIONS).is_dir()
+            path.parent for path in self.path.glob(f"*/{names.CONFIG}") if (path.parent / names.PREDICTIONS).is_dir()
         ]
-        for folder in {whole, *earlier}:
+        for folder in {self.path, *earlier}:
             for name in (names.CONFIG, names.SCORES):
                 (folder / name).unlink(missing_ok=True)
-        for inference, folder in folders.items():
+        for inference, folder in self.folders.items():
             tested = config.copy()
-            tested.name, tested.tags = cfg.name or config.name, cfg.tags or config.get("tags", [])
-            tested.checkpoint = str(Path(cfg.checkpoint).absolute())
+            tested.name, tested.tags = self.cfg.name or config.name, self.cfg.tags or config.get("tags", [])
+            tested.checkpoint = str(Path(self.cfg.checkpoint).absolute())
             tested.inference = {inference: config.inference[inference]}
             with atomic_write(folder / names.CONFIG) as file:
                 file.write(OmegaConf.to_yaml(tested, resolve=True))
-    return folders
+        return self.folders

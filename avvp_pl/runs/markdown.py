@@ -45,7 +45,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def heading(score: str) -> str:
-    """Return the heading of a score's column: ``seg AV`` for ``segment/audio_visual``."""
+    """Return the heading of a score's column: ``seg AV`` for ``segment/audio_visual``, ``val seg AV`` in validation."""
+    if score.startswith("val/"):
+        return f"val {heading(score.removeprefix('val/'))}"
     level, _, name = score.partition("/")
     return f"{level.replace('segment', 'seg')} {SHORT.get(name, name)}" if name else score
 

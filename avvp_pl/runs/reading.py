@@ -144,7 +144,7 @@ def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder.absolute()}: no such folder; runs= takes run folders, or folders of them")
-        for path in sorted(folder.rglob(CONFIG), key=_by_number):
+        for path in sorted(folder.rglob(CONFIG), key=by_number):
             # W&B writes files of this name as well
             if {".hydra", "wandb"} & set(path.relative_to(folder).parts) or path.parent.resolve() in found:
                 continue
@@ -485,7 +485,7 @@ def _weight(run: Run) -> tuple[bool, float]:
     return len(run.epochs) > 0, (run.folder / SCORES).stat().st_mtime
 
 
-def _by_number(path: Path) -> list[tuple[int, str]]:
+def by_number(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts the tenth job of a sweep behind the ninth."""
     return [(int(part), "") if part.isdecimal() and len(part) < 10 else (-1, part) for part in path.parts]
 

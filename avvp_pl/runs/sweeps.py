@@ -1,15 +1,18 @@
 """Sweeps: a job that fails is recorded in its folder and does not affect the others; one table summarizes all jobs.
 
-Jobs may run in other processes and on other machines, so all that is known about them is read from their folders.
+Jobs may run in other processes and on other machines, so all that is known about them is read from their folders, which
+are anywhere below the folder of the sweep.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import re
 import statistics
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +26,36 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 from avvp_pl.runs import markdown, names
-from avvp_pl.runs.reading import Run, inferences_of, read_run
+from avvp_pl.runs.reading import Run, by_number, inferences_of, read_run
 
 log = logging.getLogger(__name__)
+
+HYDRA = ".hydra"  # what Hydra writes into the folder of every job
+SEARCHED = "optimization_results.yaml"  # what the sweeper optuna writes at the end
+LONG_NUMBER = re.compile(r"(?<![\w.])\d+\.\d{4,}(e[+-]?\d+)?")  # as a search draws them
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A job that was tested by one inference: the settings in which it differs from other jobs, and its run.
+
+    ``selected`` is the validation score of the epoch that was tested, by the name of the score.
+    """
+
+    job: str
+    setting: str
+    run: Run
+    selected: Mapping[str, float]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The validation score, and those of the test."""
+        return {**self.selected, **self.run.scores}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A job without scores: the name of its folder, the settings in which it differs from other jobs, and its error.
+    """A job without scores: its folder, the settings in which it differs from other jobs, and its error.
 
     The error is None if the job was killed or is still running.
     """
@@ -55,13 +80,24 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Remember the folder, and remove the errors of an earlier attempt from it."""
         SweepSummary.folder = Path(config.hydra.sweep.dir).absolute()
-        for path in SweepSummary.folder.glob(f"*/{names.ERROR}"):
-            path.unlink()
+        for job in _jobs(SweepSummary.folder):
+            (job / names.ERROR).unlink(missing_ok=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table of the jobs that have ended so far."""
         if config.hydra.mode == RunMode.MULTIRUN:
             write_summary(Path(config.hydra.sweep.dir))
+
+
+def check_job(hydra_cfg: Any) -> None:
+    """Raise :class:`InputError` if a job's folder is where the summary of its sweep would not find it."""
+    sweep, folder = Path(hydra_cfg.sweep.dir).resolve(), Path(hydra_cfg.runtime.output_dir).resolve()
+    if sweep not in folder.parents:
+        raise InputError(f"hydra.sweep.subdir={hydra_cfg.sweep.subdir}: it must be a folder inside hydra.sweep.dir")
+    if hydra_cfg.output_subdir != HYDRA:
+        raise InputError(
+            f"hydra.output_subdir must be {HYDRA} in a sweep: its summary reads the settings of jobs there"
+        )
 
 
 def record_failure(folder: Path, message: str, error: Exception) -> None:
@@ -75,7 +111,7 @@ def record_failure(folder: Path, message: str, error: Exception) -> None:
 def conclude() -> bool:
     """Print the summary of the sweep that this process launched, if any, and return whether all its jobs succeeded."""
     folder, SweepSummary.folder = SweepSummary.folder, None
-    if folder is None or not any(folder.glob("*/.hydra")):
+    if folder is None or not _jobs(folder):
         return True
     failures = write_summary(folder)
     path = folder / names.SUMMARY
@@ -86,7 +122,7 @@ def conclude() -> bool:
 def write_summary(folder: Path) -> list[Failure]:
     """Write ``summary.md`` into the folder of a sweep: the table, and the jobs without scores, which are returned."""
     runs, failures = read_runs(folder)
-    parts = [markdown_table(runs)] if runs else []
+    parts = [markdown_table(runs, best_first=(folder / SEARCHED).exists())] if runs else []
     if failures:
         parts.append("Failed:\n" + "".join(f"- {markdown.literally(str(failure))}\n" for failure in failures))
     with atomic_write(folder / names.SUMMARY) as file:
@@ -94,54 +130,97 @@ def write_summary(folder: Path) -> list[Failure]:
     return failures
 
 
-def read_runs(folder: Path) -> tuple[list[tuple[str, Run]], list[Failure]]:
-    """Return the runs of a sweep with their settings, in the order of their jobs, and the jobs without scores.
+def read_runs(folder: Path) -> tuple[list[Tested], list[Failure]]:
+    """Return the runs of a sweep in the order of their jobs, and the jobs without scores.
 
     A job that was tested by several inferences is a run for each, and its setting says by which one.
     """
-    jobs = [path.parent for path in folder.glob("*/.hydra")]
-    jobs.sort(key=lambda job: (not job.name.isdigit(), job.name.zfill(9)))
+    jobs = _jobs(folder)
     overrides = {job: _overrides(job) for job in jobs}
     common = set.intersection(*map(set, overrides.values())) if len(jobs) > 1 else set()
     runs, failures = [], []
     for job in jobs:
         apart = [override for override in overrides[job] if override not in common and not override.startswith("seed=")]
         setting = ", ".join(override.removeprefix("experiment=") for override in apart) or "all"
-        error = _first_line(job / names.ERROR)
+        name, error = str(job.relative_to(folder)), _first_line(job / names.ERROR)
         if error or not (job / names.SCORES).exists() or not (job / names.CONFIG).exists():
-            failures.append(Failure(job.name, setting, error))
+            failures.append(Failure(name, setting, error))
             continue
         try:
-            runs += _runs_of(job, setting)
+            runs += _runs_of(job, name, setting)
         except InputError as damage:
-            failures.append(Failure(job.name, setting, str(damage)))
+            failures.append(Failure(name, setting, str(damage)))
     return runs, failures
 
 
-def _runs_of(job: Path, setting: str) -> list[tuple[str, Run]]:
+def _jobs(folder: Path) -> list[Path]:
+    """Return the folders of the jobs of a sweep, at any depth; not those of runs inside a job, or of another sweep."""
+    found = {path.parent for name in (HYDRA, names.ERROR) for path in folder.rglob(name)} - {folder}
+    others = {path.parent for path in folder.rglob(names.SUMMARY)} - {folder}
+    return sorted((job for job in found if not (found | others) & set(job.parents)), key=by_number)
+
+
+def _runs_of(job: Path, name: str, setting: str) -> list[Tested]:
     """Return the runs of a job, one for each inference."""
     first = read_run(job)
-    inferences = inferences_of(first)
+    inferences, selected = inferences_of(first), _selected(first)
     if len(inferences) < 2:
-        return [(setting, first)]
+        return [Tested(name, setting, first, selected)]
     runs = [first, *(read_run(job, other) for other in inferences[1:])]
-    return [(f"{setting}, by {inference}", run) for inference, run in zip(inferences, runs, strict=True)]
+    return [
+        Tested(name, f"{setting}, by {inference}", run, selected)
+        for inference, run in zip(inferences, runs, strict=True)
+    ]
 
 
-def markdown_table(runs: Sequence[tuple[str, Run]]) -> str:
-    """Return a table with settings as rows and scores as columns: ``mean ± standard deviation`` over the seeds."""
-    settings = list(dict.fromkeys(setting for setting, _ in runs))
-    columns = list(dict.fromkeys(column for _, run in runs for column in run.scores))  # runs may differ in modalities
-    rows = []
-    for setting in settings:
-        same = [run.scores for own, run in runs if own == setting]
-        cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
-        rows.append([markdown.literally(setting), str(len(same)), *cells])
-    return markdown.table(["seeds", *map(markdown.heading, columns)], rows)
+def _selected(run: Run) -> dict[str, float]:
+    """Return the best value of the score that selects the epoch, by its name; nothing where no score does."""
+    selection = OmegaConf.select(run.config, "protocol.selection") or {}
+    values = [epoch[selection.monitor] for epoch in run.epochs if selection and selection.monitor in epoch]
+    values = [value for value in values if not math.isnan(value)]
+    return {str(selection.monitor): (min if selection.mode == "min" else max)(values)} if values else {}
+
+
+def markdown_table(runs: Sequence[Tested], best_first: bool = False) -> str:
+    """Return a table with settings as rows and scores as columns: ``mean ± standard deviation`` over the seeds.
+
+    The rows are in the order of the jobs, or of the validation score.
+    """
+    settings: dict[str, list[Tested]] = {}
+    for run in runs:
+        settings.setdefault(run.setting, []).append(run)
+    rows = sorted(settings.values(), key=_rank) if best_first else list(settings.values())
+    # runs may differ in their modalities; the validation score comes first
+    columns = dict.fromkeys(
+        [name for run in runs for name in run.selected] + [name for run in runs for name in run.scores]
+    )
+    cells = [
+        [
+            markdown.literally(LONG_NUMBER.sub(_rounded, same[0].setting)),
+            str(len(same)),
+            *(_mean_and_deviation([run.scores[column] for run in same if column in run.scores]) for column in columns),
+            markdown.literally(", ".join(run.job for run in same)),
+        ]
+        for same in rows
+    ]
+    return markdown.table(["seeds", *map(markdown.heading, columns), "folder"], cells)
+
+
+def _rank(same: Sequence[Tested]) -> float:
+    """Return a number that is lowest for the best setting; the highest where nothing was selected."""
+    values = [value for run in same for value in run.selected.values()]
+    if not values:
+        return math.inf
+    lowest = OmegaConf.select(same[0].run.config, "protocol.selection.mode") == "min"
+    return statistics.fmean(values) * (1 if lowest else -1)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.4g}"
 
 
 def _overrides(job: Path) -> list[str]:
-    path = job / ".hydra" / "overrides.yaml"
+    path = job / HYDRA / "overrides.yaml"
     overrides: Any = []
     with suppress(Exception):  # a damaged file: the job is listed without its settings
         overrides = OmegaConf.to_object(OmegaConf.load(path)) if path.exists() else []

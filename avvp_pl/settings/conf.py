@@ -17,10 +17,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from avvp_pl.errors import InputError
 from avvp_pl.settings.check import plain
 from avvp_pl.settings.comments import Described, describe
 
-PACKAGE = re.compile(r"#\s*@package\s+(\S+)")  # where Hydra puts the content of a file
+PACKAGE = re.compile(r"\ufeff?\s*#\s*@package\s+(\S+)\s*")  # the line that says where the content of a file belongs
+HEADER = 512  # so many characters are searched for it by Hydra, and only up to the first line that is not like it
 GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
 
 
@@ -41,6 +43,7 @@ class ConfigFiles:
         self._read: dict[tuple[str, str], dict[str, Any]] = {}
         self._described: dict[tuple[str, str], Described] = {}
         self._incomplete: set[tuple[str, str]] = set()
+        self._checked: set[tuple[str, str]] = set()
 
     @classmethod
     def of_command_line(cls, arguments: Sequence[str], overrides: Iterable[Override]) -> ConfigFiles:
@@ -86,14 +89,45 @@ class ConfigFiles:
         return self.groups.get(group, [])
 
     def package(self, group: str, choice: str) -> str:
-        """Return the key under which the content of a file stands, such as ``optimizer.schedule``."""
+        """Return the key under which Hydra puts the content of a file, such as ``optimizer.schedule``."""
         usual = group.replace("/", ".")
-        for line in self._text(group, choice).splitlines():
-            if line.strip() and not line.startswith("#"):
-                break
-            if found := PACKAGE.match(line):
-                return {"_global_": GLOBAL, "_group_": usual}.get(found[1], found[1])
-        return usual
+        package = _header(self._text(group, choice)) or usual
+        return {"_global_": GLOBAL, "_group_": usual}.get(package, package)
+
+    def check(self, group: str, choice: str) -> None:
+        """Raise :class:`InputError` if a file, or one that it builds on, has no effect although it is chosen."""
+        self.settings(group, choice)
+        for file in self._read:
+            if file not in self._checked:
+                self._check_place(*file)
+                self._checked.add(file)
+
+    def stands_at_top(self, group: str) -> bool:
+        """Return whether the files of a group belong at the top of the configuration, as the shipped ones do."""
+        shipped = ConfigFiles()
+        choices = shipped.choices(group)
+        return bool(choices) and all(shipped.package(group, choice) == GLOBAL for choice in choices)
+
+    def _check_place(self, group: str, choice: str) -> None:
+        paths = self._paths(group, choice)
+        if not paths:
+            return  # Hydra says so
+        for other in paths[1:]:
+            if other.read_bytes() != paths[0].read_bytes():
+                raise InputError(f"{other}: has no effect, because {paths[0]} has the same name; give it another name")
+        text, package = self._text(group, choice), self.package(group, choice)
+        lines = [line for line in text.splitlines() if PACKAGE.fullmatch(line)]
+        if lines and not _header(text):
+            line = lines[0].strip("\ufeff \t")
+        elif package.partition(".")[0] not in {GLOBAL, "hydra", *self.groups} - {group} and self.stands_at_top(group):
+            line = "# @package _global_"
+        else:
+            return
+        mark = ", without a byte-order mark before it" * text.startswith("\ufeff")
+        raise InputError(
+            f"{paths[0]}: its settings would have no effect, because Hydra puts them under {package!r}; the first line "
+            f"of the file must be{mark}: {line}"
+        )
 
     def settings(self, group: str, choice: str) -> dict[str, Any]:
         """Return the content of a file merged with the files in its defaults list; {} where it cannot be read."""
@@ -178,12 +212,26 @@ class ConfigFiles:
         return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
 
     def _text(self, group: str, choice: str) -> str:
-        for folder in self.folders:
-            path = folder / group / f"{choice}.yaml" if group else folder / f"{choice}.yaml"
+        for path in self._paths(group, choice):
             with suppress(OSError, UnicodeDecodeError):
-                if path.is_file():
-                    return path.read_text(encoding="utf-8")
+                return path.read_text(encoding="utf-8")
         return ""
+
+    def _paths(self, group: str, choice: str) -> list[Traversable]:
+        """Return all files of this name. Hydra uses the first one."""
+        paths = (folder / group / f"{choice}.yaml" if group else folder / f"{choice}.yaml" for folder in self.folders)
+        return [path for path in paths if path.is_file()]
+
+
+def _header(text: str) -> str | None:
+    """Return the package that the header of a file gives, in the way in which Hydra reads it."""
+    package = None
+    for line in text[:HEADER].splitlines():
+        if line.strip() and not re.match(r"\s*#\s*@", line):
+            break
+        found = PACKAGE.fullmatch(line)
+        package = found[1] if found else package
+    return package
 
 
 def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,14 @@ FREE = re.compile(
 
 # Groups that belong to the run that wrote a checkpoint, and not to the model in it
 OF_THE_RUN = frozenset({"trainer", "callbacks", "logger", "paths"})
+# Settings of the trainer that change what is computed, and so its result
+COMPUTED = (
+    *("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "precision"),
+    *("limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch"),
+)
 # Settings of the trainer that say what was trained, and not how
-OF_TRAINING = ("max_epochs", "accumulate_grad_batches", "precision", "devices", "num_nodes")
+OF_TRAINING = (*COMPUTED, "devices", "num_nodes")
 
 # Runs that differ only in these are repetitions of one setting. A report compares `trainer.devices` (as the number of
 # processes) and `checkpoint` (best or last) in a form of its own
@@ -36,7 +42,7 @@ INCIDENTAL = re.compile(
     r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|trust)(\..*)?"
     r"|(paths|logger|callbacks)(\..*)?"
     r"|data\.(root|packed|resident|name|eval_batch_size|max_epochs|source\..*)"
-    r"|trainer\.(?!max_epochs|accumulate_grad_batches|precision).*"
+    rf"|trainer\.(?!({'|'.join(COMPUTED)})$).*"
 )
 # Settings that make up the method, in contrast to its data, its network and its hardware
 OF_METHOD = re.compile(r"(method|labeling|trained_labeling|inference|optimizer|protocol)\.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,7 +45,10 @@ class Names:
         return cls(command, files, _parsed(overrides))
 
     def check_choices(self) -> None:
-        """Refuse what is not the name of a choice, where Hydra's own message would not name the group."""
+        """Refuse what is not the name of a choice, where Hydra's own message would not name the group.
+
+        Refuse as well a file of the user's own that is chosen but has no effect.
+        """
         for override in self.overrides:
             group = override.key_or_group
             if group not in self.files.groups or override.is_delete():
@@ -54,6 +58,42 @@ class Names:
                 words = value if listed else [value]
                 if not words or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
                     raise InputError(f"{group}={_shown(value)}: it must be {self._expected(group)}")
+                for word in words:
+                    self.files.check(group, word)
+
+    def for_jobs(self, arguments: Sequence[str]) -> list[str]:
+        """Return the arguments of a sweep with the settings that only its jobs have where only the jobs see them.
+
+        Before a sweep, Hydra composes a configuration without the groups that are swept, and would refuse their
+        settings. So they become parameters of the sweeper, which passes them on to each job.
+        """
+        asked = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
+        if not asked and not any(override.key_or_group == "sweep" for override in self.overrides):
+            return list(arguments)
+        base = self._composed(self._groups(swept=False), with_hydra=True)
+        params = base.hydra.sweeper.get("params")  # as a sweep file gives them; null for commands without sweeps
+        if params is None or not (asked or base.hydra.mode == RunMode.MULTIRUN):
+            return list(arguments)
+        fixed: Any = OmegaConf.to_container(params)
+        swept = {parsed.key_or_group for parsed in _parsed(f"{key}={value}" for key, value in fixed.items())}
+        swept |= {override.key_or_group for override in self.overrides if override.is_sweep_override()}
+        if not swept & set(self.files.groups):
+            return list(arguments)
+        present = _present(base)
+        moved = {
+            str(override.input_line): f"{override.key_or_group}: {_quoted(str(override.input_line).partition('=')[2])}"
+            for override in self.overrides
+            if override.type == OverrideType.CHANGE
+            and not override.is_sweep_override()
+            and override.key_or_group not in {*present, *self.files.groups}
+            and not override.is_hydra_override()
+        }
+        if not moved:
+            return list(arguments)
+        first = next(iter(moved))
+        of_jobs = f"++hydra.sweeper.params={{{', '.join(moved.values())}}}"
+        kept = [argument for argument in arguments if argument == first or argument not in moved]
+        return [of_jobs if argument == first else argument for argument in kept]
 
     def check_folders(self) -> None:
         """Refuse ``~`` at the start of a run folder in the user's own files: Hydra would create a folder called ``~``.
@@ -92,8 +132,18 @@ class Names:
         ``choices`` are the choices of the groups (``hydra.runtime.choices``).
         """
         content: Any = OmegaConf.to_container(cfg)
+        groups = self.files.groups_of(self.command)
+        for group, choice in (("", self.command), *choices.items()):
+            if isinstance(choice, str) and group in {"", *self.files.groups}:
+                self.files.check(group, choice)
+        for name in content:
+            if name in self.files.groups and name not in groups and self.files.stands_at_top(name):
+                raise InputError(
+                    f"the settings under {name!r} have no effect; the file of the {name} that has them "
+                    "must begin with the line: # @package _global_"
+                )
         known = self._known(content, choices)
-        needed = {name: known[name] is not None for name in self.files.groups_of(self.command)}
+        needed = {name: known[name] is not None for name in groups}
         for name in needed:
             if name not in content:
                 raise InputError(self.no_setting(name))
@@ -140,9 +190,24 @@ class Names:
     def no_setting(self, key: str) -> str:
         """Return what to say of a setting that the configuration does not have."""
         present = _present(self._configuration())
-        if key in present:
+        if key not in present:
+            return self._unknown(key, present)
+        lacking = self._swept_without(key)
+        if lacking is None:
             return f"the setting {key!r} is needed, but it was removed, or the group that it belongs to was replaced"
-        return self._unknown(key, present)
+        return f"there is no setting {key!r} with {lacking}, which is swept; every job must have all settings"
+
+    def _swept_without(self, key: str) -> str | None:
+        """Return the first choice of a swept group with which there is no such setting."""
+        for swept in self.overrides:
+            if swept.key_or_group not in self.files.groups or not swept.is_sweep_override():
+                continue
+            others = tuple(override for override in self.overrides if override is not swept)
+            for value in values_of(swept):
+                choice = f"{swept.get_key_element()}={_shown(plain(value))}"
+                if key not in _present(replace(self, overrides=(*others, *_parsed([choice])))._configuration()):
+                    return choice
+        return None
 
     def _unknown(self, key: str, present: Iterable[str]) -> str:
         """Return what to say of a setting that is not among those that are ``present``."""
@@ -153,7 +218,13 @@ class Names:
             return f"{missing[:-1]} here; it is a setting of {' and '.join(choices)}"
         if others := self._for_another(key.partition(".")[0], {}):
             return others
-        if members_of(key.rpartition(".")[0]) is not None:
+        place, _, name = key.rpartition(".")
+        if place.partition(".")[0] in PASSED_ON:
+            beside = [other.rpartition(".")[2] for other in present if other.rpartition(".")[0] == place]
+            close = difflib.get_close_matches(name, beside, n=1, cutoff=0.8)
+            near = f" Did you mean {f'{place}.{close[0]}'!r}?" if close else ""
+            return f"{missing}{near} To add an argument of another library, give +{key}=..., with +"
+        if members_of(place) is not None:
             return f"{missing} To add it, give +{key}=..."
         return f"{missing}{self._nearest(key, present)} `--cfg job` prints all settings."
 
@@ -274,13 +345,22 @@ class Names:
         return f"it is for python -m {' or '.join(others)}" if others else ""
 
     def _configuration(self) -> DictConfig:
-        """Return the configuration with the groups of the command line, but without any single settings."""
+        """Return the configuration with the groups of the command line, but without any single settings.
+
+        A group that is swept has its first choice.
+        """
+        return self._composed(self._groups(swept=True))
+
+    def _groups(self, swept: bool) -> list[str]:
+        """Return the choices of groups on the command line; of those that are ``swept`` the first one, or none."""
         groups = []
         for override in self.overrides:
-            if override.key_or_group in self.files.groups and not override.is_delete():
+            if override.key_or_group not in self.files.groups or override.is_delete():
+                continue
+            if swept or not override.is_sweep_override():
                 key = str(override.input_line).partition("=")[0]
                 groups += [f"{key}={_shown(plain(value))}" for value in [*values_of(override)][:1]]
-        return self._composed(groups)
+        return groups
 
     def _composed(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
         """Return the configuration with these overrides, or without any if they cannot be composed."""
@@ -298,6 +378,11 @@ class Names:
 
 def _parsed(overrides: Iterable[str]) -> tuple[Override, ...]:
     return tuple(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+def _quoted(value: str) -> str:
+    """Return the text of a value as a string that neither Hydra nor OmegaConf interprets before a job has it."""
+    return "'" + value.replace("'", r"\'").replace("${", r"\${") + "'"
 
 
 def _shown(value: Any) -> str:

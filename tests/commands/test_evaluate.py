@@ -58,6 +58,23 @@ def test_an_evaluation_leaves_nothing_of_an_earlier_one(command: Command, ppl: P
     assert [path.parent for path in one.rglob("config.yaml") if ".hydra" not in path.parts] == [one]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["callbacks.fit=null", "inference=prototype", "labeling=prototype"], 2),
+        (["+trainer.limit_test_batches=0"], 2),
+        (["+trainer.fast_dev_run=true"], 0),
+    ],
+)
+def test_an_evaluation_without_results_loses_nothing(
+    command: Command, ppl: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    folder = evaluate(command, ppl, tmp_path / "run", "inference=classifier")
+    before = {name: (folder / name).read_bytes() for name in (*FILES, "config.yaml")}
+    assert command("evaluate", f"checkpoint={checkpoint(ppl)}", f"hydra.run.dir={folder}", *arguments) == code
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
 def test_no_training_run_is_overwritten(command: Command, trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
     run = trained("+experiment=mil", "trainer.max_epochs=1")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and ".hydra" not in path.parts}

@@ -178,7 +178,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
     if importlib.util.find_spec(module):
         pytest.skip(f"{module} is installed")
     assert command("train", "-m", "+experiment=ppl_soft", "seed=0,1", argument) == 2
-    assert f'is not installed: pip install "avvp_pl[{extra}]"' in capfd.readouterr().err
+    assert f'is not installed: pip install -e ".[{extra}]"' in capfd.readouterr().err
 
 
 def test_ddp_does_not_start_a_sweep_within_a_sweep(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import Command
-from tests.small import SMALL, content, rows, same_bits, shell, train, weights
+from tests.small import SMALL, content, environment, of_shell, rows, same_bits, shell, train, weights
 
 
 @pytest.fixture
@@ -134,3 +135,89 @@ def test_half_precision_trains_to_full_precision_probabilities(command: Command,
     assert half["train/loss"] != full["train/loss"]
     labels = content(runs[1])["progress"]["labeling"]["pseudo_labels"]
     assert labels.dtype == torch.float32
+
+
+def test_a_trial_is_not_a_finished_run(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train(command, tmp_path / "run", "+trainer.fast_dev_run=true")
+    assert (
+        "this was a trial with a few steps (trainer.fast_dev_run): its scores are not saved" in capfd.readouterr().out
+    )
+    assert not list(run.rglob("scores.json"))
+    assert not list(run.rglob("*.ckpt"))
+    assert command("report", f"runs={run}", f"output={tmp_path / 'report'}") == 2
+    assert "no finished run" in capfd.readouterr().err
+    train(command, run, "trainer.max_epochs=1", "resume=auto")  # it starts
+    before = (run / "scores.json").read_bytes()
+    assert command("train", *SMALL, "logger=csv", f"hydra.run.dir={run}", "+trainer.fast_dev_run=true") == 2
+    assert f"{run} holds a run; trainer.fast_dev_run needs a folder of its own" in capfd.readouterr().err
+    assert (run / "scores.json").read_bytes() == before
+
+
+def test_a_test_of_some_videos_is_a_trial(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    some = ("+trainer.limit_test_batches=2", "data.eval_batch_size=4", "trainer.max_epochs=1")
+    run = train(command, tmp_path / "run", *some)
+    assert "a trial with 8 of 16 test videos (trainer.limit_test_batches): its" in capfd.readouterr().out
+    assert not (run / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("switch", "message"),
+    [
+        ("+trainer.overfit_batches=1", "trainer.overfit_batches: every epoch has other batches"),
+        ("+trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be trained"),
+        ("+trainer.limit_test_batches=0.0", "trainer.limit_test_batches=0.0: nothing would be tested"),
+        ("+trainer.limit_val_batches=0", "the trainer never validates"),
+        ("+trainer.logger=false", "trainer.logger: it would have no effect; give logger=csv"),
+        ("+trainer.callbacks=[]", "trainer.callbacks: it would have no effect; give +callbacks.NAME="),
+        ("+trainer.max_steps=1", "the training has ended before an epoch could be selected"),
+        ("+trainer.overfit_batchs=1", "overfit_batchs"),
+        (
+            "trainer.overfit_batches=1",
+            "To add an argument of another library, give +trainer.overfit_batches=..., with +",
+        ),
+        ("logger.csv.flush=1", "give +logger.csv.flush=..., with +"),
+    ],
+)
+def test_switches_of_the_trainer_that_make_no_result_are_refused(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], switch: str, message: str
+) -> None:
+    run = tmp_path / "run"
+    assert command("train", *SMALL, "logger=csv", "trainer.max_epochs=1", f"hydra.run.dir={run}", switch) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert message in error
+    assert not (run / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "limit_train_batches=1",
+        "limit_val_batches=1",
+        "detect_anomaly=true",
+        "profiler=simple",
+        "enable_progress_bar=false",
+    ],
+)
+def test_other_switches_of_the_trainer_work(command: Command, tmp_path: Path, switch: str) -> None:
+    run = train(command, tmp_path / "run", "trainer.max_epochs=1", f"+trainer.{switch}")
+    assert (run / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"RANK": "1"},
+        {"LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "x"},
+    ],
+    ids=" ".join,
+)
+def test_a_run_is_complete_in_the_environment_of_another_launcher(tmp_path: Path, left: dict[str, str]) -> None:
+    """In a process of its own: Lightning reads the environment when it is imported."""
+    run = tmp_path / "run"
+    arguments = [*SMALL, "logger=csv", "trainer.max_epochs=1", f"hydra.run.dir={run}"]
+    subprocess.run(
+        of_shell("train", *arguments), cwd=tmp_path, env={**environment(), **left}, capture_output=True, check=True
+    )
+    assert all((run / name).exists() for name in ("config.yaml", "metrics.csv", "scores.json", ".lock"))
+    assert "INFO epoch 0 of 1" in (run / "train.log").read_text()

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.runs import names
-from avvp_pl.runs.folder import begin_evaluations
+from avvp_pl.runs.folder import EvaluationFolder, LockedFolder
 from avvp_pl.training.module import digest
 from tests.conftest import Command
 from tests.damage.place import SHAPES, TRAIN, WEAK, Place
@@ -45,7 +45,9 @@ def test_an_evaluation_has_a_folder_for_each_of_several_inferences(tmp_path: Pat
     whole = tmp_path / "test"
     (whole / "predictions").mkdir(parents=True)
     (whole / names.SCORES).touch()  # of an earlier evaluation
-    folders = begin_evaluations(cfg, config, inferences)
+    with EvaluationFolder(cfg, inferences) as folder:
+        assert (whole / names.SCORES).exists()  # nothing is lost before there are new scores
+        folders = folder.replace(config)
     several = len(inferences) > 1
     assert folders == {name: whole / name if several else whole for name in inferences}
     assert not (whole / names.SCORES).exists()
@@ -64,8 +66,18 @@ def test_an_evaluation_never_uses_the_folder_of_a_training(tmp_path: Path, of_tr
     kept.touch()
     (tmp_path / names.SCORES).touch()
     with pytest.raises(InputError, match=f"{kept.parent} holds a training run"):
-        begin_evaluations(cfg, OmegaConf.create({}), ["classifier", "prototype"])
+        EvaluationFolder(cfg, ["classifier", "prototype"])
     assert (tmp_path / names.SCORES).exists()
+
+
+def test_a_folder_is_used_by_one_run_or_evaluation_at_a_time(tmp_path: Path) -> None:
+    cfg = OmegaConf.create({"paths": {"run_dir": str(tmp_path)}})
+    with LockedFolder(tmp_path), pytest.raises(InputError, match=f"^{tmp_path}: another run is using this folder"):
+        EvaluationFolder(cfg, ["classifier"])
+    with EvaluationFolder(cfg, ["classifier"]), pytest.raises(InputError, match="another run is using this folder"):
+        LockedFolder(tmp_path)
+    with LockedFolder(tmp_path):
+        pass
 
 
 # ---- other training videos

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from avvp_pl.errors import InputError
 from avvp_pl.runs.sweeps import (
     Failure,
     SweepSummary,
+    check_job,
     conclude,
     markdown_table,
     read_runs,
@@ -25,6 +29,13 @@ def job(folder: Path, number: int, overrides: list[str], score: float | None) ->
     (path / "config.yaml").write_text(f"name: mil\nseed: {seed}\ndata: {{name: synthetic}}\n")
     if score is not None:
         write_scores(path, score)
+
+
+def fail(folder: Path, message: str) -> None:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError as error:
+        record_failure(folder, f"RuntimeError: {message}", error)
 
 
 def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) -> None:
@@ -47,6 +58,91 @@ def written_by(path: Path, scores: dict[str, float]) -> None:
     for number, (name, score) in enumerate(scores.items()):
         (path / name).mkdir(exist_ok=True)
         write_scores(path if number == 0 else path / name, score)
+
+
+def selected(job: Path, values: list[float], mode: str = "max") -> None:
+    """Let a job have these validation scores in its epochs, of which the best one was selected."""
+    with (job / "config.yaml").open("a") as file:
+        file.write(f"protocol: {{selection: {{monitor: val/segment/type_av, mode: {mode}}}}}\n")
+    rows = "".join(f"{epoch},{value}\n" for epoch, value in enumerate(values))
+    (job / "metrics.csv").write_text(f"epoch,val/segment/type_av\n{rows}")
+
+
+def test_the_score_that_selects_and_the_folders_stand_beside_the_test(tmp_path: Path) -> None:
+    jobs = [("0.2", 0, [1.0, 3.0, 2.0]), ("0.2", 1, [5.0]), ("0.8", 0, [4.0, 2.0])]
+    for number, (noise, seed, values) in enumerate(jobs):
+        job(tmp_path, number, [f"data.noise={noise}", f"seed={seed}"], 10.0)
+        selected(tmp_path / str(number), values, mode="max" if noise == "0.2" else "min")
+    write_summary(tmp_path)
+    heading, _, *rows = (tmp_path / "summary.md").read_text().splitlines()
+    assert heading.startswith("| | seeds | val seg Type | ")
+    assert heading.endswith(" | folder |")
+    assert rows[0].startswith("| data.noise=0.2 | 2 | 4.0 ± 1.4 | 10.0 ")
+    assert rows[0].endswith(" | 0, 1 |")
+    assert rows[1].startswith("| data.noise=0.8 | 1 | 2.0 | ")
+
+
+@pytest.mark.parametrize(("mode", "order"), [("max", [2, 0, 1]), ("min", [1, 0, 2])])
+def test_a_search_is_sorted_by_the_score_that_selects(tmp_path: Path, mode: str, order: list[int]) -> None:
+    for number, (gamma, value) in enumerate((("0.71234567", 2.0), ("0.7123", 1.0), ("0.3", 3.0), ("0.4", None))):
+        job(tmp_path, number, [f"labeling.gamma={gamma}", "labeling.k=12345678", "seed=0"], 10.0)
+        if value is not None:
+            selected(tmp_path / str(number), [value], mode)
+    write_summary(tmp_path)
+    folders = [row.split("|")[-2].strip() for row in (tmp_path / "summary.md").read_text().splitlines()[2:]]
+    assert folders == ["0", "1", "2", "3"]  # the order of the jobs, until the search has ended
+    (tmp_path / "optimization_results.yaml").touch()
+    write_summary(tmp_path)
+    rows = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    assert [row.split("|")[-2].strip() for row in rows] == [*map(str, order), "3"]  # which nothing has selected
+    assert {row.split("|")[1].strip() for row in rows} == {
+        "labeling.gamma=0.7123", "labeling.gamma=0.3", "labeling.gamma=0.4",
+    }  # fmt: skip
+
+
+def test_jobs_are_found_at_any_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = tmp_path / "mil" / "lr=0.1"
+    for number in (2, 10):
+        job(deep, number, ["+experiment=mil", "seed=0"], 1.0)
+    job(tmp_path, 3, ["+experiment=han", "seed=0"], None)
+    fail(tmp_path / "a" / "b", "it could not even begin")
+    job(deep / "2" / "evaluations", 0, ["seed=0"], None)  # a run inside a job
+    job(tmp_path / "other", 0, ["seed=0"], None)  # and another sweep, which has its own summary
+    write_summary(tmp_path / "other")
+    runs, failures = read_runs(tmp_path)
+    assert [run.job for run in runs] == ["mil/lr=0.1/2", "mil/lr=0.1/10"]
+    assert {failure.job for failure in failures} == {"3", "a/b"}
+    SweepSummary.folder = tmp_path
+    assert not conclude()
+    assert "- a/b (all): RuntimeError: it could not even begin" in capsys.readouterr().out
+    SweepSummary().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert not (tmp_path / "a" / "b" / "error.txt").exists()
+    SweepSummary.folder = None
+
+
+@pytest.mark.parametrize(
+    ("sweep", "folder", "subdir", "wrong"),
+    [
+        ("s", "s/0", ".hydra", None),
+        ("s", "s/a/b", ".hydra", None),
+        ("s", "t/0", ".hydra", "hydra.sweep.subdir=x: it must be a folder inside hydra.sweep.dir"),
+        ("s", "s", ".hydra", "hydra.sweep.subdir=x: it must be"),
+        ("s", "s/0", None, "hydra.output_subdir must be .hydra in a sweep"),
+    ],
+)
+def test_a_job_is_where_the_summary_finds_it(
+    tmp_path: Path, sweep: str, folder: str, subdir: str | None, wrong: str | None
+) -> None:
+    cfg = OmegaConf.create(
+        {
+            "sweep": {"dir": str(tmp_path / sweep), "subdir": "x"},
+            "runtime": {"output_dir": str(tmp_path / folder)},
+            "output_subdir": subdir,
+        }
+    )
+    expected: AbstractContextManager[Any] = nullcontext() if wrong is None else pytest.raises(InputError, match=wrong)
+    with expected:
+        check_job(cfg)
 
 
 def test_every_inference_has_its_row(tmp_path: Path) -> None:
@@ -77,15 +173,8 @@ def test_jobs_stand_in_their_order_and_failed_ones_are_named(tmp_path: Path) -> 
     for number in range(11):
         job(tmp_path, number, [f"+experiment=e{number}", "seed=0"], None if number == 4 else float(number))
     runs, failures = read_runs(tmp_path)
-    assert [setting for setting, _ in runs] == [f"e{number}" for number in range(11) if number != 4]
+    assert [run.setting for run in runs] == [f"e{number}" for number in range(11) if number != 4]
     assert failures == [Failure("4", "e4", None)]
-
-
-def fail(folder: Path, message: str) -> None:
-    try:
-        raise RuntimeError(message)
-    except RuntimeError as error:
-        record_failure(folder, f"RuntimeError: {message}", error)
 
 
 def test_a_failure_is_one_line_and_the_traceback(tmp_path: Path) -> None:

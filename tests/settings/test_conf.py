@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from avvp_pl.errors import InputError
 from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir, keys_of, merge
+
+# Headers that Hydra does not see
+IGNORED = {
+    "late": "x: 1\n# @package some.where\n",
+    "comment": "# words\n# @package some.where\nx: 1\n",
+    "mark": "\ufeff# @package some.where\nx: 1\n",
+    "far": "\n" * 600 + "# @package some.where\nx: 1\n",
+}
 
 
 def write(path: Path, content: str) -> Path:
@@ -153,15 +163,66 @@ def test_files_are_merged_in_the_order_of_the_defaults_list(own: Path, order: st
 
 
 def test_a_package_says_where_the_content_stands(own: Path) -> None:
-    write(own / "labeling" / "elsewhere.yaml", "\n# words\n# @package some.where\nx: 1\n")
-    write(own / "labeling" / "late.yaml", "x: 1\n# @package some.where\n")
+    write(own / "labeling" / "elsewhere.yaml", "\n# @package some.where\n# words\nx: 1\n")
+    for name, content in IGNORED.items():
+        write(own / "labeling" / f"{name}.yaml", content)
     files = ConfigFiles([str(own)])
     assert files.package("labeling", "prototype") == "labeling"
     assert files.package("inference", "prototype") == "inference.prototype"
     assert files.package("optimizer/schedule", "mine") == "optimizer.schedule"
     assert files.package("experiment", "ppl_soft") == ""
     assert files.package("labeling", "elsewhere") == "some.where"
-    assert files.package("labeling", "late") == "labeling"
+    for name in IGNORED:
+        assert files.package("labeling", name) == "labeling", name
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_hydra_places_content_in_the_same_way(own: Path, name: str) -> None:
+    write(own / "labeling" / "one.yaml", IGNORED[name])
+    with initialize_config_dir(str(own), version_base="1.3"):
+        assert compose(overrides=["+labeling=one"]) == {"labeling": {"x": 1}}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_a_header_that_hydra_does_not_see_is_refused(own: Path, name: str) -> None:
+    path = write(own / "labeling" / "one.yaml", IGNORED[name])
+    write(own / "labeling" / "child.yaml", "defaults: [one]\n")
+    for choice in ("one", "child"):
+        with pytest.raises(InputError, match="because Hydra puts them under 'labeling'; the first line") as refused:
+            ConfigFiles([str(own)]).check("labeling", choice)
+        assert str(refused.value).startswith(f"{path}: ")
+        assert str(refused.value).endswith(": # @package some.where")
+        assert ("byte-order mark" in str(refused.value)) == (name == "mark")
+
+
+@pytest.mark.parametrize("header", ["", "# @package global\n", "# @package _group_\n", "# @Package _global_\n"])
+@pytest.mark.parametrize("group", ["experiment", "sweep", "launcher"])
+def test_what_belongs_at_the_top_must_say_so(own: Path, group: str, header: str) -> None:
+    path = write(own / group / "mine.yaml", f"{header}seed: 3\n")
+    with pytest.raises(InputError, match=f"^{path}: .*: # @package _global_$"):
+        ConfigFiles([str(own)]).check(group, "mine")
+    for good in ("_global_", "labeling", "hydra.launcher"):
+        write(path, f"# @package {good}\nseed: 3\n")
+        ConfigFiles([str(own)]).check(group, "mine")
+
+
+def test_a_file_with_the_name_of_a_shipped_one_is_refused(own: Path) -> None:
+    """Hydra would use the shipped one and say nothing."""
+    path = write(own / "labeling" / "naive.yaml", "_target_: mine.Labeling\n")
+    for choice in ("naive", "prototype"):  # which builds on naive
+        with pytest.raises(
+            InputError, match=f"^{path}: has no effect, because .*conf/labeling/naive.yaml has the same"
+        ):
+            ConfigFiles([str(own)]).check("labeling", choice)
+    path.write_bytes((config_dir() / "labeling" / "naive.yaml").read_bytes())
+    ConfigFiles([str(own)]).check("labeling", "prototype")
+
+
+def test_all_shipped_files_have_an_effect() -> None:
+    files = ConfigFiles()
+    for group in files.groups:
+        for choice in files.choices(group):
+            files.check(group, choice)
 
 
 def test_a_command_has_the_groups_of_its_defaults_list() -> None:

@@ -98,8 +98,10 @@ def test_what_decides_the_result_is_never_incidental_in_part(settings: set[str])
 def test_the_model_is_told_by_what_is_not_of_the_run(settings: set[str]) -> None:
     groups = {key for key in settings if any(other.startswith(f"{key}.") for other in settings) and "." not in key}
     assert groups - OF_THE_RUN == {"data", "network", "method", "labeling", "inference", "protocol", "optimizer"}
-    added = {"trainer.precision", "trainer.num_nodes"}  # by +, and by trainer=ddp
-    assert {f"trainer.{name}" for name in OF_TRAINING} - settings == added
+    added = {"precision", "num_nodes", "max_steps", "max_time", "min_epochs", "min_steps"}  # by +, or by trainer=ddp
+    added |= {"gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches", "limit_val_batches"}
+    added |= {"val_check_interval", "check_val_every_n_epoch"}
+    assert {f"trainer.{name}" for name in OF_TRAINING} - settings == {f"trainer.{name}" for name in added}
 
 
 @pytest.mark.parametrize(

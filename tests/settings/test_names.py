@@ -435,6 +435,102 @@ def test_a_setting_that_the_choices_of_the_command_line_have_was_removed(own: Ca
     assert Names.of_command_line("train", [], []).no_setting("labeling.gamma").startswith("there is no setting")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "moved"),
+    [
+        ("-m +experiment=ppl_soft,ppl_hard labeling.gamma=1 seed=3", "labeling.gamma: '1'"),
+        ("-m +experiment=ppl_soft,ppl_hard labeling.k_positive=null", "labeling.k_positive: 'null'"),
+        ("-m labeling=naive,prototype labeling.momentum=0.9 labeling.k=1,2", "labeling.momentum: '0.9'"),
+        (
+            "-m data=llp,realmix data.root='it' data.packed=${data.root}",
+            r"data.root: '\\'it\\'', data.packed: '\\${data.root}'",
+        ),
+        ("+sweep=fig4_gamma labeling.tau=0.2 labeling.gamma=1", "labeling.tau: '0.2', labeling.gamma: '1'"),
+        ("-m +experiment=mil,han optimizer.learning_rate=0.1 ++labeling.k=1", None),
+        ("-m +experiment=ppl_soft labeling.gamma=1 seed=0,1", None),
+        ("+experiment=ppl_soft labeling.gamma=1", None),
+        ("+sweep=seeds +experiment=ppl_soft labeling.gamma=1", None),
+    ],
+)
+def test_settings_that_only_the_jobs_have_are_passed_on_to_them(arguments: str, moved: str | None) -> None:
+    given = arguments.split()
+    names = Names.of_command_line("train", given, [argument for argument in given if "=" in argument])
+    result = names.for_jobs(given)
+    if moved is None:
+        assert result == given
+        return
+    (params,) = (argument for argument in result if argument not in given)
+    assert params == f"++hydra.sweeper.params={{{moved}}}"
+    assert set(result) - {params} == {argument for argument in given if argument.partition("=")[0] not in moved}
+
+
+def test_every_job_has_a_setting_beside_a_swept_group(say: Say) -> None:
+    swept = ("-m", "+experiment=ppl_soft,ppl_hard", "labeling.gamma=0.5", "labeling.k_positive=null", "tags=[a, b]")
+    assert say("train", *swept) is None
+    found = [(cfg["labeling"]["gamma"], cfg["labeling"]["k_positive"], cfg["tags"]) for cfg in say.configurations]
+    assert found == [(0.5, None, ["a", "b"])] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("-m +experiment=ppl_soft,mil labeling.gamma=1", "there is no setting 'labeling.gamma' with +experiment=mil,"),
+        (
+            "-m +experiment=ppl_soft,ppl_hard labeling.gama=1",
+            "there is no setting 'labeling.gama'. Did you mean 'labeling",
+        ),
+    ],
+)
+def test_a_setting_that_a_job_does_not_have_is_refused_before_the_first_one(
+    say: Say, arguments: str, said: str
+) -> None:
+    assert holds(say("train", *arguments.split()), said)
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "culprit"),
+    [
+        ({"experiment/bare.yaml": "labeling: {sharpnes: 3}\n"}, "+experiment=bare", "experiment/bare"),
+        ({"experiment/bare.yaml": "\ufeff# @package _global_\nseed: 3\n"}, "+experiment=bare", "experiment/bare"),
+        ({"experiment/sub/bare.yaml": "seed: 3\n"}, "+experiment=sub/bare", "experiment/sub/bare"),
+        ({"sweep/bare.yaml": "hydra: {mode: MULTIRUN}\n"}, "+sweep=bare", "sweep/bare"),
+        ({"launcher/bare.yaml": "threads: 1\n"}, "-m seed=0,1 +launcher=bare", "launcher/bare"),
+        ({"experiment/bare.yaml": "seed: 3\n"}, "-m +experiment=mil,bare", "experiment/bare"),
+        (
+            {
+                "experiment/bare.yaml": "seed: 3\n",
+                "experiment/child.yaml": "# @package _global_\ndefaults: [bare]\nname: mine\n",
+            },
+            "+experiment=child",
+            "experiment/bare",
+        ),
+        ({"trainer/default.yaml": "devices: 2\n"}, "", "trainer/default"),
+        ({"train.yaml": "seed: 3\n"}, "", "train"),
+    ],
+)
+@pytest.mark.parametrize("way", ["--config-dir", "hydra.searchpath"])
+def test_a_file_without_effect_is_named(
+    say: Say,
+    own: Callable[..., list[str]],
+    tmp_path: Path,
+    files: dict[str, str],
+    arguments: str,
+    culprit: str,
+    way: str,
+) -> None:
+    said = say("train", *own(files, way), *arguments.split())
+    assert re.match(rf"{tmp_path}/own/{culprit}\.yaml: (its settings would have|has) no effect, because", said or "")
+
+
+def test_a_file_that_only_hydra_finds_may_not_be_without_effect_either(say: Say, own: Callable[..., list[str]]) -> None:
+    far = {
+        "experiment/bare.yaml": "seed: 3\n",
+        "experiment/child.yaml": "# @package _global_\ndefaults: [/experiment/bare]\nname: mine\n",
+    }
+    said = say("train", *own(far), "+experiment=child")
+    assert holds(said, "the settings under 'experiment' have no effect; ... with the line: # @package _global_")
+
+
 def test_mistakes_are_told_in_the_folder_of_a_job(say: Say, own: Callable[..., list[str]], tmp_path: Path) -> None:
     bad = own({"experiment/bad.yaml": "# @package _global_\nlabeling: {sharpnes: 3}\n"})
     sweep = ["-m", "+experiment=bad", "labeling=mine", f"hydra.sweep.dir={tmp_path / 'sweep'}"]

@@ -22,6 +22,13 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
 
     ``monitor`` is the score by which the protocol selects the epoch that is tested; None: the last epoch.
     """
+    if trainer.overfit_batches:
+        raise InputError(
+            "trainer.overfit_batches: every epoch has other batches here; to see whether a training can overfit, give "
+            "less data, such as data.sizes.train=16"
+        )
+    if not trainer.limit_train_batches:
+        raise InputError(f"trainer.limit_train_batches={trainer.limit_train_batches}: nothing would be trained")
     for name, part in module.parts.items():
         if overrides(part, Part.refresh) and not _of_kind(trainer, RefreshPseudoLabels):
             raise InputError(
@@ -35,13 +42,26 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
 
 
 def check_test(trainer: pl.Trainer, module: ParsingModule) -> None:
-    """Raise :class:`InputError` if a test would use an inference without fitting it first."""
+    """Raise :class:`InputError` if a test would test nothing, or would use an inference without fitting it first."""
+    if not trainer.limit_test_batches:
+        raise InputError(f"trainer.limit_test_batches={trainer.limit_test_batches}: nothing would be tested")
     for name, inference in module.inferences.items():
         if overrides(inference, Inference.fit) and not _of_kind(trainer, FitInference):
             raise InputError(
                 f"callbacks.fit is missing, but {_named(f'inferences.{name}', inference)} relies on it: nothing else "
                 "fits it before a test; restore it"
             )
+
+
+def check_prediction(trainer: pl.Trainer, module: ParsingModule) -> None:
+    """Raise :class:`InputError` if not all videos would be parsed, in this process, by an inference that is fitted."""
+    check_test(trainer, module)
+    if trainer.world_size > 1:
+        raise InputError("predict runs in one process; give trainer.devices=1")
+    if trainer.fast_dev_run or trainer.limit_predict_batches != 1.0 or isinstance(trainer.limit_predict_batches, int):
+        raise InputError(
+            "predict parses all videos of a split; leave out trainer.fast_dev_run and trainer.limit_predict_batches"
+        )
 
 
 def _check_best(trainer: pl.Trainer, module: ParsingModule, monitor: str | None) -> None:

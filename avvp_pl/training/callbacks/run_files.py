@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,18 @@ from avvp_pl.tasks.parsing import Parsed, in_order, join
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 
+log = logging.getLogger(__name__)
+
 
 class RunFiles(pl.Callback):
     """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores.
 
     The first inference uses ``directory`` itself and every other one a folder of its name in it, unless ``folders``
-    gives the folder of each.
+    returns the folder of each; it is called once there are results. A trial (``fast_dev_run``) and a test of only some
+    of the videos have no results: their scores are printed only.
     """
 
-    def __init__(self, directory: str, title: str, folders: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, directory: str, title: str, folders: Callable[[], Mapping[str, Path]] | None = None) -> None:
         self.directory, self.title, self.folders = Path(directory), title, folders
         self.parsed: list[tuple[Tensor, dict[str, Parsed]]] = []
 
@@ -47,14 +51,22 @@ class RunFiles(pl.Callback):
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         order = torch.cat([index for index, _ in parsed]).argsort()
         names = data.splits["test"].names
-        for number, (name, scores) in enumerate(pl_module.test_scores.items()):
-            folder = self._folder(name, number)
-            found = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
-            pl_module.task.write(folder, names, found, scores, data.videos, pl_module.protocol)
+        complete = not trainer.fast_dev_run and len(order) == len(names)
+        folders = self._folders(pl_module) if complete else {}
+        for name, scores in pl_module.test_scores.items():
+            if complete:
+                found = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
+                pl_module.task.write(folders[name], names, found, scores, data.videos, pl_module.protocol)
             by = f", by {name}" if len(pl_module.test_scores) > 1 else ""
             pl_module.task.show(scores, f"{self.title}{by}")
+        if not complete:
+            tested = f"{len(order)} of {len(names)} test videos (trainer.limit_test_batches)"
+            what = "a few steps (trainer.fast_dev_run)" if trainer.fast_dev_run else tested
+            log.warning("this was a trial with %s: its scores are not saved, and no report has them", what)
 
-    def _folder(self, name: str, number: int) -> Path:
+    def _folders(self, module: ParsingModule) -> Mapping[str, Path]:
+        """Return the folder of each inference."""
         if self.folders is not None:
-            return self.folders[name]
-        return self.directory if number == 0 else self.directory / name
+            return self.folders()
+        first, *others = module.test_scores
+        return {first: self.directory, **{name: self.directory / name for name in others}}
