@@ -26,7 +26,7 @@ def prepare(cfg: DictConfig) -> None:
     dims = {stream: index.streams[stream].dim for stream in folder.streams}
     megabytes = sum(map(index.num_bytes, folder.streams)) / 1e6
     print(f"everything is in order: {len(index.names)} videos, dimensions {dims}")
-    print(f"packed: {packed.absolute()}, {megabytes:,.1f} MB of {index.dtype}; data={data.name} uses it from now on")
+    print(f"packed: {packed.absolute()}, {megabytes:,.1f} MB of {index.dtype}; trainings on this folder use it")
 
 
 main = command("prepare", prepare)

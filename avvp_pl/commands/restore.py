@@ -54,6 +54,7 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
         raise InputError(f"{path}: {error}") from None
     new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
     load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
+    model.test_epoch_of(checkpoint)
     return Restored(config, _with_splits_to_fit(config, videos, model), model)
 
 

@@ -26,6 +26,7 @@ from avvp_pl.data.annotations import (
     read_weak_labels,
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes
+from avvp_pl.data.known import TEST_TABLE
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -37,7 +38,7 @@ LLP_EVENTS = (
     "Baby_cry_infant_cry", "Blender", "Clapping",
 )  # fmt: skip
 
-TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": TEST_TABLE}
 
 log = logging.getLogger(__name__)
 

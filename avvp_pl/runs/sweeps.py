@@ -24,6 +24,7 @@ from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 from avvp_pl.runs import markdown, names
 from avvp_pl.runs.reading import Run, inferences_of, read_run
+from avvp_pl.runs.tested import remark
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ def markdown_table(runs: Sequence[tuple[str, Run]]) -> str:
     for setting in settings:
         same = [run.scores for own, run in runs if own == setting]
         cells = [_mean_and_deviation([scores[column] for scores in same if column in scores]) for column in columns]
-        rows.append([markdown.literally(setting), str(len(same)), *cells])
+        label = setting + remark([run.tested for own, run in runs if own == setting])
+        rows.append([markdown.literally(label), str(len(same)), *cells])
     return markdown.table(["seeds", *map(markdown.heading, columns)], rows)
 
 

@@ -29,7 +29,7 @@ def test_prepare_packs_a_good_folder_and_lists_every_problem(
     assert command("prepare", f"data.root={root}") == 0
     printed = capfd.readouterr().out
     assert "everything is in order: 3 videos, dimensions {'vggish': 4, 'res152': 6, 'r2plus1d_18': 5}" in printed
-    assert f"packed: {root / 'packed'}, 0.0 MB of float32; data=llp uses it" in printed
+    assert f"packed: {root / 'packed'}, 0.0 MB of float32; trainings on this folder use it" in printed
     assert command("prepare", f"data.root={root}", "data.packed=null") == 2
     assert "give a folder to pack into" in capfd.readouterr().err
 

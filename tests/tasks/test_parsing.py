@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +177,21 @@ def test_names_that_a_table_cannot_hold_are_refused(tiny: ParsingSet, tmp_path: 
     assert tiny.test is not None
     with pytest.raises(InputError, match="cannot be written into a table"):
         write_predictions(tmp_path, ("a\tb", *tiny.test.names[1:]), parsed_truth(tiny.test), tiny)
+
+
+@pytest.mark.parametrize(("columns", "folded"), [(200, False), (18, True)])
+def test_a_terminal_that_is_too_narrow_gets_a_line_for_each_score(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int, folded: bool
+) -> None:
+    scores = scored(("audio", "visual"))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_scores(scores, "a title")  # to a pipe, which has no width
+    assert f"{scores.segment['audio']:.1f} │" in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_scores(scores, "a title")
+    printed = capsys.readouterr().out
+    assert ("│" in printed) == (not folded)
+    if folded:
+        assert f"segment\n  Audio {scores.segment['audio']:.1f}\n" in printed
+        assert f"\n  Event@AV {scores.event['event_av']:.1f}\n" in printed
+        assert all(len(line) <= 22 for line in printed.splitlines()[1:13])

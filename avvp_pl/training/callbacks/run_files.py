@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from avvp_pl.tasks.parsing import Parsed, in_order, join
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 
+log = logging.getLogger(__name__)
+
 
 class RunFiles(pl.Callback):
-    """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores.
+    """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores and the tested epoch.
 
     The first inference uses ``directory`` itself and every other one a folder of its name in it, unless ``folders``
     gives the folder of each.
@@ -46,13 +49,21 @@ class RunFiles(pl.Callback):
         assert isinstance(pl_module, ParsingModule)
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         order = torch.cat([index for index, _ in parsed]).argsort()
-        names = data.splits["test"].names
+        names, tested = data.splits["test"].names, pl_module.tested
         for number, (name, scores) in enumerate(pl_module.test_scores.items()):
             folder = self._folder(name, number)
-            found = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
-            pl_module.task.write(folder, names, found, scores, data.videos, pl_module.protocol)
+            found = pl_module.test_parsed[name] = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
+            pl_module.task.write(folder, names, found, scores, data.videos, pl_module.protocol, tested)
             by = f", by {name}" if len(pl_module.test_scores) > 1 else ""
             pl_module.task.show(scores, f"{self.title}{by}")
+        if tested is not None:
+            print(f"tested: {tested}")
+            if tested.taught is False:
+                log.warning(
+                    "no pseudo labels had taught anything by the end of the tested epoch %d: these are the scores of a "
+                    "network that was trained on weak labels alone",
+                    tested.epoch,
+                )
 
     def _folder(self, name: str, number: int) -> Path:
         if self.folders is not None:
