@@ -75,7 +75,7 @@ class Guarded:
     def __init__(self, key: str, logger: Logger) -> None:
         self._key, self._logger = key, logger
 
-    @property  # type: ignore[misc]
+    @property
     def __class__(self) -> type:  # type: ignore[override]
         return type(self._logger)
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
 from avvp_pl.runs.names import CONFIG, METRICS, SCORES
-from avvp_pl.runs.tested import TestedEpoch, from_dict
+from avvp_pl.runs.tested import EpochTested, from_dict
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
@@ -57,7 +57,7 @@ class Run:
     listed: int
     epochs: Sequence[Mapping[str, float]]
     protocol: str = "common"
-    tested: TestedEpoch | None = None
+    tested: EpochTested | None = None
     test_videos: str | None = None
 
     @property

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 ROW, TAUGHT = "row", "taught"  # entries of a checkpoint
 
 
-class TestedEpoch(NamedTuple):
+class EpochTested(NamedTuple):
     """An epoch of a training, counted from 0.
 
     ``monitor`` is the validation score by which it was selected, and ``score`` its value; both are None if it is the
     last epoch, and ``score`` also if it is not known. ``taught`` says whether pseudo labels had taught anything by the
     end of the epoch; None if the labeling makes none.
     """
-
-    __test__ = False  # pytest would take the class for a test
 
     epoch: int
     monitor: str | None
@@ -32,12 +30,12 @@ class TestedEpoch(NamedTuple):
         return {"epoch": self.epoch, "monitor": self.monitor, "score": self.score, "pseudo_labels": self.taught}
 
 
-def from_dict(entry: Mapping[str, Any] | None) -> TestedEpoch | None:
-    """Return what :meth:`TestedEpoch.as_dict` wrote; None where the entry is missing, as in the files of others."""
+def from_dict(entry: Mapping[str, Any] | None) -> EpochTested | None:
+    """Return what :meth:`EpochTested.as_dict` wrote; None where the entry is missing, as in the files of others."""
     if entry is None:
         return None
     monitor, score, taught = entry["monitor"], entry["score"], entry["pseudo_labels"]
-    return TestedEpoch(
+    return EpochTested(
         int(entry["epoch"]),
         None if monitor is None else str(monitor),
         None if score is None else float(score),
@@ -45,7 +43,7 @@ def from_dict(entry: Mapping[str, Any] | None) -> TestedEpoch | None:
     )
 
 
-def of_checkpoint(checkpoint: Mapping[str, Any]) -> TestedEpoch:
+def of_checkpoint(checkpoint: Mapping[str, Any]) -> EpochTested:
     """Return what a checkpoint says of its epoch."""
     settings: Any = checkpoint.get("config", {})
     for key in ("protocol", "selection", "monitor"):
@@ -53,7 +51,7 @@ def of_checkpoint(checkpoint: Mapping[str, Any]) -> TestedEpoch:
     monitor = settings if isinstance(settings, str) else None
     score = row_of(checkpoint).get(str(monitor))
     taught = checkpoint.get(TAUGHT)
-    return TestedEpoch(checkpoint["epoch"], monitor, score, taught if isinstance(taught, bool) else None)
+    return EpochTested(checkpoint["epoch"], monitor, score, taught if isinstance(taught, bool) else None)
 
 
 def row_of(checkpoint: Mapping[str, Any]) -> dict[str, float]:
@@ -64,10 +62,10 @@ def row_of(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in row.items() if isinstance(value, int | float)}
 
 
-def remark(tested: Sequence[TestedEpoch | None]) -> str:
+def remark(tested: Sequence[EpochTested | None]) -> str:
     """Return what a row of results has to say after its name, if some of its runs never learned from pseudo labels.
 
-    >>> untaught, taught = TestedEpoch(0, None, None, False), TestedEpoch(3, None, None, True)
+    >>> untaught, taught = EpochTested(0, None, None, False), EpochTested(3, None, None, True)
     >>> remark([untaught]), remark([untaught, taught]), remark([taught, None])
     (' (tested before any pseudo labels)', ' (1 of 2 runs tested before any pseudo labels)', '')
     """

@@ -23,7 +23,7 @@ from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
-from avvp_pl.runs.tested import TestedEpoch
+from avvp_pl.runs.tested import EpochTested
 
 
 class Parsed(NamedTuple):
@@ -86,7 +86,7 @@ class ParsingTask:
         scores: ParsingScores,
         videos: ParsingSet,
         protocol: str,
-        tested: TestedEpoch | None = None,
+        tested: EpochTested | None = None,
     ) -> None:
         """Write ``scores.json`` and ``predictions/`` of a split."""
         write_predictions(folder / PREDICTIONS, names, parsed, videos)

@@ -18,7 +18,7 @@ from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
-from avvp_pl.runs.tested import ROW, TAUGHT, TestedEpoch, of_checkpoint, row_of
+from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
@@ -68,7 +68,7 @@ class ParsingModule(pl.LightningModule):
         self.row: dict[str, float] = {}  # what is known of this epoch so far, for its checkpoints
         self.row_is_taken = False
         self.taught = False  # whether pseudo labels have taught anything yet
-        self.tested: TestedEpoch | None = None  # None before a test, and where the weights are of no training
+        self.tested: EpochTested | None = None  # None before a test, and where the weights are of no training
         self.tested_row: dict[str, float] = {}  # what was logged in the tested epoch
         self.tested_step = 0  # steps of the optimizer by its end
 
@@ -194,8 +194,8 @@ class ParsingModule(pl.LightningModule):
             means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
             assert self.optimization is not None
             epochs, of = self.current_epoch + self._done(batch_idx), self.trainer.max_epochs or 1
-            means["learning_rate"] = self.optimization.rate(epochs, of)  # of the last step
-            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
+            rate = {"learning_rate": self.optimization.rate(epochs, of)}  # of the last step
+            self.log_dict({**means, **rate}, on_step=False, on_epoch=True, sync_dist=True)
             self.losses = {}
 
     def keep_best(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from tests.small import environment
 
-SCRIPT = """
+FULL = Path("/dev/full")  # a disk without space
+SCRIPT = r"""
 import logging, os, sys
 from avvp_pl.processes.surroundings import become_independent
 become_independent()
@@ -41,7 +41,7 @@ def run(folder: Path, redirected: str, **env: str) -> subprocess.CompletedProces
     ["| head -1", "2>&1 | head -1", "| true", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/null"],
 )
 def test_a_process_comes_to_its_end_without_a_reader(tmp_path: Path, redirected: str) -> None:
-    if "/dev/full" in redirected and not os.path.exists("/dev/full"):
+    if "/dev/full" in redirected and not FULL.exists():
         pytest.skip("needs /dev/full")
     done = run(tmp_path, redirected, MPLBACKEND="module://no_such_backend")
     assert (tmp_path / "end").read_text() == "agg"
@@ -50,7 +50,7 @@ def test_a_process_comes_to_its_end_without_a_reader(tmp_path: Path, redirected:
 
 
 def test_an_output_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
-    if not os.path.exists("/dev/full"):
+    if not FULL.exists():
         pytest.skip("needs /dev/full")
     done = run(tmp_path, ">/dev/full")
     assert done.returncode == 0

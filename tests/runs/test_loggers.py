@@ -141,7 +141,7 @@ def test_a_logger_that_fails_is_warned_of_once_and_does_nothing_more(
     where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing, good = Failing(where), Recorder()
-    guarded = cast("Logger", Guarded("mine", failing))
+    guarded: Any = Guarded("mine", failing)
     assert isinstance(guarded, Failing)
     with logging_to([guarded, cast("Logger", Guarded("good", good))], OmegaConf.create({})):
         for _ in range(2):
@@ -157,16 +157,18 @@ def test_a_logger_that_fails_is_warned_of_once_and_does_nothing_more(
 
 
 def test_what_is_done_with_an_experiment_is_guarded_too(caplog: pytest.LogCaptureFixture) -> None:
-    guarded, recorder = Guarded("mine", Recorder()), Recorder()
-    with guarding(guarded):
+    def draw() -> None:
         raise OSError("a broken pipe")
+
+    with guarding(Guarded("mine", Recorder())):
+        draw()
     assert len(caplog.messages) == 1
-    with pytest.raises(OSError, match="a broken pipe"), guarding(recorder):  # this one is not guarded
-        raise OSError("a broken pipe")
+    with pytest.raises(OSError, match="a broken pipe"), guarding(Recorder()):  # this one is not guarded
+        draw()
 
 
 def test_a_stop_is_no_failure_of_a_logger() -> None:
-    guarded = Guarded("mine", Recorder())
+    guarded: Any = Guarded("mine", Recorder())
     with pytest.raises(KeyboardInterrupt), guarding(guarded):
         raise KeyboardInterrupt
     assert isinstance(guarded, Recorder)

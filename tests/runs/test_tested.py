@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from avvp_pl.runs.tested import ROW, TAUGHT, TestedEpoch, from_dict, of_checkpoint, row_of
+from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, from_dict, of_checkpoint, row_of
 
 MONITOR = "val/segment/type_av"
 CONFIG = {"protocol": {"selection": {"monitor": MONITOR}}}
@@ -15,14 +15,14 @@ CONFIG = {"protocol": {"selection": {"monitor": MONITOR}}}
 @pytest.mark.parametrize(
     ("checkpoint", "expected"),
     [
-        ({"config": CONFIG, ROW: {MONITOR: 61.25}, TAUGHT: True}, TestedEpoch(3, MONITOR, 61.25, True)),
-        ({"config": CONFIG, ROW: {"train/loss": 1.0}, TAUGHT: False}, TestedEpoch(3, MONITOR, None, False)),
-        ({"config": CONFIG}, TestedEpoch(3, MONITOR, None, None)),  # of an earlier version
-        ({}, TestedEpoch(3, None, None, None)),
-        ({"config": {"protocol": 5}, ROW: 5, TAUGHT: "yes"}, TestedEpoch(3, None, None, None)),  # damaged
+        ({"config": CONFIG, ROW: {MONITOR: 61.25}, TAUGHT: True}, EpochTested(3, MONITOR, 61.25, True)),
+        ({"config": CONFIG, ROW: {"train/loss": 1.0}, TAUGHT: False}, EpochTested(3, MONITOR, None, False)),
+        ({"config": CONFIG}, EpochTested(3, MONITOR, None, None)),  # of an earlier version
+        ({}, EpochTested(3, None, None, None)),
+        ({"config": {"protocol": 5}, ROW: 5, TAUGHT: "yes"}, EpochTested(3, None, None, None)),  # damaged
     ],
 )
-def test_a_checkpoint_says_which_epoch_it_is_of(checkpoint: dict[str, Any], expected: TestedEpoch) -> None:
+def test_a_checkpoint_says_which_epoch_it_is_of(checkpoint: dict[str, Any], expected: EpochTested) -> None:
     found = of_checkpoint({"epoch": 3, **checkpoint})
     assert found == expected
     assert from_dict(found.as_dict()) == expected
@@ -34,5 +34,5 @@ def test_a_row_has_numbers_only() -> None:
 
 
 def test_an_epoch_is_said_with_its_score() -> None:
-    assert str(TestedEpoch(3, MONITOR, 61.2345, None)) == f"epoch 3 ({MONITOR} 61.23)"
-    assert str(TestedEpoch(3, None, None, None)) == "epoch 3"
+    assert str(EpochTested(3, MONITOR, 61.2345, None)) == f"epoch 3 ({MONITOR} 61.23)"
+    assert str(EpochTested(3, None, None, None)) == "epoch 3"

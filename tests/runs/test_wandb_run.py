@@ -21,6 +21,7 @@ def named(
 ) -> tuple[str, str]:
     """The name and the group of the run of a job with these overrides."""
     cfg = composed("ppl_soft", *overrides).copy()
+    cfg.paths = {"run_dir": "run", "output_root": "outputs"}
     cfg.logger = OmegaConf.create({"wandb": {"name": None, "group": None, **given}})
     mode = RunMode.RUN if sweep is None else RunMode.MULTIRUN
     tasks = ["+experiment=ppl_soft", *overrides]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from avvp_pl.data.annotations import Oddities, read_timelines
+from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
@@ -128,7 +129,8 @@ def test_scores_have_the_name_of_their_protocol(tiny: ParsingSet, tmp_path: Path
     scores = score_timelines(truth, truth)
     ParsingTask().write(tmp_path, tiny.test.names, parsed_truth(tiny.test), scores, tiny, "mine")
     content = json.loads((tmp_path / "scores.json").read_text())
-    assert content == json.loads(json.dumps(scores_as_dict(scores, tiny.events, "mine")))
+    of_run = {"tested": None, "test_videos": digest_of(tiny.test.names)}
+    assert content == json.loads(json.dumps(scores_as_dict(scores, tiny.events, "mine", of_run)))
     assert content["protocol"] == "mine"
     assert content["segment"]["audio"] == 100.0
     assert content["videos"] == {"listed": 12, "with_predictions": 12}
@@ -186,7 +188,7 @@ def test_a_terminal_that_is_too_narrow_gets_a_line_for_each_score(
     scores = scored(("audio", "visual"))
     monkeypatch.setenv("COLUMNS", str(columns))
     print_scores(scores, "a title")  # to a pipe, which has no width
-    assert f"{scores.segment['audio']:.1f} │" in capsys.readouterr().out
+    assert f"│ {scores.segment['audio']:.1f} " in capsys.readouterr().out
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_scores(scores, "a title")
     printed = capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_scores_of_every_event_are_a_table_in_the_end(build: Build, monkeypatch:
 def test_timelines_of_the_test_are_a_table(build: Build, ragged: ParsingSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """One row for each event that a video has, or is said to have, in a modality."""
     slow = replace(ragged, segment_seconds=0.5)
-    module, data = build("mil", videos=slow)
+    module, _ = build("mil", videos=slow)
     assert slow.test is not None
     assert slow.test.truth is not None
     truth, found = (torch.zeros_like(slow.test.truth) for _ in range(2))
