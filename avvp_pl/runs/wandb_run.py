@@ -26,14 +26,14 @@ class WandbRun(WandbLogger):
     arguments are those of Lightning's logger and of ``wandb.init``.
     """
 
-    def __init__(self, log_model: bool = False, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, save_dir: str, log_model: bool = False, **settings: Any) -> None:
+        folder = Path(save_dir).absolute()  # W&B's own process is in the folder in which the first job began
+        folder.mkdir(parents=True, exist_ok=True)  # W&B warns of a folder that is not there yet
+        _leave_home(folder / "wandb" / "home")
+        super().__init__(save_dir=str(folder), **settings)
         self.log_best = log_model
         self.defined: set[str] = set()  # names of values
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value is
-        if self.save_dir is not None:
-            Path(self.save_dir).mkdir(parents=True, exist_ok=True)  # W&B warns of a folder that is not there yet
-            _leave_home(Path(self.save_dir) / "wandb" / "home")
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
