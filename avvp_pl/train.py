@@ -22,11 +22,15 @@ def train(cfg: DictConfig) -> float | None:
     from avvp_pl.commands.launching import as_one_process
     from avvp_pl.runs.folder import RunFolder, log_packages
     from avvp_pl.runs.loggers import logging_to
+    from avvp_pl.runs.wandb_run import name_run
+    from avvp_pl.runs.wandb_server import check_online
     from avvp_pl.training.callbacks.checkpoint_contents import CheckpointContents
     from avvp_pl.training.callbacks.needed import check_training
 
     refuse_search_without_score(cfg)
     prepare_process(cfg)
+    check_online(cfg)
+    name_run(cfg)
     with RunFolder(cfg) as folder:
         folder.begin(cfg)
         videos = build_videos(cfg)
@@ -37,7 +41,7 @@ def train(cfg: DictConfig) -> float | None:
         log_packages(cfg)
         folder.check(model, videos)
         speed_up(cfg, model)
-        with logging_to(trainer.loggers, cfg), as_one_process(trainer):
+        with logging_to(trainer.loggers, cfg, model.num_trained), as_one_process(trainer):
             trainer.fit(model, data, ckpt_path=folder.checkpoint)
             selected = selected_epoch(trainer)
             trainer.test(model, data, ckpt_path=selected.path, verbose=False)

@@ -71,6 +71,16 @@ def of_shell(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"avvp_pl.{name}", *arguments]
 
 
+def inspected(folder: Path) -> Any:
+    """A run that was logged offline, as W&B's own viewer reads it; on a busy machine it does not always start."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
+    for _ in range(5):
+        found = subprocess.run(command, capture_output=True, text=True)
+        if found.returncode == 0:
+            return json.loads(found.stdout)
+    raise AssertionError(f"{folder}: {found.stderr or found.stdout}")
+
+
 def environment() -> dict[str, str]:
     """The environment of a process that must find the code of this checkout, and not an installed package."""
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from avvp_pl import train
+from avvp_pl.data.known import LLP_TEST_VIDEOS
 from avvp_pl.reporting.evidence import gather, write_report
 from avvp_pl.reporting.tables import paper_tables
 from avvp_pl.reporting.videos import data_of
@@ -75,7 +76,7 @@ def test_runs_become_tables_figures_and_a_page(
     printed = capsys.readouterr().out
     everything = printed[printed.index("## All settings") :]
     for label, mean in expected.items():
-        cells = re.search(rf"^\| {re.escape(label)} \| 2 \|.*\| ([^|]*) \|$", everything, re.MULTILINE)
+        cells = re.search(rf"^\| {re.escape(label)}(?: \(.*?\))? \| 2 \|.*\| ([^|]*) \|$", everything, re.MULTILINE)
         assert cells is not None, everything
         assert f"{mean:.1f}" == cells[1].strip("*").split(" ±")[0]
     assert printed.rstrip().endswith(f"{output / 'index.html'} (tables/ and figures/ are beside it)")
@@ -108,24 +109,30 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
             assert difference.low <= difference.mean <= difference.high
 
 
-def test_printed_numbers_stand_beside_data_with_the_events_of_llp_unless_they_are_left_out(
+def test_printed_numbers_stand_beside_the_videos_of_llp_unless_they_are_left_out(
     runs: Path, command: Command, tmp_path: Path
 ) -> None:
-    """The embedded data has these events."""
+    """The embedded data has the events of LLP, but other videos."""
     mine = tmp_path / "printed.csv"
     mine.write_text("table,row,score,value,source\ntable2,Mine,event/visual,12.3,a paper\n", encoding="utf-8")
+    of_llp = shutil.copytree(runs, tmp_path / "llp")
+    for path in of_llp.rglob("scores.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "test_videos": LLP_TEST_VIDEOS}))
     said = {}
-    for published in ("null", "none", str(mine)):
+    for folder, published in ((runs, "null"), (of_llp, "null"), (of_llp, "none"), (of_llp, str(mine))):
         output = tmp_path / "report"
-        assert command("report", f"runs={runs}", f"published={published}", f"output={output}") == 0
-        said[published] = (output / "tables" / "tables.md").read_text(encoding="utf-8")
+        assert command("report", f"runs={folder}", f"published={published}", f"output={output}") == 0
+        said[folder, published] = (output / "tables" / "tables.md").read_text(encoding="utf-8")
         page = (output / "index.html").read_text(encoding="utf-8")
-        assert ('"printed":{"' in page) == (published != "none")
-    assert r"| *AVE\*, printed* |" in said["null"]
-    assert "Printed numbers are of the test split of LLP, not of synthetic" in said["null"]
-    assert "rinted" not in said["none"]
-    assert "Mine" not in said["null"]
-    assert r"| *Mine, printed* |" in said[str(mine)]
+        assert ('"printed":{"' in page) == (folder == of_llp and published != "none")
+    assert "rinted" not in said[runs, "null"]
+    assert r"| *AVE\*, printed* |" in said[of_llp, "null"]
+    assert "Printed numbers are of the test split of LLP." in said[of_llp, "null"]
+    assert "rinted" not in said[of_llp, "none"]
+    assert "Mine" not in said[of_llp, "null"]
+    assert r"| *Mine, printed* |" in said[of_llp, str(mine)]
+    assert command("report", f"runs={runs}", f"published={mine}", f"output={tmp_path / 'no'}") == 2
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,18 @@ import sys
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
@@ -29,6 +32,7 @@ from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
+from avvp_pl.runs.loggers import EpochCSVLogger, Guarded, warn_of_failure
 from avvp_pl.runs.own_folder import OwnFolder
 from avvp_pl.tasks.parsing import ParsingTask
 from avvp_pl.training.callbacks import in_order
@@ -38,6 +42,8 @@ from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import ParsingNetwork
 
 INFERENCE_NAME = re.compile(r"\w[\w-]*")  # each of several inferences has a folder of its name
+# errors of what is built that are due to its settings
+OF_SETTINGS = (ImportError, TypeError, ValueError, AttributeError, InputError, MisconfigurationException)
 THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this process may set another number
 
 
@@ -154,6 +160,27 @@ def speed_up(cfg: DictConfig, model: ParsingModule) -> None:
         model.network.compile(**cfg.compile)
 
 
+def build_loggers(cfg: DictConfig) -> list[Logger]:
+    """Return the loggers of a run, of which none but ``metrics.csv`` can harm it.
+
+    One that cannot be built is left out with a warning, such as one whose server does not answer. Settings that are
+    wrong, and a package that is not installed, are errors.
+    """
+    loggers: list[Logger] = []
+    for key, node in cfg.logger.items():
+        if node is None:
+            continue
+        try:
+            logger: Logger = instantiate(node, _convert_="all")
+        except InstantiationException as error:
+            if error.__cause__ is None or isinstance(error.__cause__, OF_SETTINGS):
+                raise
+            warn_of_failure(str(key), error.__cause__)
+            continue
+        loggers.append(logger if isinstance(logger, EpochCSVLogger) else cast("Logger", Guarded(str(key), logger)))
+    return loggers
+
+
 def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     """Return the trainer with the configured callbacks and loggers, and with a progress bar in a terminal."""
     for name, instead in (("logger", "logger=csv"), ("callbacks", "+callbacks.NAME={_target_: CLASS}")):
@@ -163,7 +190,7 @@ def build_trainer(cfg: DictConfig, *more: pl.Callback) -> pl.Trainer:
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None] + [*more]
     if shows_progress:
         callbacks.append(RichProgressBar(leave=False))
-    loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger is not None]
+    loggers = build_loggers(cfg)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=in_order(callbacks),

@@ -28,6 +28,7 @@ from avvp_pl.commands.help import in_terminal, page_of, show
 from avvp_pl.commands.options import options_of
 from avvp_pl.errors import InputError, TrainingError, printable
 from avvp_pl.processes.signals import handling, stop_at_once
+from avvp_pl.processes.surroundings import become_independent
 from avvp_pl.runs.sweeps import check_job, conclude, record_failure
 from avvp_pl.settings.arguments import expand_homes, for_hydra, replacing
 from avvp_pl.settings.check import check_settings, check_sweep, refuse_secrets
@@ -89,6 +90,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
     def main() -> None:
         nonlocal began
         began = False
+        become_independent()
         # Hydra would print errors in its own words and exit with 1; this makes it raise them instead
         os.environ["HYDRA_FULL_ERROR"] = "1"
         arguments = sys.argv[1:]

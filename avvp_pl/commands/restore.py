@@ -82,6 +82,7 @@ def restored_model(
         raise InputError(f"{path}: {error}") from None
     new = tuple(prefix for group, prefix in REPLACEABLE.items() if group in replaced and prefix is not None)
     load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
+    model.test_epoch_of(checkpoint)
     return model
 
 

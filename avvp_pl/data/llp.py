@@ -31,6 +31,7 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
 from avvp_pl.data.joins import check_annotated, check_names
+from avvp_pl.data.known import TEST_TABLE
 from avvp_pl.data.names import composed, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
@@ -43,7 +44,7 @@ LLP_EVENTS = (
     "Baby_cry_infant_cry", "Blender", "Clapping",
 )  # fmt: skip
 
-TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": TEST_TABLE}
 
 log = logging.getLogger(__name__)
 

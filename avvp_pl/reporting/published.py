@@ -1,6 +1,6 @@
 """Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and a file of the user's.
 
-They are of two data sets, LLP (tables 1 to 4) and THUMOS14 (Table 5), and only stand beside data with the same events.
+They are of two data sets, LLP (tables 1 to 4) and THUMOS14 (Table 5), and only stand beside runs on the same data.
 Where they contradict each other, or what the text of the paper says of them, is computed from them.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from avvp_pl.data.annotations import NUMBER
+from avvp_pl.data.known import LLP_TEST_VIDEOS
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.metrics.avvp import LEVELS
@@ -57,15 +58,20 @@ MEANS = {**{f"{level}/type_av": _mean_of_tracks(level) for level in LEVELS}, **O
 
 
 class Benchmark(NamedTuple):
-    """A data set of which papers print scores: its name, its events and the names of these scores."""
+    """A data set of which papers print scores: its name, its events and the names of these scores.
+
+    ``test_videos`` is the checksum of the names of its test videos (:func:`~avvp_pl.data.known.digest_of`); None where
+    it is not known.
+    """
 
     name: str
     events: frozenset[str]
     scores: tuple[str, ...]
+    test_videos: str | None = None
 
 
 *TEN, AVERAGE = score_names(("audio", "visual"))  # the paper prints the ten, and no average
-LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE))
+LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE), LLP_TEST_VIDEOS)
 THUMOS14 = Benchmark(
     "THUMOS14", frozenset(THUMOS14_EVENTS), (*(f"map/0.{tenths}" for tenths in range(1, 8)), *OF_TIOUS)
 )
@@ -139,11 +145,13 @@ def read_numbers(path: Path) -> Published:
 
 
 def of_data(published: Published, runs: Sequence[Run]) -> Published:
-    """Keep the tables whose data set has exactly the events of all runs, and scores that all runs have."""
+    """Keep the tables whose data set, by its events and test videos, and whose scores are those of all runs."""
     return {table: rows for table, rows in published.items() if all(_is_of(run, benchmark_of(table)) for run in runs)}
 
 
 def _is_of(run: Run, benchmark: Benchmark) -> bool:
+    if benchmark.test_videos not in {None, run.test_videos}:
+        return False
     return frozenset(run.events) == benchmark.events and run.scores.keys() >= set(benchmark.scores)
 
 
@@ -152,9 +160,9 @@ def check_beside(given: str | Path | None, runs: Sequence[Run]) -> None:
     if given is None or given == NONE or of_data(read_numbers(Path(given)), runs):
         return
     raise InputError(
-        f"published={given}: printed numbers only stand beside data with the events and scores of their tables "
-        f"(table1 to table4: the {len(LLP.events)} events of {LLP.name}; table5: the {len(THUMOS14.events)} of "
-        f"{THUMOS14.name}), and the data of these runs is neither; leave published= out"
+        f"published={given}: printed numbers only stand beside the data, and with the scores, of their tables (table1 "
+        f"to table4: the {len(LLP.events)} events and the test videos of {LLP.name}; table5: the "
+        f"{len(THUMOS14.events)} events of {THUMOS14.name}), and these runs are of neither; leave published= out"
     )
 
 

@@ -12,6 +12,7 @@ from avvp_pl.reporting import rows as paper
 from avvp_pl.reporting.published import AVERAGE, Published, Rows, benchmark_of, contradictions, of_data, values_of
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
 from avvp_pl.runs.reading import Setting
+from avvp_pl.runs.tested import remark
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def paper_tables(
 
     A setting is in a table of the paper if it reproduces a row (:meth:`~avvp_pl.reporting.rows.PaperRow.is_of`), or if
     its experiment is the user's own and has the table's name among its ``tags``. Its label says what else sets it
-    apart, and then the printed numbers have a row of their own. Printed numbers are left out where the events of the
-    runs are not those of the printed table (:func:`~avvp_pl.reporting.published.of_data`). ``differences`` are those
+    apart, and then the printed numbers have a row of their own. Printed numbers are left out where the data of the runs
+    is not that of the printed table (:func:`~avvp_pl.reporting.published.of_data`). ``differences`` are those
     of :func:`~avvp_pl.reporting.statistics.compare`; None without test videos.
     """
     made = []
@@ -143,10 +144,10 @@ def paper_tables(
         if found:
             printed = published.get(key, {})
             groups = {**of_rows, **{label: {} for label in printed if label not in of_rows}, **own}
-            notes = _notes_on_printed(key, printed, settings[0].runs[0].data)
+            notes = _notes_on_printed(key, printed)
             made.append(_table(key, groups, values_of(printed), baseline, differences, notes))
     groups = {setting.label: {setting.label: setting} for setting in settings}
-    return [*made, _table("all", groups, {}, baseline, differences, [])]
+    return [*made, _table("all", groups, {}, baseline, differences, _notes_on_epochs(settings))]
 
 
 def _table(
@@ -168,8 +169,8 @@ def _table(
             rows.append(Row(label, 0, {}, as_printed))
         for own, setting in group.items():
             labels[setting.label] = own
-            cells = _cells(setting, baseline, differences)
-            rows.append(Row(own, len(setting.runs), cells, as_printed if own == label else {}))
+            cells, said = _cells(setting, baseline, differences), remark([run.tested for run in setting.runs])
+            rows.append(Row(own + said, len(setting.runs), cells, as_printed if own == label else {}))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
     notes = [*_legend(members, columns), *_notes_on_differences(rows, against), *notes]
     return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)
@@ -217,13 +218,25 @@ def _notes_on_differences(rows: Sequence[Row], baseline: str | None) -> list[str
     ]
 
 
-def _notes_on_printed(key: str, rows: Rows, data: str) -> list[str]:
+def _notes_on_epochs(settings: Sequence[Setting]) -> list[str]:
+    """Say which epochs were tested, with which validation scores."""
+    said = []
+    for setting in settings:
+        if setting.further:  # tested in the same epochs
+            continue
+        tested = [f"{run.tested} of seed {run.seed}" for run in setting.runs if run.tested is not None]
+        if tested:
+            said.append(f"{setting.label}: {', '.join(tested)}")
+    return [f"Tested epochs, counted from 0, with the validation scores that selected them. {'; '.join(said)}."] * (
+        len(said) > 0
+    )
+
+
+def _notes_on_printed(key: str, rows: Rows) -> list[str]:
     """Say of which data the printed numbers of a table are, where they are from, and what contradicts itself."""
     if not rows:
         return []
-    name = benchmark_of(key).name
-    other = f", not of {data}: compare the order and the distances of rows, not the numbers"
-    notes = [f"Printed numbers are of the test split of {name}{other if data != name.lower() else ''}."]
+    notes = [f"Printed numbers are of the test split of {benchmark_of(key).name}."]
     if any(AVERAGE in values and AVERAGE not in rows[label] for label, values in values_of(rows).items()):
         notes.append("No average is printed: in rows of printed numbers, it is the mean of their ten scores.")
     sources: dict[str, list[str]] = {}

@@ -14,6 +14,9 @@ from avvp_pl.reporting.statistics import score_names
 from avvp_pl.reporting.swept import SWEEPS, Sweep
 
 PER_EVENT = "test/per_event_f1"  # a table
+TIMELINES = "test/timelines"  # a table
+OF_TRAINING = ("val/loss", "learning_rate")
+NAME = "name"  # the setting with the name of the experiment
 MAX_RUNS = 200  # in a panel; the default of W&B, 10, would be three seeds of three methods
 
 
@@ -34,6 +37,7 @@ def logged_by_ppl(modalities: Sequence[str]) -> list[str]:
     losses = ("loss", "mil", "guided", "pseudo_label", "contrastive", "em/bound", "em/disjunction_bound")
     return [
         *(f"train/{name}" for name in losses),
+        *OF_TRAINING,
         *(f"pseudo_labels/{name}" for name in (*quality, *counts)),
         *(f"labeling/{name}" for name in (*stages, "seconds", "share_of_training")),
     ]
@@ -91,7 +95,11 @@ def build_sections(
             "takes the weak label as the disjunction of the segment labels.",
             [_line(name) for name in names if name.startswith("train/em/")],
         ),
-        Section("Losses", "Means over the training videos by epoch.", [_line(name) for name in losses]),
+        Section(
+            "Losses",
+            "Means over the training videos by epoch, L_MIL over the validation videos, and the learning rate.",
+            [_line(name) for name in (*losses, *(name for name in OF_TRAINING if name in names))],
+        ),
         Section(
             "Labeling time",
             "Seconds of each stage of labeling, and of all stages as a fraction of the epoch's training.",
@@ -99,13 +107,15 @@ def build_sections(
         ),
         Section(
             "Timelines",
-            "The same few validation videos in every run: truth, prediction and pseudo labels.",
+            "The same few validation videos in every run: truth, prediction and pseudo labels. Then all test videos, a "
+            "row for each event in a modality.",
             [
                 wr.MediaBrowser(
                     title=f"video {key.rpartition('/')[2]}", media_keys=[key], grid_x_axis="step", grid_y_axis="run"
                 )
                 for key in videos
-            ],
+            ]
+            + [wr.WeavePanelSummaryTable(table_name=TIMELINES)],
         ),
         Section(
             "Events",
@@ -135,7 +145,7 @@ def _line(metric: str) -> wr.LinePlot:
         x="epoch",
         y=[metric],
         title_x="epoch",
-        groupby="Group",
+        groupby=wr.Config(NAME),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=MAX_RUNS,
@@ -147,7 +157,7 @@ def _bar(metric: str, swept: Sweep | None = None) -> wr.BarPlot:
     return wr.BarPlot(
         title=printable(metric) if swept is None else f"{metric} by {swept.short}",
         metrics=[metric],
-        groupby="Group" if swept is None else wr.Config(swept.key),
+        groupby=wr.Config(NAME if swept is None else swept.key),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=MAX_RUNS,

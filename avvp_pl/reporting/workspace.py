@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from avvp_pl.errors import InputError, brief, nearest, printable, quote
 from avvp_pl.files import atomic_write, read_rows
 from avvp_pl.runs.names import TIMINGS
 from avvp_pl.runs.reading import Run, inferences_of
+from avvp_pl.runs.wandb_server import SECONDS, check_server
 
 if TYPE_CHECKING:  # slow to import, and an extra
     import wandb_workspaces.reports.v2.interface as wr
@@ -28,7 +27,6 @@ FURTHER = ("classifier",)  # by which PPL is tested beside its prototypes
 PART = re.compile(
     r"[^/\\#?%:\s](?:[^/\\#?%:\n]{0,126}[^/\\#?%:\s])?"
 )  # a name of at most 128 characters that W&B accepts
-SECONDS = 10.0  # to wait for an answer; the client of W&B alone would try for 90 s
 
 
 def build_workspace(
@@ -78,7 +76,7 @@ def build_report(
     """Build the same panels as a report, in which each section has the table of its runs."""
     import wandb_workspaces.reports.v2.interface as wr
 
-    from avvp_pl.reporting.wandb_panels import build_sections, lay_out, score_columns, stable_id
+    from avvp_pl.reporting.wandb_panels import NAME, build_sections, lay_out, score_columns, stable_id
 
     columns = ["run:displayName", *score_columns(modalities, further)]
     blocks: list[Any] = [wr.TableOfContents()]
@@ -88,7 +86,7 @@ def build_report(
         runset = wr.Runset(
             name="Runs",
             order=[wr.OrderBy(wr.SummaryMetric("test/average"))],
-            groupby=["Group"] if section.grouped else [],
+            groupby=[f"config.{NAME}"] if section.grouped else [],
             pinned_columns=columns,
         )
         runset._id = stable_id(section.title, "runs")
@@ -202,17 +200,7 @@ def _send(workspace: ws.Workspace, report: wr.Report) -> None:
     """Save both. Login, server and project are checked first: the client waits long, and a report makes a project."""
     import wandb
 
-    host = wandb.setup().settings.base_url
-    try:
-        known = wandb.login(verify=False, prompt=False)
-    except Exception as error:  # a malformed key
-        raise InputError(f"W&B does not accept the key ({brief(error)}); run `wandb login --relogin`") from None
-    if not known:
-        raise InputError(
-            "online=true, but there is no login to W&B: run `wandb login` or set WANDB_API_KEY (and do not set "
-            "WANDB_MODE=offline); without an account, online=false writes the definition, and `wandb leet` shows runs"
-        )
-    _ask(host)
+    check_server("online=true", "online=false, which only writes the definition")
     entity, project = workspace.entity, workspace.project
     try:
         projects: Iterable[Any] = wandb.Api(timeout=round(SECONDS)).projects(entity)
@@ -229,17 +217,3 @@ def _send(workspace: ws.Workspace, report: wr.Report) -> None:
         report.save()
     except Exception as error:
         raise InputError(f"W&B has not saved {entity}/{project} ({brief(error)}); try again") from None
-
-
-def _ask(host: str) -> None:
-    """Raise :class:`InputError` where no server answers at this address; any answer is sufficient."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=SECONDS):
-            pass
-    except urllib.error.HTTPError as answer:
-        answer.close()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"online=true, but {host} does not answer ({brief(error)}): check the network and WANDB_BASE_URL, or use "
-            "online=false, which only writes the definition"
-        ) from None

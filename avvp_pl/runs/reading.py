@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
 from avvp_pl.runs.names import CONFIG, METRICS, SCORES
+from avvp_pl.runs.tested import EpochTested, from_dict
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
 
@@ -42,7 +43,8 @@ class Run:
     ``settings`` are the settings by which runs can differ, by their full names (a list is one setting, and so are the
     modalities with their streams, because it matters what is missing in them). ``scores`` are in percent, by
     ``level/name`` and ``average``; ``per_event`` has them by level, track and event. ``listed`` is the number of test
-    videos. ``epochs`` are the rows of ``metrics.csv``, each without its empty cells.
+    videos, and ``test_videos`` the checksum of their names (:func:`~avvp_pl.data.known.digest_of`). ``epochs`` are the
+    rows of ``metrics.csv``, each without its empty cells, and ``tested`` is the epoch that was tested.
     """
 
     folder: Path
@@ -55,6 +57,8 @@ class Run:
     listed: int
     epochs: Sequence[Mapping[str, float]]
     protocol: str = "common"
+    tested: EpochTested | None = None
+    test_videos: str | None = None
 
     @property
     def data(self) -> str:
@@ -111,7 +115,7 @@ class Setting:
         """
         if self.shipped is None:
             return False
-        changed = {key for key in _changed(self.runs[0], self.shipped) if OF_METHOD.match(f"{key}.")}
+        changed = {key for key in _changed(self.settings, self.shipped) if OF_METHOD.match(f"{key}.")}
         if self.settings.get(INFERENCE) in _inferences(self.name):
             changed.discard(INFERENCE)
         of_checkpoint = _is_of_checkpoint(self.settings) or not _is_of_checkpoint(self.shipped)
@@ -159,6 +163,13 @@ def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]
         raise InputError(
             f"the runs are of several data sets ({', '.join(sorted(data))}), which cannot be compared; give the "
             "folders of one: runs=[DIR,DIR]"
+        )
+    tested = {run.test_videos: run.folder for run in runs if run.test_videos is not None}
+    if len(tested) > 1:
+        one, other, *_ = tested.values()
+        raise InputError(
+            f"{one} and {other} were tested on different videos, so they cannot be compared; give the folders of runs "
+            "on the same data: runs=[DIR,DIR]"
         )
     return runs
 
@@ -246,6 +257,8 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
             listed=int(content["videos"]["listed"]),
             epochs=[_numbers(row) for row in read_rows(own / METRICS)],
             protocol=protocol,
+            tested=from_dict(content.get("tested")),
+            test_videos=None if content.get("test_videos") is None else str(content["test_videos"]),
         )
     except InputError:
         raise
@@ -307,7 +320,8 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
     differing = {name: set(_differing([run for run in runs if run.name == name])) for name in names}
     for run in runs:
         reference = shipped(run.name, run.protocol, (trained_as or {}).get(run.name))
-        known, told = _known(run, reference), _changed(run, reference) | (differing[run.name] - set(reference or {}))
+        known, told = _known(run.settings, reference), _changed(run.settings, reference)
+        told |= differing[run.name] - set(reference or {})
         keys = [key for key in known if key in told]
         identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
         short[identity], references[identity] = tuple(_part(key, known[key]) for key in keys), reference
@@ -326,9 +340,22 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
     return settings
 
 
+def label_of(config: DictConfig, given: Sequence[str] = ()) -> str:
+    """Return what a report calls a run of these settings: the experiment, and every setting that is not as shipped.
+
+    A report also says in which settings runs of one experiment differ. Where other runs are not known, these are the
+    ones that were ``given`` on the command line, as ``key=value``.
+    """
+    name, settings = str(config.name), _settings_of(config, None)
+    reference = shipped(name, str(config.protocol.name))
+    told = _changed(settings, reference) | {override.lstrip("+").partition("=")[0] for override in given}
+    known = _known(settings, reference)
+    return " ".join([name, *(_part(key, known[key]) for key in known if key in told)])
+
+
 def apart(run: Run, alike: Sequence[Run]) -> list[str]:
     """Return ``key=value`` of every setting in which the runs ``alike`` differ, unless this run does not know it."""
-    known = _known(run, shipped(run.name, run.protocol))
+    known = _known(run.settings, shipped(run.name, run.protocol))
     return [_part(key, known[key]) for key in _differing(alike) if key in known]
 
 
@@ -358,20 +385,20 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     """Return the settings of which the runs have several values."""
     values: dict[str, set[str]] = {}
     for run in runs:
-        for key, value in _known(run, shipped(run.name, run.protocol)).items():
+        for key, value in _known(run.settings, shipped(run.name, run.protocol)).items():
             values.setdefault(key, set()).add(spelled(value))
     return [key for key, of_key in values.items() if len(of_key) > 1]
 
 
-def _known(run: Run, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+def _known(settings: Mapping[str, Any], reference: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the settings of a run; a setting that it does not have is as shipped."""
     reference = reference or {}
-    if not _is_of_checkpoint(run.settings):
+    if not _is_of_checkpoint(settings):
         reference = {key: value for key, value in reference.items() if not key.startswith("trained_labeling.")}
-    return {**reference, **run.settings}
+    return {**reference, **settings}
 
 
-def _changed(run: Run, reference: Mapping[str, Any] | None) -> set[str]:
+def _changed(settings: Mapping[str, Any], reference: Mapping[str, Any] | None) -> set[str]:
     """Return the settings that are not as shipped.
 
     Of a part of another class, only the class is among them. A setting that has to be given, such as a file of labels,
@@ -380,7 +407,7 @@ def _changed(run: Run, reference: Mapping[str, Any] | None) -> set[str]:
     return {
         key
         for key, value in (reference or {}).items()
-        if key in run.settings and value != "???" and spelled(run.settings[key]) != spelled(value)
+        if key in settings and value != "???" and spelled(settings[key]) != spelled(value)
     }
 
 

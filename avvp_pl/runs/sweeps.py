@@ -27,6 +27,7 @@ from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 from avvp_pl.runs import markdown, names
 from avvp_pl.runs.reading import Run, by_number, inferences_of, read_run
+from avvp_pl.runs.tested import remark
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +175,9 @@ def _runs_of(job: Path, name: str, setting: str) -> list[Tested]:
 
 
 def _selected(run: Run) -> dict[str, float]:
-    """Return the best value of the score that selects the epoch, by its name; nothing where no score does."""
-    selection = OmegaConf.select(run.config, "protocol.selection") or {}
-    values = [epoch[selection.monitor] for epoch in run.epochs if selection and selection.monitor in epoch]
-    values = [value for value in values if not math.isnan(value)]
-    return {str(selection.monitor): (min if selection.mode == "min" else max)(values)} if values else {}
+    """Return the validation score by which the tested epoch was selected; nothing where no score did."""
+    tested = run.tested
+    return {} if tested is None or tested.monitor is None or tested.score is None else {tested.monitor: tested.score}
 
 
 def markdown_table(runs: Sequence[Tested], best_first: bool = False) -> str:
@@ -196,7 +195,7 @@ def markdown_table(runs: Sequence[Tested], best_first: bool = False) -> str:
     )
     cells = [
         [
-            markdown.literally(LONG_NUMBER.sub(_rounded, same[0].setting)),
+            markdown.literally(LONG_NUMBER.sub(_rounded, same[0].setting) + remark([run.run.tested for run in same])),
             str(len(same)),
             *(_mean_and_deviation([run.scores[column] for run in same if column in run.scores]) for column in columns),
             markdown.literally(", ".join(run.job for run in same)),

@@ -26,6 +26,16 @@ HEADER = 512  # so many characters are searched for it by Hydra, and only up to 
 GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
 
 
+def _name_of_data(root: str) -> str:
+    """Return the name of the data in a folder: ``${data_name:FOLDER}``."""
+    from avvp_pl.data.known import name_of  # slow to import
+
+    return name_of(root)
+
+
+OmegaConf.register_new_resolver("data_name", _name_of_data, replace=True)
+
+
 def config_dir() -> Path:
     """Return ``conf/``: inside the package where it is installed from a wheel, beside it in a checkout."""
     package = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from typing import Any
 # A run may be resumed with these changed. `data.source` consists of the other settings of the data
 FREE = re.compile(
     r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
-    r"|data\.(root|packed|resident|eval_batch_size|max_epochs|source\..*)"
+    r"|data\.(root|name|packed|resident|eval_batch_size|max_epochs|source\..*)"
     r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
 )
 

@@ -106,22 +106,47 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A string that another program accepts as a name: not too long, and without certain characters."""
+
+    example: str
+    longest: int
+    without: str = ""
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, str) or not value.strip() or value != value.strip():
+            return False
+        return len(value) <= self.longest and not set(value) & set(self.without)
+
+    def __str__(self) -> str:
+        without = f" without any of {' '.join(self.without)}" if self.without else ""
+        return f"text such as {self.example}, of at most {self.longest} characters{without}, and no space at its ends"
+
+
+@dataclass(frozen=True)
 class Names:
-    """A list of different strings. If they name folders (``of_folders``), none of them may be a path."""
+    """A list of different strings, none longer than ``longest``.
+
+    If they name folders (``of_folders``), none of them may be a path.
+    """
 
     example: str
     of_folders: bool = False
     may_be_empty: bool = True
+    longest: int | None = None
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, list | ListConfig) or not (value or self.may_be_empty):
             return False
         if not all(isinstance(name, str) and name for name in value) or len(set(value)) < len(value):
             return False
+        if self.longest is not None and any(len(name) > self.longest for name in value):
+            return False
         return not (self.of_folders and any(name in {".", ".."} or re.search(r"[/\\\0]", name) for name in value))
 
     def __str__(self) -> str:
-        return f"a list of different names{' (no paths)' * self.of_folders} such as {self.example}"
+        short = "" if self.longest is None else f" of at most {self.longest} characters each,"
+        return f"a list of different names{' (no paths)' * self.of_folders}{short} such as {self.example}"
 
 
 @dataclass(frozen=True)
@@ -175,7 +200,7 @@ class OneOrMore:
 class OrNull:
     """A value that may be left out."""
 
-    limit: Number | Choice | Arguments | Location | Text | Names | Each | OneOrMore
+    limit: Number | Choice | Arguments | Location | Text | Label | Names | Each | OneOrMore
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -184,7 +209,7 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Text | Names | Each | OneOrMore | OrNull
+Limit = Number | Choice | Flag | Arguments | Location | Text | Label | Names | Each | OneOrMore | OrNull
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
@@ -355,6 +380,15 @@ LIMITS: dict[str, Limit] = {
     "callbacks.panels.every_n_epochs": COUNT,
     "logger.csv.directory": PATH,
     "logger.tensorboard.save_dir": PATH,
+    # what W&B refuses, which it would say after the run has begun, or only when the run is sent
+    "logger.wandb.project": Label("avvp_pl", 128, "/\\#?%:"),
+    "logger.wandb.entity": OrNull(Label("my-team", 128, "/\\#?%:")),
+    "logger.wandb.id": OrNull(Label("2f9k3m1x", 128, "/\\#?%:;,'")),
+    "logger.wandb.name": OrNull(Label("'ppl_soft gamma=0.3'", 128)),
+    "logger.wandb.group": OrNull(Label("ppl_soft", 128)),
+    "logger.wandb.job_type": OrNull(Label("train", 64)),
+    "logger.wandb.tags": OrNull(Names("[baseline]", longest=64)),
+    "logger.wandb.log_model": FLAG,
     "logger.wandb.offline": FLAG,
     "logger.wandb.save_dir": PATH,
 }

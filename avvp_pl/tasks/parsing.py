@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,13 @@ from rich.table import Table
 from torch import Tensor
 
 from avvp_pl.data.annotations import intervals, write_timelines
+from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
+from avvp_pl.runs.tested import EpochTested
 
 
 class Parsed(NamedTuple):
@@ -105,20 +108,28 @@ class ParsingTask:
         scores: ParsingScores,
         videos: ParsingSet,
         protocol: str,
+        tested: EpochTested | None = None,
     ) -> None:
         """Write ``scores.json`` and ``predictions/`` of a split."""
         write_predictions(folder / PREDICTIONS, names, parsed, videos)
-        write_scores(folder / SCORES, scores, videos.events, protocol)
+        of_run = {"tested": None if tested is None else tested.as_dict(), "test_videos": digest_of(names)}
+        write_scores(folder / SCORES, scores, videos.events, protocol, of_run)
 
     def show(self, scores: ParsingScores, title: str) -> None:
         """Print the scores."""
         print_scores(scores, title)
 
 
-def scores_as_dict(scores: ParsingScores, events: Sequence[str], protocol: str) -> dict[str, Any]:
-    """Return the content of ``scores.json``: unrounded percentages, null for events neither predicted nor true."""
+def scores_as_dict(
+    scores: ParsingScores, events: Sequence[str], protocol: str, of_run: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the content of ``scores.json``: unrounded percentages, null for events neither predicted nor true.
+
+    ``of_run`` is what a run has beside scores: the tested epoch, and a checksum of the names of the test videos.
+    """
     return {
         "protocol": protocol,
+        **(of_run or {}),
         "segment": scores.segment,
         "event": scores.event,
         "videos": {"listed": scores.listed, "with_predictions": scores.with_predictions},
@@ -129,23 +140,35 @@ def scores_as_dict(scores: ParsingScores, events: Sequence[str], protocol: str) 
     }
 
 
-def write_scores(path: Path, scores: ParsingScores, events: Sequence[str], protocol: str) -> None:
+def write_scores(
+    path: Path,
+    scores: ParsingScores,
+    events: Sequence[str],
+    protocol: str,
+    of_run: Mapping[str, Any] | None = None,
+) -> None:
     """Write ``scores.json``."""
     with atomic_write(path) as file:
-        json.dump(scores_as_dict(scores, events, protocol), file, indent=2)
+        json.dump(scores_as_dict(scores, events, protocol, of_run), file, indent=2)
         file.write("\n")
 
 
 def print_scores(scores: ParsingScores, title: str) -> None:
-    """Print the scores of both levels, their mean, and how many videos have predictions."""
+    """Print the scores of both levels, their mean, and how many videos have predictions.
+
+    A terminal that is too narrow for the table gets a line for each score.
+    """
     print(title)
     table = Table("", *map(_heading, scores.segment))
     levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
     for level, values in levels.items():
         table.add_row(level, *(f"{value:.1f}" for value in values.values()))
-    console = Console()
-    # a pipe has no width; rich would assume 80 columns and fold the table
-    console.print(table, width=None if console.is_terminal else 100)
+    width = Console(width=10_000).measure(table).maximum  # a pipe has none: rich would assume one and fold the table
+    if not sys.stdout.isatty() or width <= Console().width:
+        Console(width=width).print(table)
+    else:
+        for level, values in levels.items():
+            print(level, *(f"{_heading(name)} {value:.1f}" for name, value in values.items()), sep="\n  ")
     print(
         f"F1 in percent, average {scores.average:.1f}; "
         f"{scores.with_predictions} of {scores.listed} videos have predictions"

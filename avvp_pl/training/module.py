@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
+from avvp_pl.losses import mil_loss
 from avvp_pl.metrics import AVVPMetric, ParsingScores
-from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, total
+from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
+from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
@@ -59,10 +61,16 @@ class ParsingModule(pl.LightningModule):
         self.val_metric = task.metric(self.modalities, len(self.events))
         self.test_metrics = nn.ModuleDict({name: task.metric(self.modalities, len(self.events)) for name in inferences})
         self.test_scores: dict[str, ParsingScores] = {}
+        self.test_parsed: dict[str, Parsed] = {}  # what they are of, in the first process and in the order of the split
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
         self.all_losses: tuple[object, Tensor] | None = None  # those of all processes, and the moment they are of
         self.logged: set[str] = set()  # names, of this epoch
+        self.row: dict[str, float] = {}  # what is known of this epoch so far, for its checkpoints
         self.row_is_taken = False
+        self.taught = False  # whether pseudo labels have taught anything yet
+        self.tested: EpochTested | None = None  # None before a test, and where the weights are of no training
+        self.tested_row: dict[str, float] = {}  # what was logged in the tested epoch
+        self.tested_step = 0  # steps of the optimizer by its end
 
     # ---- the parts
 
@@ -70,6 +78,11 @@ class ParsingModule(pl.LightningModule):
     def team(self) -> Team:
         """The processes of this run."""
         return Team(rank(), world_size(), add_up, gather, gather_batch)
+
+    @property
+    def num_trained(self) -> int:
+        """The number of parameters that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
     def inference(self) -> str:
@@ -102,8 +115,11 @@ class ParsingModule(pl.LightningModule):
 
         ``timelines`` and ``probs`` of what is returned are [B, T, M, C], with nothing at padding.
         """
-        output, real = self(batch), batch.mask[:, :, None, None]
-        parsed = {}
+        return self.decide(self(batch), batch, inferences)
+
+    def decide(self, output: ParsingOutput, batch: Batch, inferences: Sequence[str] | None = None) -> dict[str, Parsed]:
+        """Do the same with the output of the network for the batch."""
+        parsed, real = {}, batch.mask[:, :, None, None]
         for name in (self.inference,) if inferences is None else inferences:
             evidence = self.inferences[name](self.network, batch, output, self.labeling)
             timelines = self.decision(evidence, batch)
@@ -147,6 +163,7 @@ class ParsingModule(pl.LightningModule):
         if self.labeling.ready:
             taught = self.labeling(step)
             loss, terms = loss + total(taught), terms | taught
+            self.taught = True
         self.log_losses(batch, **{name: term.value for name, term in terms.items()}, loss=loss)
         return loss
 
@@ -176,7 +193,10 @@ class ParsingModule(pl.LightningModule):
         """Log the losses of an epoch after its last batch."""
         if self.trainer.is_last_batch:
             means = {f"train/{name}": total / videos for name, (total, videos) in self.losses.items()}
-            self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True)
+            assert self.optimization is not None
+            epochs, of = self.current_epoch + self._done(batch_idx), self.trainer.max_epochs or 1
+            rate = {"learning_rate": self.optimization.rate(epochs, of)}  # of the last step
+            self.log_dict({**means, **rate}, on_step=False, on_epoch=True, sync_dist=True)
             self.losses = {}
 
     def keep_best(self) -> None:
@@ -206,16 +226,15 @@ class ParsingModule(pl.LightningModule):
     def log(
         self, name: str, value: Any, prog_bar: bool = False, logger: bool | None = None, *more: Any, **options: Any
     ) -> None:
-        """Log a value of this epoch, in training or validation: it will be in the epoch's row.
+        """Log a value of this epoch, in training or validation, or of the test: it will be in the row of the epoch.
 
-        ``logger`` is ignored: EpochLog hands the row to the loggers, test scores excepted.
+        ``logger`` is ignored: EpochLog hands the row to the loggers.
         """
         testing = self._trainer is not None and self.trainer.testing
         if self.row_is_taken and not testing:
             raise RuntimeError(f"{name} is logged after the epoch's row was written; log it before on_train_epoch_end")
         self.logged.add(name)
-        to_loggers = testing and bool(self.trainer.loggers)
-        super().log(name, value, prog_bar, to_loggers, *more, **options)
+        super().log(name, value, prog_bar, False, *more, **options)
 
     def log_losses(self, batch: Batch, **losses: Tensor) -> None:
         """Log means over the videos of the epoch as ``train/NAME``; nothing waits for a value before its end.
@@ -230,13 +249,17 @@ class ParsingModule(pl.LightningModule):
     # ---- validation and test
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of validation videos."""
+        """Score a batch of validation videos, and log how well its weak labels are predicted (Eq. 4, unweighted)."""
         assert batch.truth is not None
-        self.val_metric.update(self.parse(batch)[self.inference].timelines, batch.truth, batch.mask)
+        output, videos = self(batch), len(batch.index)
+        loss = mil_loss(output.video_probs, batch.weak_labels)
+        self.log("val/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=videos)
+        self.val_metric.update(self.decide(output, batch)[self.inference].timelines, batch.truth, batch.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation videos."""
-        self._log_scores("val", self.val_metric)
+        scores = self._log_scores("val", self.val_metric)
+        self.row |= {f"val/{name}": score for name, score in scores.flat().items()}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
         """Score a batch of test videos by every inference, and return what was found."""
@@ -268,6 +291,21 @@ class ParsingModule(pl.LightningModule):
         self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()})
         return scores
 
+    def test_epoch_of(self, checkpoint: Mapping[str, Any]) -> None:
+        """Remember which epoch is tested: that of a checkpoint."""
+        self.tested, self.tested_row = of_checkpoint(checkpoint), row_of(checkpoint)
+        self.tested_step = checkpoint["global_step"]
+
+    def test_epoch_of_now(self) -> None:
+        """Remember that this epoch is tested unless a checkpoint is loaded for the test."""
+        now = {"epoch": self.current_epoch, "global_step": self.global_step}
+        self.test_epoch_of({**now, ROW: self.row, TAUGHT: self._has_taught})
+
+    @property
+    def _has_taught(self) -> bool | None:
+        """Whether pseudo labels have taught anything yet; None if the labeling never makes any."""
+        return self.taught if any(overrides(self.labeling, method) for method in (Part.start, Part.refresh)) else None
+
     # ---- checkpoints: what a run that is resumed in the middle of an epoch needs
 
     def digests(self) -> dict[str, str]:
@@ -287,6 +325,8 @@ class ParsingModule(pl.LightningModule):
         progress = {name: part.progress() for name, part in self.parts.items()}
         checkpoint["progress"] = {name: saved for name, saved in progress.items() if saved}
         checkpoint["digests"] = self.digests()
+        checkpoint[ROW] = self.row
+        checkpoint[TAUGHT] = self._has_taught
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -297,8 +337,10 @@ class ParsingModule(pl.LightningModule):
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             _check_epoch(checkpoint)
+            self.taught = checkpoint.get(TAUGHT) is True
         elif self._trainer is not None:
             checkpoint["state_dict"] = tested_weights(checkpoint)
+            self.test_epoch_of(checkpoint)
         names, sums = checkpoint["losses"]["names"], checkpoint["losses"]["sums"]  # [processes, losses, 2]
         same = len(sums) == world_size()
         mine = sums[rank()] if same else sums.sum(0) * (rank() == 0)

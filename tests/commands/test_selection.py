@@ -86,6 +86,48 @@ def test_the_best_checkpoint_is_tested(command: Command, tmp_path: Path) -> None
     assert scores(evaluate(command, run, tmp_path / "best")) == scores(run)
 
 
+def test_the_tested_epoch_is_said_and_only_its_row_has_test_scores(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = train(command, tmp_path / "run", "+experiment=mil", *RESTLESS)
+    found = column(run, "val/segment/type_av")
+    epoch = found.index(max(found))
+    said = f"tested: epoch {epoch} (val/segment/type_av {max(found):.4g})"
+    assert said in capfd.readouterr().out
+    tested = scores(run)["tested"]
+    assert tested == {
+        "epoch": epoch,
+        "monitor": "val/segment/type_av",
+        "score": pytest.approx(max(found)),
+        "pseudo_labels": None,  # this experiment makes none
+    }
+    table = rows(run / "metrics.csv")
+    assert [bool(row["test/average"]) for row in table] == [number == epoch for number in range(6)]
+    assert float(table[epoch]["test/segment/audio"]) == pytest.approx(scores(run)["segment"]["audio"], abs=1e-4)
+    for name in ("best", "last"):  # an evaluation says the same of its checkpoint
+        arguments = (f"checkpoint={checkpoint(run, name)}", f"hydra.run.dir={tmp_path / name}")
+        assert command("evaluate", *arguments) == 0
+        number = epoch if name == "best" else 5
+        assert f"tested: epoch {number} (val/segment/type_av {found[number]:.4g})" in capfd.readouterr().out
+    assert scores(tmp_path / "best")["tested"] == tested
+
+
+def test_an_epoch_before_the_first_labels_is_said_to_be_one(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``min`` selects the first epoch, the worst one."""
+    settings = ("trainer.max_epochs=2", "labeling.source=momentum", "labeling.start_epoch=1")
+    worst = ("protocol.selection.mode=min", "protocol.selection.monitor=learning_rate", "optimizer/schedule=constant")
+    run = train(command, tmp_path / "run", "+experiment=npl_soft", *settings, *worst)
+    said = "no pseudo labels had taught anything by the end of the tested epoch 0"
+    assert said in capfd.readouterr().out
+    assert scores(run)["tested"]["pseudo_labels"] is False
+    last = ("protocol.selection.monitor=null", *settings)
+    run = train(command, tmp_path / "other", "+experiment=npl_soft", *last)
+    assert said not in capfd.readouterr().out
+    assert scores(run)["tested"] == {"epoch": 1, "monitor": None, "score": None, "pseudo_labels": True}
+
+
 def test_a_run_without_validation_tests_its_last_epoch(command: Command, tmp_path: Path) -> None:
     unvalidated = ("trainer.max_epochs=2", "+trainer.limit_val_batches=0", "protocol.selection.monitor=null")
     run = train(command, tmp_path / "run", "+experiment=mil", *unvalidated)

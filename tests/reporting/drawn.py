@@ -26,6 +26,7 @@ def a_run(
     score: float = 50.0,
     epochs: Sequence[Mapping[str, float]] = (),
     per_event: PerEvent | None = None,
+    test_videos: str | None = None,
 ) -> Run:
     """``score`` is Type@AV of segments. The mean of its five scores is one more, and those of events are 10 less."""
     of_segments = {"audio": score + 3, "visual": score - 1, "audio_visual": score + 1, "type_av": score}
@@ -43,6 +44,7 @@ def a_run(
         per_event=per_event or {},
         listed=2,
         epochs=epochs,
+        test_videos=test_videos,
     )
 
 

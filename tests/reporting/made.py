@@ -28,6 +28,8 @@ def run_folder(
     protocol: str = "common",
     inference: str | Sequence[str] | None = None,
     events: Sequence[str] = EVENTS,
+    test_videos: str | None = None,
+    tested: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
     """A run folder; ``score`` is that of every column or those of some (others 0).
@@ -58,7 +60,7 @@ def run_folder(
     config.inference = {chosen: config.inference[chosen] for chosen in inferences}
     write_config(folder, config)
     edit(folder, **settings)
-    write_scores(folder, score, listed, protocol, events)
+    write_scores(folder, score, listed, protocol, events, test_videos, tested)
     (folder / "metrics.csv").write_text("epoch,train/loss,val/average\n0,1.5,\n1,,40\n")
     return folder
 
@@ -93,9 +95,11 @@ def write_scores(
     listed: int = 3,
     protocol: str = "common",
     events: Sequence[str] = EVENTS,
+    test_videos: str | None = None,
+    tested: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``scores.json``, also into the folder of a further inference."""
-    content: dict[str, Any] = {"protocol": protocol}
+    content: dict[str, Any] = {"protocol": protocol, "test_videos": test_videos, "tested": tested}
     for level in LEVELS:
         content[level] = {
             name: score if isinstance(score, float) else score.get(f"{level}/{name}", 0.0) for name in NAMES

@@ -130,7 +130,7 @@ def test_printed_numbers_of_other_data_are_refused_before_anything_is_written(ru
     evidence = gather([runs], trust=["somebodys_touch"])
     file = tmp_path / "printed.csv"
     file.write_text("table,row,score,value,source\ntable2,Other,segment/audio,60,a paper\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"printed\.csv: printed numbers only stand beside data with the events"):
+    with pytest.raises(InputError, match=r"printed\.csv: printed numbers only stand beside the data"):
         write_report(tmp_path / "report", evidence, published=str(file))
     assert not (tmp_path / "report").exists()
     write_report(tmp_path / "report", evidence, published="none")

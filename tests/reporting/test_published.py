@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from avvp_pl.data.known import LLP_TEST_VIDEOS, digest_of
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.published import (
@@ -75,7 +76,7 @@ SENTENCE = re.compile(
 
 
 def run_of(events: tuple[str, ...], **scores: float) -> Run:
-    run = a_run(per_event={"segment": {"audio": dict.fromkeys(events, 1.0)}})
+    run = a_run(per_event={"segment": {"audio": dict.fromkeys(events, 1.0)}}, test_videos=LLP_TEST_VIDEOS)
     return replace(run, scores=scores) if scores else run
 
 
@@ -236,7 +237,7 @@ def test_a_claim_is_compared_with_the_numbers_that_are_known() -> None:
 # Beside which data
 
 
-def test_numbers_only_stand_beside_the_events_of_their_data() -> None:
+def test_numbers_only_stand_beside_the_events_and_videos_of_their_data() -> None:
     published = read_published()
     llp = ["table1", "table2", "table3", "table4"]
     assert list(of_data(published, [run_of(LLP_EVENTS)])) == llp
@@ -248,6 +249,8 @@ def test_numbers_only_stand_beside_the_events_of_their_data() -> None:
         assert of_data(published, [run_of(events)]) == {}
         assert of_data(published, [run_of(LLP_EVENTS), run_of(events)]) == {}
     assert of_data(published, [run_of(LLP_EVENTS, **{"segment/touch": 1.0})]) == {}
+    for videos in (None, digest_of([]), digest_of(["synthetic_test_000000"])):
+        assert of_data(published, [replace(run_of(LLP_EVENTS), test_videos=videos)]) == {}
 
 
 def test_the_events_are_those_of_the_data_sets(shared: Path) -> None:
@@ -266,12 +269,12 @@ def test_a_file_of_other_data_is_refused(tmp_path: Path) -> None:
     check_beside(path, [run_of(LLP_EVENTS)])
     check_beside(None, [run_of(("Dog",))])
     with pytest.raises(
-        InputError, match=r"printed.csv: printed numbers only stand beside .* the 25 events of LLP"
+        InputError, match=r"printed.csv: printed numbers only stand beside .* the 25 events and the test videos of LLP"
     ) as error:
         check_beside(path, [run_of(("Dog",))])
     assert str(path) in str(error.value)
     path = file(tmp_path, HEAD + "table5,Mine,map/0.5,57.25,me\n")
-    with pytest.raises(InputError, match="the 20 of THUMOS14"):
+    with pytest.raises(InputError, match="the 20 events of THUMOS14"):
         check_beside(path, [run_of(LLP_EVENTS)])
 
 

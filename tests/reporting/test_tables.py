@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from avvp_pl.data.known import LLP_TEST_VIDEOS, digest_of
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.formats import to_csv, to_latex, to_markdown, write_tables
@@ -34,7 +35,7 @@ from avvp_pl.runs.reading import Setting, by_setting, read_run, read_runs
 from avvp_pl.settings.conf import config_dir
 from tests.reporting.made import edit, made_run, run_folder, write_scores
 
-LLP = {"data": "llp", "events": LLP_EVENTS}
+LLP = {"data": "llp", "events": LLP_EVENTS, "test_videos": LLP_TEST_VIDEOS}
 PRINTED = {  # the rows of the paper's tables of LLP
     "table1": ["AVE*", "AVSDN*", "HAN", "MA", "CVCM-MA", "MGN-MA", "JoMoLD", "PoiBin", "CMPAE", "PPL"],
     "table2": ["Base", "NPL_H", "NPL_S", "PPL_H", "PPL_S"],
@@ -132,7 +133,16 @@ def test_on_llp_the_tables_have_the_rows_of_the_paper(make: Maker) -> None:
     assert "Printed numbers are of the test split of LLP." in table.notes
 
 
-@pytest.mark.parametrize("data", [{}, {"data": "llp"}, {"data": "llp", "events": [*LLP_EVENTS[:-1], "Rain"]}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"data": "llp"},
+        {**LLP, "events": [*LLP_EVENTS[:-1], "Rain"]},
+        {**LLP, "test_videos": None},
+        {**LLP, "test_videos": digest_of(["synthetic_test_000000"]), "data": "synthetic"},
+    ],
+)
 def test_printed_numbers_never_stand_beside_own_data(make: Maker, data: Mapping[str, object]) -> None:
     for table in paper_tables(make(*({"name": name, **data} for name in PAPER)), None, None, read_published()):
         assert not any(row.printed for row in table.rows)
@@ -141,19 +151,31 @@ def test_printed_numbers_never_stand_beside_own_data(make: Maker, data: Mapping[
         assert "printed" not in to_markdown(table)
 
 
-def test_printed_numbers_beside_invented_data_with_the_same_events_are_said_to_be_of_other_data(make: Maker) -> None:
-    (table, _) = paper_tables(make({"name": "han", **LLP, "data": "synthetic"}), None, None, read_published())
-    (note,) = (note for note in table.notes if "test split of LLP" in note)
-    assert note == (
-        "Printed numbers are of the test split of LLP, not of synthetic: compare the order and the distances of rows, "
-        "not the numbers."
-    )
-
-
 def test_without_published_numbers_there_are_none(make: Maker) -> None:
     for table in paper_tables(make(*({"name": name, **LLP} for name in PAPER)), None, None, read_published("none")):
         assert not any(row.printed for row in table.rows)
         assert not any("rinted" in note for note in table.notes)
+
+
+def epoch_of(epoch: int, taught: bool | None) -> dict[str, object]:
+    return {"epoch": epoch, "monitor": "val/segment/type_av", "score": 40.25, "pseudo_labels": taught}
+
+
+def test_a_row_says_that_its_runs_never_learned_from_pseudo_labels(make: Maker) -> None:
+    settings = make({"name": "ppl_soft", "tested": epoch_of(0, False)}, {"name": "mil", "tested": epoch_of(3, None)})
+    for key, taught in (("table2", "PPL_S"), ("all", "ppl_soft")):
+        said = labels(tables_of(settings, settings[1])[key])
+        assert f"{taught} (tested before any pseudo labels)" in said
+        assert sum("pseudo labels" in label for label in said) == 1
+    assert labels(tables_of(make({"name": "ppl_soft", "tested": epoch_of(1, True)}))["all"]) == ["ppl_soft"]
+
+
+def test_tested_epochs_are_noted_with_their_validation_scores(make: Maker) -> None:
+    settings = make({"name": "mil", "tested": epoch_of(3, None)}, "han", scores=(50.0, 60.0))
+    (note,) = (note for note in tables_of(settings)["all"].notes if "epoch" in note)
+    said = "epoch 3 (val/segment/type_av 40.25)"
+    assert note.endswith(f"selected them. mil: {said} of seed 0, {said} of seed 1.")
+    assert not any("epoch" in note for note in tables_of(make("npl_soft"))["all"].notes)
 
 
 def test_base_alone_fills_the_tables_that_are_about_it(make: Maker) -> None:

@@ -21,11 +21,13 @@ import wandb
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.reporting.statistics import score_names
-from avvp_pl.reporting.workspace import _ask, build_workspace, further_inferences, read_target, write_workspace
+from avvp_pl.reporting.workspace import build_workspace, further_inferences, read_target, write_workspace
 from avvp_pl.runs.reading import read_run
+from avvp_pl.runs.wandb_server import _ask
 from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
 from tests.reporting.made import made_run, run_folder
+from tests.small import inspected
 
 FILES = ("wandb_workspace.json", "wandb_report.json")
 BY_CLASSIFIER = "Test scores by classifier"
@@ -78,7 +80,7 @@ def shown(content: dict[str, Any]) -> tuple[set[str], set[str]]:
         logged |= {*config.get("metrics", []), *config.get("mediaKeys", [])}
         logged |= {name.removeprefix("summary:") for name in accessors if name.startswith("summary:")}
         settings |= {name.removeprefix("config:") for name in accessors if name.startswith("config:")}
-        if config.get("groupBy", "group") != "group":
+        if "groupBy" in config:
             settings.add(config["groupBy"])
         if panel["viewType"] in ("Vega2", "Weave"):
             (table,) = {name for name in strings(config) if name.startswith("test/")}
@@ -86,34 +88,27 @@ def shown(content: dict[str, Any]) -> tuple[set[str], set[str]]:
     return logged, settings
 
 
-def inspected(folder: Path) -> str:
-    """A run that was logged offline, as W&B's own viewer reads it; on a busy machine it does not always start."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
-    for _ in range(5):
-        found = subprocess.run(command, capture_output=True, text=True)
-        if found.returncode == 0:
-            return found.stdout
-    raise AssertionError(f"{folder}: {found.stderr or found.stdout}")
-
-
 def test_panels_show_what_a_run_logs_and_nothing_else(command: Command, tmp_path: Path) -> None:
     sizes = ["data.sizes.train=24", "data.sizes.val=8", "data.sizes.test=8"]
     small = ["network.dim=16", "network.feedforward_dim=16", "trainer.accelerator=cpu", "trainer.max_epochs=2"]
-    assert command("train", "+experiment=ppl_soft", *sizes, *small, "logger.wandb.settings.silent=true") == 0
+    last = "protocol.selection.monitor=null"  # the summary has the names of the selected epoch
+    assert command("train", "+experiment=ppl_soft", *sizes, *small, last, "logger.wandb.settings.silent=true") == 0
     (folder,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*")
-    run = json.loads(inspected(folder))
+    run = inspected(folder)
     of_wandb = {name for name in run["summary"] if name.startswith("_")} | {"trainer/global_step"}
+    of_run = {"parameters", "selected_epoch"}
     (scores,) = (tmp_path / "outputs" / "ppl_soft").glob("*/scores.json")
     runs = [read_run(scores.parent)]
     for content in [*written(tmp_path).values(), *written(tmp_path, runs=runs).values()]:
         logged, settings = shown(content)
-        assert logged == set(run["summary"]) - of_wandb
+        assert logged == (set(run["summary"]) | {"epoch"}) - of_wandb - of_run
         columns = {word.removeprefix("summary:") for word in strings(content) if word.startswith("summary:")}
-        assert columns == {name for name in logged if name.startswith("test/")} - {"test/per_event_f1"}
-        assert {path.replace(".value", "") for path in settings} == {
-            f"labeling.{x}" for x in ("gamma", "beta", "k", "tau")
-        }
-        for path in settings:  # W&B keeps {"labeling": {...}} as {"labeling": {"value": {...}}}
+        of_tables = {"test/per_event_f1", "test/timelines"}
+        assert columns == {name for name in logged if name.startswith("test/")} - of_tables
+        swept = {f"labeling.{x}" for x in ("gamma", "beta", "k", "tau")}
+        assert {path.replace(".value", "") for path in settings} == swept | {"name"}
+        assert run["config"]["name"] == "ppl_soft"
+        for path in settings - {"name.value"}:  # W&B keeps {"labeling": {...}} as {"labeling": {"value": {...}}}
             group, _, name = path.split(".")
             assert isinstance(run["config"][group][name], int | float)
     (table,) = (folder / "files" / "media" / "table" / "test").glob("per_event_f1_*.json")
@@ -164,12 +159,12 @@ def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_seeds_are_aggregated_by_experiment_and_sweeps_by_setting(tmp_path: Path) -> None:
-    assert "group: ${name}" in (config_dir() / "logger" / "wandb.yaml").read_text(encoding="utf-8")
+    assert "\nname: " in (config_dir() / "train.yaml").read_text(encoding="utf-8")
     for content in written(tmp_path).values():
         sections = panels(content)
         assert list(sections) == SECTIONS
         for title in ("Test scores", BY_CLASSIFIER, "Validation scores", "Pseudo labels", "Losses"):
-            assert {p["config"]["groupBy"] for p in sections[title]} == {"group"}
+            assert {p["config"]["groupBy"] for p in sections[title]} == {"name.value"}
             assert {(p["config"]["groupAgg"], p["config"]["groupArea"]) for p in sections[title]} == {
                 ("mean", "stddev")
             }
@@ -237,7 +232,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(wandb, "Api", Recorder)
     monkeypatch.setattr(wandb, "login", lambda **_: True)
-    monkeypatch.setattr("avvp_pl.reporting.workspace._ask", lambda _: None)
+    monkeypatch.setattr("avvp_pl.runs.wandb_server._ask", lambda *_: None)
     return Recorder
 
 
@@ -329,7 +324,7 @@ def test_any_answer_is_one() -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Missing) as there:
         thread = threading.Thread(target=there.handle_request)
         thread.start()
-        _ask(f"http://127.0.0.1:{there.server_port}")
+        _ask(f"http://127.0.0.1:{there.server_port}", "online=true", "online=false")
         thread.join()
 
 

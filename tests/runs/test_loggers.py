@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError
-from avvp_pl.runs.loggers import EpochCSVLogger, logging_to
+from avvp_pl.runs.loggers import EpochCSVLogger, Guarded, guarding, logging_to
 from tests.small import rows
 
 
@@ -42,14 +42,20 @@ def test_epochs_that_are_repeated_replace_their_rows(logger: EpochCSVLogger, tmp
     assert [row["labeling/seconds"] for row in rows(tmp_path / "timings.csv")] == ["1.0", "1.0", "2.0"]
 
 
-def test_scores_of_the_test_complete_the_last_row(logger: EpochCSVLogger, tmp_path: Path) -> None:
-    for epoch in range(2):
+def test_scores_of_the_test_stand_in_the_row_of_the_tested_epoch_alone(logger: EpochCSVLogger, tmp_path: Path) -> None:
+    for epoch in range(3):
         log(logger, epoch, **{"train/loss": float(epoch)})
-    log(logger, 0, **{"test/average": 40.0})  # new processes that test do not know the epoch
-    assert rows(tmp_path / "metrics.csv") == [
+    log(logger, 1, **{"test/average": 40.0})
+    expected = [
         {"epoch": "0", "step": "10", "train/loss": "0.0", "test/average": ""},
         {"epoch": "1", "step": "20", "train/loss": "1.0", "test/average": "40.0"},
+        {"epoch": "2", "step": "30", "train/loss": "2.0", "test/average": ""},
     ]
+    assert rows(tmp_path / "metrics.csv") == expected
+    log(logger, 3, **{"train/loss": 3.0})  # the run is resumed, and then tested by another epoch
+    log(logger, 0, **{"test/average": 41.0})
+    found = {row["epoch"]: row["test/average"] for row in rows(tmp_path / "metrics.csv")}
+    assert found == {"0": "41.0", "1": "", "2": "", "3": ""}
 
 
 def test_a_test_without_training_has_a_row(logger: EpochCSVLogger, tmp_path: Path) -> None:
@@ -92,9 +98,9 @@ class Recorder(Logger):
 def test_loggers_are_given_the_settings_and_closed() -> None:
     cfg = OmegaConf.create({"seed": 3, "same": "${seed}"})
     one, other = Recorder(), Recorder()
-    with logging_to([one, other], cfg):
+    with logging_to([one, other], cfg, parameters=7):
         pass
-    assert one.notes == other.notes == [{"seed": 3, "same": 3}, "success"]
+    assert one.notes == other.notes == [{"seed": 3, "same": 3, "parameters": 7}, "success"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), SystemExit(143), KeyboardInterrupt()])
@@ -102,4 +108,68 @@ def test_loggers_are_told_of_a_failure(error: BaseException) -> None:
     recorder = Recorder()
     with pytest.raises(type(error)), logging_to([recorder], OmegaConf.create({})):
         raise error
-    assert recorder.notes == [{}, "failed"]
+    assert recorder.notes == [{"parameters": 0}, "failed"]
+
+
+class Failing(Recorder):
+    """Fails from one of its methods on."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def __getattribute__(self, name: str) -> Any:
+        where = object.__getattribute__(self, "__dict__").get("where")
+        if name == where == "experiment":
+            raise OSError("no server")
+        found = object.__getattribute__(self, name)
+        if name == where:
+
+            def fail(*_: Any, **__: Any) -> None:
+                raise RuntimeError("no server")
+
+            return fail
+        return found
+
+    @property
+    def experiment(self) -> list[Any]:
+        return self.notes
+
+
+@pytest.mark.parametrize("where", ["log_hyperparams", "log_metrics", "experiment", "save", "finalize"])
+def test_a_logger_that_fails_is_warned_of_once_and_does_nothing_more(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, good = Failing(where), Recorder()
+    guarded: Any = Guarded("mine", failing)
+    assert isinstance(guarded, Failing)
+    with logging_to([guarded, cast("Logger", Guarded("good", good))], OmegaConf.create({})):
+        for _ in range(2):
+            guarded.log_metrics({"epoch": 0.0}, step=1)
+            guarded.save()
+            guarded.experiment.append("a picture")
+    (warning,) = caplog.messages
+    assert warning.startswith("logger.mine has failed and gets nothing more; the run goes on without it (")
+    assert "no server" in warning
+    assert not isinstance(guarded, Failing)
+    assert good.notes == [{"parameters": 0}, "success"]
+    assert "success" not in failing.notes
+
+
+def test_what_is_done_with_an_experiment_is_guarded_too(caplog: pytest.LogCaptureFixture) -> None:
+    def draw() -> None:
+        raise OSError("a broken pipe")
+
+    with guarding(Guarded("mine", Recorder())):
+        draw()
+    assert len(caplog.messages) == 1
+    with pytest.raises(OSError, match="a broken pipe"), guarding(Recorder()):  # this one is not guarded
+        draw()
+
+
+def test_a_stop_is_no_failure_of_a_logger() -> None:
+    guarded: Any = Guarded("mine", Recorder())
+    with pytest.raises(KeyboardInterrupt), guarding(guarded):
+        raise KeyboardInterrupt
+    assert isinstance(guarded, Recorder)
+    assert not hasattr(guarded, "no_such_method")

@@ -50,6 +50,17 @@ def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) ->
     assert len(lines) == 4
 
 
+def test_a_row_says_that_its_runs_never_learned_from_pseudo_labels(tmp_path: Path) -> None:
+    for number, taught in enumerate((False, True, None)):
+        job(tmp_path, number, ["+experiment=mil", f"data.noise={number}", "seed=0"], None)
+        tested = {"epoch": 0, "monitor": None, "score": None, "pseudo_labels": taught}
+        write_scores(tmp_path / str(number), 50.0, tested=tested)
+    assert write_summary(tmp_path) == []
+    rows = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    said = [row.split("|")[1].strip() for row in rows]
+    assert said == ["data.noise=0 (tested before any pseudo labels)", "data.noise=1", "data.noise=2"]
+
+
 def written_by(path: Path, scores: dict[str, float]) -> None:
     """Let a job have these inferences, each with a score: the files of the first are in its own folder."""
     inferences = ", ".join(f"{name}: {{_target_: x}}" for name in scores)

@@ -21,7 +21,7 @@ from avvp_pl.settings.identity import (
 
 FREE_TO_CHANGE = {
     "resume", "debug", "tags", "name", "paths.output_root", "paths.run_dir", "logger.wandb.offline",
-    "callbacks.panels.num_videos", "data.root", "data.packed", "data.eval_batch_size", "data.max_epochs",
+    "callbacks.panels.num_videos", "data.root", "data.name", "data.packed", "data.eval_batch_size", "data.max_epochs",
     "data.resident", "data.source.root", "trainer.max_epochs", "trainer.log_every_n_steps",
 }  # fmt: skip
 FIXED = {

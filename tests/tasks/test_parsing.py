@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from avvp_pl.data.annotations import Oddities, read_timelines
+from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
@@ -127,7 +129,8 @@ def test_scores_have_the_name_of_their_protocol(tiny: ParsingSet, tmp_path: Path
     scores = score_timelines(truth, truth)
     ParsingTask().write(tmp_path, tiny.test.names, parsed_truth(tiny.test), scores, tiny, "mine")
     content = json.loads((tmp_path / "scores.json").read_text())
-    assert content == json.loads(json.dumps(scores_as_dict(scores, tiny.events, "mine")))
+    of_run = {"tested": None, "test_videos": digest_of(tiny.test.names)}
+    assert content == json.loads(json.dumps(scores_as_dict(scores, tiny.events, "mine", of_run)))
     assert content["protocol"] == "mine"
     assert content["segment"]["audio"] == 100.0
     assert content["videos"] == {"listed": 12, "with_predictions": 12}
@@ -176,3 +179,21 @@ def test_names_that_a_table_cannot_hold_are_refused(tiny: ParsingSet, tmp_path: 
     assert tiny.test is not None
     with pytest.raises(InputError, match="cannot be written into a table"):
         write_predictions(tmp_path, ("a\tb", *tiny.test.names[1:]), parsed_truth(tiny.test), tiny)
+
+
+@pytest.mark.parametrize(("columns", "folded"), [(200, False), (18, True)])
+def test_a_terminal_that_is_too_narrow_gets_a_line_for_each_score(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int, folded: bool
+) -> None:
+    scores = scored(("audio", "visual"))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_scores(scores, "a title")  # to a pipe, which has no width
+    assert f"│ {scores.segment['audio']:.1f} " in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_scores(scores, "a title")
+    printed = capsys.readouterr().out
+    assert ("│" in printed) == (not folded)
+    if folded:
+        assert f"segment\n  Audio {scores.segment['audio']:.1f}\n" in printed
+        assert f"\n  Event@AV {scores.event['event_av']:.1f}\n" in printed
+        assert all(len(line) <= 22 for line in printed.splitlines()[1:13])

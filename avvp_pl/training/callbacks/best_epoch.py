@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from avvp_pl.errors import InputError, nearest
+from avvp_pl.runs.wandb_run import WandbRun
 from avvp_pl.training.module import ParsingModule
 
 
@@ -41,7 +42,11 @@ class BestEpoch(ModelCheckpoint):
         super()._save_topk_checkpoint(trainer, monitor_candidates)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
-        """Tell the parts that this is the best epoch so far, and save it."""
-        assert isinstance(trainer.lightning_module, ParsingModule)
-        trainer.lightning_module.keep_best()
+        """Tell the parts and W&B that this is the best epoch so far, and save it."""
+        module = trainer.lightning_module
+        assert isinstance(module, ParsingModule)
+        module.keep_best()
         super()._save_checkpoint(trainer, filepath)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbRun):
+                logger.log_selected(module.row, trainer.current_epoch)

@@ -37,6 +37,15 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
             )
     _check_best(trainer, module, monitor)
     check_test(trainer, module)
+    start, epochs = getattr(module.labeling, "start_epoch", None), trainer.max_epochs
+    if start is not None and epochs is not None and 0 <= epochs <= start:
+        log.warning(
+            "labeling.start_epoch=%s, but trainer.max_epochs=%s: the training ends before %s makes its first pseudo "
+            "labels, so the network learns from weak labels alone; give more epochs or an earlier start_epoch",
+            start,
+            epochs,
+            _named("labeling", module.labeling),
+        )
     if not _of_kind(trainer, SeedSteps):
         log.warning("callbacks.seed_steps is missing: if this run is interrupted and resumed, its results will differ")
 

@@ -1,8 +1,10 @@
-"""Panels for W&B and TensorBoard: timelines of a few validation videos, and F1 of each event after the test."""
+"""Panels for W&B and TensorBoard: timelines of a few validation videos, and tables of the events after the test."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,10 +14,18 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from torch import Tensor
 
+from avvp_pl.data.annotations import intervals
 from avvp_pl.data.module import ParsingData
+from avvp_pl.data.videos import ParsingSet
 from avvp_pl.figures import draw_timelines, png
+from avvp_pl.runs.loggers import guarding
+from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.module import ParsingModule
+
+MOST_ROWS = 10_000  # of a table that W&B shows
+TIMELINE_COLUMNS = ("video", "modality", "event", "truth (s)", "prediction (s)", "F1 of segments")
 
 
 class Panels(pl.Callback):
@@ -41,7 +51,7 @@ class Panels(pl.Callback):
             _log_figure(trainer, f"timelines/{number}", figure)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log a table with the F1 of each event over the test videos."""
+        """Log a table with the F1 of each event over the test videos, and one with the timelines of these videos."""
         assert isinstance(pl_module, ParsingModule)
         scores = pl_module.test_scores.get(pl_module.inference)
         wandbs = [logger for logger in _pictured(trainer) if isinstance(logger, WandbLogger)]
@@ -50,8 +60,13 @@ class Panels(pl.Callback):
         columns = [f"{level}/{track}" for level, tracks in scores.per_event.items() for track in tracks]
         values = [f1 for tracks in scores.per_event.values() for f1 in tracks.values()]
         rows = [[event, *of_event] for event, *of_event in zip(pl_module.events, *values, strict=True)]
+        data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
+        parsed = pl_module.test_parsed.get(pl_module.inference)  # None without the callback run_files
+        timelines = [] if parsed is None else list(islice(_timelines(data.videos, parsed), MOST_ROWS))
         for logger in wandbs:
             logger.log_table("test/per_event_f1", columns=["event", *columns], data=rows)
+            if timelines:
+                logger.log_table("test/timelines", columns=list(TIMELINE_COLUMNS), data=timelines)
 
     @torch.no_grad()
     def _draw(self, trainer: pl.Trainer, module: ParsingModule) -> list[Figure]:
@@ -87,11 +102,34 @@ def _pictured(trainer: pl.Trainer) -> list[Any]:
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger | TensorBoardLogger)]
 
 
+def _timelines(videos: ParsingSet, parsed: Parsed) -> Iterator[list[Any]]:
+    """Yield a row for every event that a test video has, or is said to have, in a modality."""
+    test = videos.test
+    assert test is not None
+    assert test.truth is not None
+    truths, founds = (parsed.videos(flat.cpu()) for flat in (test.truth, parsed.timelines))
+    for name, truth, found in zip(test.names, truths, founds, strict=True):
+        for m, modality in enumerate(videos.modalities):
+            for c in (truth[:, m] | found[:, m]).any(0).nonzero()[:, 0].tolist():
+                true, said = truth[:, m, c], found[:, m, c]
+                f1 = 200 * (true & said).sum().item() / (true.sum() + said.sum()).item()
+                spans = (_spans(track, videos.segment_seconds) for track in (true, said))
+                yield [name, modality, videos.events[c], *spans, round(f1, 1)]
+
+
+def _spans(track: Tensor, seconds: float) -> str:
+    """Return the intervals of a track [T] in seconds, such as ``0-3, 5-10``."""
+    return ", ".join(
+        f"{onset * seconds:g}-{offset * seconds:g}" for _, onset, offset in intervals(track[:, None].numpy())
+    )
+
+
 @rank_zero_only
 def _log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
     picture = (255 * imread(io.BytesIO(png(figure, dpi=120)))[..., :3]).astype(np.uint8)
     for logger in _pictured(trainer):
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture], step=trainer.global_step)
-        else:
-            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
+        with guarding(logger):
+            if isinstance(logger, WandbLogger):
+                logger.log_image(name, [picture], step=trainer.global_step)
+            else:
+                logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RunFiles(pl.Callback):
-    """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores.
+    """Write ``scores.json`` and ``predictions/`` of the test videos, and print the scores and the tested epoch.
 
     The first inference uses ``directory`` itself and every other one a folder of its name in it, unless ``folders``
     returns the folder of each; it is called once there are results. A trial (``fast_dev_run``) and a test of only some
@@ -50,18 +50,26 @@ class RunFiles(pl.Callback):
         assert isinstance(pl_module, ParsingModule)
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         order = torch.cat([index for index, _ in parsed]).argsort()
-        names = data.splits["test"].names
+        names, tested = data.splits["test"].names, pl_module.tested
         complete = not trainer.fast_dev_run and len(order) == len(names)
         folders = self._folders(pl_module) if complete else {}
         for name, scores in pl_module.test_scores.items():
             if complete:
-                found = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
-                pl_module.task.write(folders[name], names, found, scores, data.videos, pl_module.protocol)
+                found = pl_module.test_parsed[name] = in_order(join([of_batch[name] for _, of_batch in parsed]), order)
+                pl_module.task.write(folders[name], names, found, scores, data.videos, pl_module.protocol, tested)
             by = f", by {name}" if len(pl_module.test_scores) > 1 else ""
             pl_module.task.show(scores, f"{self.title}{by}")
+        if tested is not None:
+            print(f"tested: {tested}")
+            if tested.taught is False:
+                log.warning(
+                    "no pseudo labels had taught anything by the end of the tested epoch %d: these are the scores of a "
+                    "network that was trained on weak labels alone",
+                    tested.epoch,
+                )
         if not complete:
-            tested = f"{len(order)} of {len(names)} test videos (trainer.limit_test_batches)"
-            what = "a few steps (trainer.fast_dev_run)" if trainer.fast_dev_run else tested
+            some = f"{len(order)} of {len(names)} test videos (trainer.limit_test_batches)"
+            what = "a few steps (trainer.fast_dev_run)" if trainer.fast_dev_run else some
             log.warning("this was a trial with %s: its scores are not saved, and no report has them", what)
 
     def _folders(self, module: ParsingModule) -> Mapping[str, Path]:

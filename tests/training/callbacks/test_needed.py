@@ -66,6 +66,23 @@ def test_a_run_that_cannot_be_resumed_exactly_is_told_of(
     assert said in caplog.messages
 
 
+@pytest.mark.parametrize(("epochs", "start", "warned"), [(1, 1, True), (3, 5, True), (2, 1, False), (5, 0, False)])
+@pytest.mark.parametrize("experiment", ["npl_soft", "ppl_soft"])
+def test_labels_that_begin_after_the_last_epoch_are_warned_of(
+    build: Build,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    experiment: str,
+    epochs: int,
+    start: int,
+    warned: bool,
+) -> None:
+    module, _ = build(experiment, BY_MOMENTUM, f"labeling.start_epoch={start}")
+    check(module, tmp_path, epochs=epochs)
+    said = f"labeling.start_epoch={start}, but trainer.max_epochs={epochs}: the training ends before labeling ("
+    assert any(message.startswith(said) for message in caplog.messages) == warned
+
+
 def test_what_nothing_relies_on_may_be_removed(build: Build, tmp_path: Path) -> None:
     check(build("mil")[0], tmp_path, "refresh", "fit")
     check(build("mil")[0], tmp_path, "refresh", "fit", "best", monitor=None)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.parts import Team
 from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.callbacks import panels
@@ -108,6 +112,33 @@ def test_scores_of_every_event_are_a_table_in_the_end(build: Build, monkeypatch:
     expected = module.test_scores["classifier"].per_event["event"]["visual"]
     assert [row[column] for row in table["data"]] == expected
     assert any(expected)
+
+
+def test_timelines_of_the_test_are_a_table(build: Build, ragged: ParsingSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row for each event that a video has, or is said to have, in a modality."""
+    slow = replace(ragged, segment_seconds=0.5)
+    module, _ = build("mil", videos=slow)
+    assert slow.test is not None
+    assert slow.test.truth is not None
+    truth, found = (torch.zeros_like(slow.test.truth) for _ in range(2))
+    truth[1:3, 0, 2] = truth[0, 1, 3] = True
+    found[[2, 0, 3], 0, 2] = True
+    slow = replace(slow, test=replace(slow.test, truth=truth))
+    lengths = slow.test.lengths  # type: ignore[union-attr]
+    module.test_parsed["classifier"] = Parsed(lengths, found, found.float(), torch.zeros(len(lengths), 2, 25))
+    module.test_scores["classifier"] = score_timelines(truth[None], truth[None])
+    monkeypatch.setattr(panels, "WandbLogger", Tables)
+    logger = Tables()
+    trainer: Any = SimpleNamespace(loggers=[logger], is_global_zero=True, datamodule=build("mil", videos=slow)[1])
+    Panels(2, 1).on_test_end(trainer, module)
+    table = logger.tables[1]
+    assert table["key"] == "test/timelines"
+    assert table["columns"] == ["video", "modality", "event", "truth (s)", "prediction (s)", "F1 of segments"]
+    name = slow.test.names[0]  # type: ignore[union-attr]
+    assert table["data"] == [
+        [name, "audio", module.events[2], "0.5-1.5", "0-0.5, 1-2", 40.0],
+        [name, "visual", module.events[3], "0-0.5", "", 0.0],
+    ]
 
 
 def test_a_network_continues_with_its_dropout(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

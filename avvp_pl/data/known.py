@@ -1,0 +1,43 @@
+"""Which data set this is: LLP is known by the names of its test videos, any other data by its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from avvp_pl.data.annotations import read_names
+from avvp_pl.errors import InputError
+
+LLP = "llp"
+LLP_TEST_VIDEOS = "8d660728305f05323cf3f216b7d7b48952c2c83dbe59e3f62bd9584a821a7164"  # digest_of() the 1,200 names
+TEST_TABLE = "AVVP_test_pd.csv"
+LARGEST = 2**20  # bytes; the test table of LLP has a tenth of them, and that of a million videos is not read for a name
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """Return a checksum of the names of some videos, which does not depend on their order.
+
+    >>> digest_of(["b", "a"]) == digest_of(["a", "b"]) != digest_of(["a", "b", "c"])
+    True
+    """
+    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+
+
+def name_of(root: str | Path) -> str:
+    """Return the name of the data in a folder in LLP layout: ``llp`` if its test videos are LLP's, else the folder's.
+
+    A folder that is not there, or whose table cannot be read, has its name too: what reads the data says what is wrong.
+    """
+    folder = Path(root).absolute()
+    folder = folder if folder.name and folder.name != ".." else folder.resolve()
+    if _is_llp(folder / "data" / TEST_TABLE):
+        return LLP
+    return f"{folder.name} (not LLP)" if folder.name.lower() == LLP else folder.name or "data"
+
+
+def _is_llp(table: Path) -> bool:
+    try:
+        return table.stat().st_size <= LARGEST and digest_of(read_names(table)) == LLP_TEST_VIDEOS
+    except (OSError, InputError):
+        return False
