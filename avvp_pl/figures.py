@@ -140,6 +140,19 @@ def words(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else f"{line[:head]}...{line[len(line) - (limit - 3 - head) :]}"
 
 
+def told_apart(texts: Sequence[str], limit: int = 60) -> list[str]:
+    """Return the :func:`words` of each text, which are longer than ``limit`` where different texts would look alike.
+
+    >>> told_apart(["rain on a roof", "a dog in a yard"], 9), told_apart(["a dog in a yard", "a duck in a yard"], 9)
+    (['rai...oof', 'a d...ard'], ['a dog in a yard', 'a duck in a yard'])
+    """
+    while True:
+        lines = [words(text, limit) for text in texts]
+        if len(set(lines)) == len(set(texts)) or limit > max(map(len, texts)):
+            return lines
+        limit *= 2
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Add a legend below all panels, with as many columns as fit; the figure grows by the height of further rows."""
     width = max(len(label) for label in labels) * 0.058 + 0.45  # inches, of the widest entry
@@ -180,7 +193,7 @@ def draw_timelines(
         panels[-1].xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
         paints = _paints(list(sources))
         handles = [Rectangle((0, 0), 1, 1, **paints[name]) for name in sources]
-        legend_below(figure, handles, [words(name) for name in sources])
+        legend_below(figure, handles, told_apart(list(sources)))
     return figure
 
 
@@ -209,7 +222,7 @@ def _draw_panel(
     panel.set_xlim(0, segments * segment_seconds)
     panel.set_ylim(max(1, len(shown)) * group - 0.3, -0.3)  # the first event on top
     middles = [row * group + len(sources) / 2 for row in range(len(shown))]
-    panel.set_yticks(middles, [words(events[event].replace("_", " "), 40) for event in shown])
+    panel.set_yticks(middles, told_apart([events[event].replace("_", " ") for event in shown], 40))
     panel.tick_params(axis="y", length=0)
     panel.grid(visible=False, axis="y")
     panel.spines["left"].set_visible(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -47,6 +48,17 @@ def atomic_write_bytes(path: Path, content: memoryview) -> None:
     """Write a file of bytes in the same way."""
     with _replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content)
+        _to_disk(file)
+
+
+def atomic_copy(source: Path, path: Path) -> None:
+    """Copy a file to ``path`` in the same way; :class:`InputError` where ``source`` cannot be read."""
+    try:
+        content = source.open("rb")
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
+    with content, _replacing(path) as temporary, temporary.open("wb") as file:
+        shutil.copyfileobj(content, file)
         _to_disk(file)
 
 

@@ -14,6 +14,8 @@ def report(cfg: DictConfig) -> None:
 
     if cfg.runs is None and cfg.wandb is None:
         raise InputError("give runs=DIR, a folder of run folders, or wandb=ENTITY/PROJECT")
+    if cfg.media_copy and cfg.media is None:
+        raise InputError("media_copy=true copies the videos' files of media=FOLDER, which must be given as well")
     output, runs = Path(cfg.output), []
     if cfg.runs is not None:
         from avvp_pl.reporting.evidence import gather, write_report
@@ -23,7 +25,7 @@ def report(cfg: DictConfig) -> None:
         evidence = gather(folders, cfg.data, cfg.baseline, cfg.shown, protocol, cfg.trust)
         runs = [run for setting in evidence.settings for run in setting.runs]
         media = None if cfg.media is None else Path(cfg.media)
-        page = write_report(output, evidence, cfg.title, cfg.figure3, media, cfg.published)
+        page = write_report(output, evidence, cfg.title, cfg.figure3, media, cfg.published, cfg.media_copy)
         print((output / "tables" / "tables.md").read_text(encoding="utf-8"))
         print(f"{page} (tables/ and figures/ are beside it)")
     if cfg.wandb is not None:

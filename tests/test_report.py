@@ -9,6 +9,7 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -86,7 +87,7 @@ def test_runs_become_tables_figures_and_a_page(
     assert not any("fig5" in name or "beta" in name for name in figures)
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "12 test videos" in page
-    assert "10 of 5 settings" in page
+    assert "10 runs of 5 settings" in page
     assert command("report", f"runs={runs}", f"output={tmp_path / 'again'}") == 0
     for path in output.rglob("*"):
         again = tmp_path / "again" / path.relative_to(output)
@@ -99,7 +100,9 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
     assert evidence.differences is not None
     assert evidence.baseline.label == LOW
     assert set(evidence.differences) == SETTINGS - {LOW}
-    assert list(evidence.found) == [BASE]
+    assert [setting.label for setting in evidence.shown] == [BASE]
+    assert next(iter(evidence.found)) == BASE  # the page offers the others, too
+    assert set(evidence.found) == SETTINGS
     assert evidence.found[BASE].probabilities is not None  # as every run writes them
     for setting in evidence.settings:
         if setting.label != evidence.baseline.label:
@@ -107,6 +110,26 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
             expected = setting.mean["average"] - evidence.baseline.mean["average"]
             assert difference.mean == pytest.approx(expected, abs=1e-6)
             assert difference.low <= difference.mean <= difference.high
+
+
+def test_a_report_with_its_media_can_be_moved(runs: Path, command: Command, tmp_path: Path) -> None:
+    with np.load(next(runs.rglob("probabilities.npz"))) as file:
+        names = file["names"].tolist()
+    media, output = tmp_path / "media", tmp_path / "report"
+    media.mkdir()
+    for name in names:
+        (media / f"{name}.mp4").write_bytes(name.encode())
+    for copied, address in (("false", "../media/"), ("true", "media/")):
+        assert command("report", f"runs={runs}", f"media={media}", f"media_copy={copied}", f"output={output}") == 0
+        page = (output / "index.html").read_text(encoding="utf-8")
+        addresses = re.findall(r'"([^"]*/media/|media/)([^"]*[.]mp4)"', page)
+        assert {folder for folder, _ in addresses} == {address}
+        assert {name for _, name in addresses} == {f"{name}.mp4" for name in names}
+        assert (output / "media").exists() == (copied == "true")
+    shutil.rmtree(media)
+    moved = tmp_path / "moved"
+    shutil.move(output, moved)
+    assert all((moved / "media" / name).read_text() == name.removesuffix(".mp4") for _, name in addresses)
 
 
 def test_printed_numbers_stand_beside_the_videos_of_llp_unless_they_are_left_out(
@@ -142,6 +165,7 @@ def test_printed_numbers_stand_beside_the_videos_of_llp_unless_they_are_left_out
         ("shown=[mli]", "is not among the settings"),
         ("figure3=[nobody]", "is not a video of the test split"),
         ("media=nowhere", "no such folder"),
+        ("media_copy=true", "media_copy=true copies the videos' files of media=FOLDER, which must be given as well"),
         ("published=nowhere.csv", "no such file"),
         ("protocol=nobody", "there is no protocol 'nobody'"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from avvp_pl.figures import PAGE, legend_below, styled, words
+from avvp_pl.figures import PAGE, legend_below, styled, told_apart
 from avvp_pl.reporting.curves import by_value, error_line, left_out, of_common_seeds, seeds_of, sweep_curves
 from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, count, handle, sentences
 from avvp_pl.runs.reading import Setting
@@ -59,7 +59,8 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
             panel.set_xlim(ratios[0] / 1.3, ratios[-1] * 1.3)
         panels[0].set_ylabel("F1 (%)")
         panels[0].set_ylim(min(ends) - margin, max(ends) + margin)
-        legend_below(figure, [handle(place) for place in range(len(shown))], [words(curve.label) for curve in shown])
+        labels = told_apart([curve.label for curve in shown])
+        legend_below(figure, [handle(place) for place in range(len(shown))], labels)
     caption = sentences(
         "Scores of the test split of synthetic data by the ratio of the noise in audio features to that in visual "
         f"features, with the same geometric mean everywhere: {seeds_of(shown)}.",

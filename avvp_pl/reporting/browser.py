@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -76,11 +76,12 @@ class Video(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method of which the page shows one run."""
+    """A method of which the page can show one run; ``shown`` are those that it shows at first."""
 
     label: str
     seed: int
     probabilities: bool
+    shown: bool
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,17 @@ class Browser:
     videos: tuple[Video, ...]
 
 
-def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, Path], page_folder: Path) -> Browser:
+def browse(
+    videos: TestVideos,
+    found: Mapping[str, Found],
+    media: Mapping[str, Path],
+    page_folder: Path,
+    shown_first: Collection[str] | None = None,
+) -> Browser:
     """Return the test videos with what each method (by its label) found in them.
 
     ``media`` has the file of each video that can be played; the page in ``page_folder`` refers to it by its relative
-    path.
+    path. ``shown_first`` are the methods that the page shows before others are chosen; None: all.
     """
     inside = videos.mask[:, :, None, None]
     truth = (videos.truth & inside).numpy()
@@ -128,7 +135,10 @@ def browse(videos: TestVideos, found: Mapping[str, Found], media: Mapping[str, P
             events.append(Shown(event, tracks))
         address = relative_address(media[name], page_folder) if name in media else None
         listed.append(Video(name, segments, address, tuple(of[n] for of in scores), tuple(events)))
-    methods = tuple(Method(label, of.seed, of.probabilities is not None) for label, of in found.items())
+    methods = tuple(
+        Method(label, of.seed, of.probabilities is not None, shown_first is None or label in shown_first)
+        for label, of in found.items()
+    )
     return Browser(videos.events, videos.modalities, videos.segment_seconds, methods, tuple(listed))
 
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from avvp_pl.figures import INK, PAGE, legend_below, look, styled, words
+from avvp_pl.figures import INK, PAGE, legend_below, look, styled, told_apart, words
 from avvp_pl.metrics.avvp import LEVELS
 from avvp_pl.reporting.drawings import (
     MOST,
@@ -167,13 +167,14 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
             panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             _value_axis(panel, sweep, {sweep.paper, *sweep.ticks, *drawn})
         lines = [handle(place) for place in range(len(shown))]
-        labels = [words(curves[i].label) for i in shown]
+        against = "" if baseline is None else baseline.label
+        *labels, of_base = told_apart([*(curves[i].label for i in shown), against])
         for level in LEVELS:
             lines.append(Line2D([], [], color=INK, ls="", marker="o", **_face(level == HOLLOW)))
             labels.append(f"{level} level")
         if baseline is not None:
             lines.append(Line2D([], [], **LEVEL))
-            labels.append(words(baseline.label) + " (mean)" * (len(base) > 1))
+            labels.append(of_base + " (mean)" * (len(base) > 1))
         lines.append(Line2D([], [], **PAPER))
         labels.append(f"the paper's value, {sweep.paper:g}")
         legend_below(figure, lines, labels)

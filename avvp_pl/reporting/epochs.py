@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from avvp_pl.figures import COLUMN, PAGE, legend_below, look, styled, words
+from avvp_pl.figures import COLUMN, PAGE, legend_below, look, styled, told_apart, words
 from avvp_pl.reporting.drawings import (
     Drawing,
     Numbers,
@@ -115,6 +115,7 @@ def _by_epoch(
         for place in having
         for epoch, mean, deviation, seeds in spreads[column][place].rows()
     )
+    epochs = [epoch for column in columns for place in having for epoch in spreads[column][place].x]
     wide = len(grid[0]) > 1
     with styled():
         figure = Figure(figsize=(PAGE, 0.5 + 1.55 * len(grid)) if wide else (COLUMN, 2.6))
@@ -124,12 +125,15 @@ def _by_epoch(
                 for place in having:
                     _band_line(panel, spreads[column][place], place, alpha=0.16 if len(having) < 4 else 0.08)
                 panel.set_title(titles[column])
-                panel.xaxis.set_major_locator(MaxNLocator(integer=True))
                 panel.margins(x=0.04)
+                if min(epochs) == max(epochs):  # matplotlib would zoom in on a single epoch
+                    panel.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+                panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             line[0].set_ylabel(unit)
         for panel in panels[-1]:
             panel.set_xlabel("epoch")
-        legend_below(figure, [handle(place) for place in having], [words(settings[place].label) for place in having])
+        labels = told_apart([settings[place].label for place in having])
+        legend_below(figure, [handle(place) for place in having], labels)
     shown = [spreads[column][place] for column in columns for place in having]
     seeds = [number for spread in shown for number in spread.seeds]
     band = "Bands are one standard deviation." if any(any(spread.deviation) for spread in shown) else ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avvp_pl.figures import PAGE, legend_below, look, styled, words
+from avvp_pl.figures import PAGE, legend_below, look, styled, told_apart, words
 from avvp_pl.reporting.drawings import Drawing, handle, over, patch, sentences
 from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Setting
@@ -64,10 +64,12 @@ def per_event(settings: Sequence[Setting], videos: TestVideos | None) -> Drawing
             panel.tick_params(axis="y", length=0)
             panel.spines["left"].set_visible(bars)
             panel.grid(visible=False, axis="y")
-        panels[0].set_yticks(range(len(events)), [_event_label(event, often) for event in events])
+        labels = told_apart([event.replace("_", " ") for event in events], 30)
+        counts = [f" ({often[event]})" if event in often else "" for event in events]
+        panels[0].set_yticks(range(len(events)), [*map(str.__add__, labels, counts)])
         panels[0].set_ylim(len(events) - 0.5, -0.5)
         handles: list[Artist] = [patch(i) if bars else handle(i, line=False) for i in range(len(settings))]
-        legend_below(figure, handles, [words(setting.label) for setting in settings])
+        legend_below(figure, handles, told_apart([setting.label for setting in settings]))
     caption = sentences(
         f"F1 of each event at segment level, test split: mean {over([len(s.runs) for s in settings])}",
         "The number of test videos with the event is in brackets; the most frequent event comes first."
@@ -120,8 +122,3 @@ def _dots(panel: Axes, of_setting: Sequence[float | None], place: int, of: int) 
         ls="",
         markersize=3.3,
     )
-
-
-def _event_label(event: str, often: Mapping[str, int]) -> str:
-    name = words(event.replace("_", " "), 30)
-    return f"{name} ({often[event]})" if event in often else name

@@ -23,6 +23,7 @@ from avvp_pl.reporting.statistics import Differences, compare, setting_scores
 from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables
 from avvp_pl.reporting.videos import (
     TestVideos,
+    copy_media,
     data_of,
     media_of,
     read_predictions,
@@ -34,12 +35,15 @@ from avvp_pl.runs.reading import Setting, by_setting, read_runs
 
 log = logging.getLogger(__name__)
 
+MOST_ON_PAGE = 24  # settings whose findings the page contains, so that a large sweep does not make it too large
+
 
 @dataclass(frozen=True)
 class Evidence:
     """Finished runs by setting and, where the test videos are available, what was found in them.
 
-    ``shown`` are the settings that figures and the page's videos show, and ``found`` has the first seed of each.
+    ``shown`` are the settings that the page's videos show at first, and the first :data:`~drawings.MOST` of them those
+    that figures show. ``found`` has the first seed of every setting that the page can show, those ``shown`` first.
     ``differences`` are to the ``baseline``.
     """
 
@@ -63,15 +67,18 @@ def gather(
     """Read the runs in ``folders``, and the test videos of ``data`` or, where that is None, those of the runs.
 
     ``baseline`` is the name or label of a setting; None: Base, if there is exactly one setting of it. ``shown`` are
-    the names or labels of the settings that figures and the page's videos show; None: as many as fit into a figure.
-    ``protocol`` selects the runs that were scored under it; None: all, which must be of one. The test videos of the
-    runs are read by this package or one in ``trust``. Where they cannot be read, the report has no intervals and no
-    timelines, and a note says so; with ``data``, that is an :class:`InputError`.
+    the names or labels of the settings that figures and, at first, the page's videos show; None: as many as fit into a
+    figure. The page has up to :data:`MOST_ON_PAGE` settings to choose from, or all that are ``shown``. ``protocol``
+    selects the runs that were scored under it; None: all, which must be of one. The test videos of the runs are read by
+    this package or one in ``trust``. Where they cannot be read, the report has no intervals and no timelines, and a
+    note says so; with ``data``, that is an :class:`InputError`.
     """
     settings = by_setting(read_runs(folders, protocol), trained_as())
     base = find_baseline(settings, baseline) if baseline is not None else _base_of(settings)
     chosen = few_settings(settings, base) if shown is None else _named(settings, shown)
-    notes = _notes_on_shown(settings, chosen)
+    others = [setting for setting in settings if setting not in chosen]
+    offered = [*chosen, *others[: max(0, MOST_ON_PAGE - len(chosen))]]
+    notes = _notes_on_shown(settings, chosen, offered)
     try:
         videos = read_test_videos(data) if data is not None and is_complete(data) else _videos_of(settings, trust, data)
     except InputError as error:
@@ -86,7 +93,7 @@ def gather(
         try:
             predictions = [read_predictions(run, videos) for run in setting.runs]
             scores[setting.label] = setting_scores(setting, videos, predictions)
-            if setting in chosen:
+            if setting in offered:
                 first = setting.runs[0]
                 found[setting.label] = Found(predictions[0], read_probabilities(first, videos), first.seed)
         except InputError as error:
@@ -94,6 +101,7 @@ def gather(
             notes.append(f"{setting.label} has no intervals and no timelines: {error}")
     if len(problems) == len(settings):
         raise problems[0]
+    found = {setting.label: found[setting.label] for setting in offered if setting.label in found}
     compared = base is not None and base.label in scores
     differences = compare(scores, base.label, videos.modalities) if base is not None and compared else None
     return Evidence(settings, base, chosen, videos, found, differences, _logged(notes))
@@ -106,25 +114,28 @@ def write_report(
     figure3: Sequence[str] | None = None,
     media: Path | None = None,
     published: str | None = None,
+    media_copy: bool = False,
 ) -> Path:
     """Write ``tables/``, ``figures/`` and the page ``index.html``, and return the path of the page.
 
     Tables and figures of an earlier report in ``folder`` are removed where this report does not have them. ``figure3``
-    are the names of the videos of Figure 3, ``media`` is the folder with the videos' files, and ``published`` a file
-    with more printed numbers, or ``none`` to leave out all of them. Raises :class:`InputError` where such a file is of
-    other data than the runs.
+    are the names of the videos of Figure 3, ``media`` is the folder with the videos' files, which ``media_copy`` copies
+    into ``media/``, and ``published`` a file with more printed numbers, or ``none`` to leave out all of them. Raises
+    :class:`InputError` where such a file is of other data than the runs.
     """
     check_beside(published, [run for setting in evidence.settings for run in setting.runs])
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
-    predictions = {label: found.prediction for label, found in evidence.found.items()}
-    seeds = {label: found.seed for label, found in evidence.found.items()}
-    drawings = draw_all(
-        evidence.settings, evidence.baseline, evidence.shown, evidence.videos, predictions, seeds, figure3
-    )
+    drawn = evidence.shown[:MOST]
+    found = {setting.label: evidence.found[setting.label] for setting in drawn if setting.label in evidence.found}
+    predictions = {label: of.prediction for label, of in found.items()}
+    seeds = {label: of.seed for label, of in found.items()}
+    drawings = draw_all(evidence.settings, evidence.baseline, drawn, evidence.videos, predictions, seeds, figure3)
     browser: Browser | None = None
     if evidence.videos is not None:
         files = {} if media is None else media_of(media, evidence.videos.names)
-        browser = browse(evidence.videos, evidence.found, files, folder)
+        if media_copy:
+            files = copy_media(files, folder / "media")
+        browser = browse(evidence.videos, evidence.found, files, folder, [setting.label for setting in evidence.shown])
     write_tables(folder / "tables", tables)
     pictures = [(d.title, d.caption, write_drawing(folder / "figures", d)) for d in drawings]
     remove_stale_drawings(folder / "figures", drawings)
@@ -171,19 +182,24 @@ def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
             there = ", ".join(map(quote, names))
             raise InputError(f"shown={quote(name)} is not among the settings: {there}.{nearest(name, names)}")
         chosen |= {setting.label: setting for setting in found}
-    if len(chosen) > MOST:
-        raise InputError(f"shown: {len(chosen)} settings ({', '.join(chosen)}), but a figure has room for {MOST}")
     return list(chosen.values())
 
 
-def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting]) -> list[str]:
-    if len(settings) == len(shown):
-        return []
-    labels = ", ".join(setting.label for setting in shown)
-    return [
-        f"Tables and curves have all {len(settings)} settings. Events, epochs and videos are shown for {labels}; "
-        "shown=[NAME,NAME] selects others.",
-    ]
+def _notes_on_shown(settings: Sequence[Setting], shown: Sequence[Setting], offered: Sequence[Setting]) -> list[str]:
+    """Say which settings the figures and the page's videos show, where these are not all."""
+    notes = []
+    if len(settings) > len(drawn := shown[:MOST]):
+        labels = ", ".join(setting.label for setting in drawn)
+        notes.append(
+            f"Tables and curves have all {len(settings)} settings. The figures of events, epochs and parsed videos "
+            f"have {labels}; shown=[NAME,NAME] selects others."
+        )
+    if missing := [setting.label for setting in settings if setting not in offered]:
+        notes.append(
+            f"The page's videos have {len(offered)} of {len(settings)} settings to choose from, without "
+            f"{', '.join(missing)}; shown=[NAME,NAME] selects others."
+        )
+    return notes
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str]]:
@@ -192,7 +208,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
     seeds = sorted({run.seed for run in runs})
     facts = [
         ("Data", f"{runs[0].data}, {runs[0].listed} test videos"),
-        ("Runs", f"{len(runs)} of {len(evidence.settings)} settings"),
+        ("Runs", f"{len(runs)} runs of {len(evidence.settings)} settings"),
         ("Seeds", ", ".join(map(str, seeds))),
     ]
     if runs[0].protocol != "common":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, nearest, quote
-from avvp_pl.figures import TRUTH, draw_timelines, words
+from avvp_pl.figures import TRUTH, draw_timelines, told_apart, words
 from avvp_pl.reporting.drawings import Drawing, of_seeds, sentences
 from avvp_pl.reporting.videos import TestVideos
 
@@ -72,7 +72,7 @@ def figure3(
             videos.segment_seconds,
         )
         caption = sentences(
-            f"Test video {words(name)}. In each row, from top to bottom: {', '.join(map(words, sources))}.",
+            f"Test video {words(name)}. In each row, from top to bottom: {', '.join(told_apart(list(sources)))}.",
             _runs(found, seeds),
             "Gray shade is where the event truly occurs: a bar without shade is false, shade without a bar is missed.",
             reason,
@@ -88,7 +88,9 @@ def _runs(found: Mapping[str, object], seeds: Mapping[str, int]) -> str:
         return ""
     if len(set(own.values())) == 1:
         return f"Each method is one run, of {of_seeds(set(own.values()))}."
-    return f"Each method is one run: {', '.join(f'{words(label)} of seed {seed}' for label, seed in own.items())}."
+    labels = told_apart(list(own))
+    of_each = (f"{label} of seed {seed}" for label, seed in zip(labels, own.values(), strict=True))
+    return f"Each method is one run: {', '.join(of_each)}."
 
 
 def _not_truth(label: str) -> str:

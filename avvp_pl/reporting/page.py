@@ -28,16 +28,17 @@ def write_page(
     notes: Sequence[str],
     facts: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page: ``facts`` (what was compared) and ``notes`` at the top, then tables, drawings and videos.
+    """Write the page: ``facts`` (what was compared), tables, drawings, videos, and the notes.
 
-    ``drawings`` are titles, captions and the texts of SVG files. Media files are referred to by the addresses in
-    ``browser``; everything else is in the file itself. The content policy of the page allows its own script, the
-    pictures in it, and media files from the same disk or site, and nothing else. Raises
+    Each note stands once, at the end: those in ``notes``, then those of the tables, which name their tables unless all
+    have them. ``drawings`` are titles, captions and the texts of SVG files. Media files are referred to by the
+    addresses in ``browser``; everything else is in the file itself. The content policy of the page allows its own
+    script, the pictures in it, and media files from the same disk or site, and nothing else. Raises
     :class:`~avvp_pl.errors.InputError` where the file cannot be written.
     """
     content = {
         "facts": [(printable(name), printable(value)) for name, value in facts],
-        "notes": [printable(note) for note in notes],
+        "notes": [("", printable(note)) for note in notes] + _notes(tables),
         "tables": [_table(table) for table in tables],
         "drawings": [
             {"title": printable(name), "caption": printable(caption), "svg": base64.b64encode(svg.encode()).decode()}
@@ -88,8 +89,19 @@ def _table(table: Table) -> dict[str, Any]:
             }
             for row in table.rows
         ],
-        "notes": [printable(note) for note in table.notes],
     }
+
+
+def _notes(tables: Sequence[Table]) -> list[tuple[str, str]]:
+    """Return each note of the tables once, after the names of its tables (empty: all of them)."""
+    of_note: dict[str, list[str]] = {}
+    for table in tables:
+        for note in dict.fromkeys(table.notes):
+            of_note.setdefault(note, []).append(table.title.partition(":")[0])
+    return [
+        ("" if len(names) == len(tables) else printable(", ".join(names)), printable(note))
+        for note, names in of_note.items()
+    ]
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
@@ -106,7 +118,7 @@ def _browser(browser: Browser) -> dict[str, Any]:
         "events": [printable(event.replace("_", " ")) for event in browser.events],
         "modalities": [printable(modality.replace("_", " ")) for modality in browser.modalities],
         "seconds": browser.segment_seconds,
-        "methods": [(printable(method.label), method.seed, method.probabilities) for method in browser.methods],
+        "methods": [(printable(label), *others) for label, *others in browser.methods],
         "videos": [
             (
                 printable(video.name),

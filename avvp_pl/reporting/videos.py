@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from avvp_pl.data.llp import feature_key
 from avvp_pl.data.names import spellings
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
+from avvp_pl.files import atomic_copy
 from avvp_pl.runs.names import CONFIG, PREDICTIONS, PROBABILITIES, predictions_of
 from avvp_pl.runs.reading import Run
 from avvp_pl.runs.trust import check_built
@@ -152,7 +153,10 @@ def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
 
 
 def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """Return the media files by video: ``NAME.mp4`` (or webm, mkv, mov), or the same with the stem of its features."""
+    """Return the media files by video: ``NAME.mp4`` (or webm, mkv, mov), or the same with the stem of its features.
+
+    Raises :class:`InputError` where there is no such folder, or no file of any video in it.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder.absolute()}: no such folder; media= takes the folder with the videos' files")
     found: dict[str, Path] = {}
@@ -163,4 +167,19 @@ def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
                 file = f"{stem}{suffix}"
                 if (path := folder / on_disk.get(file, file)).is_file():
                     found.setdefault(name, path)
+    if names and not found:
+        raise InputError(
+            f"{folder.absolute()}: has no file of any of the {len(names)} test videos, such as {names[0]}.mp4; media= "
+            "takes the folder with the videos' files"
+        )
     return found
+
+
+def copy_media(media: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Copy the media file of each video into ``folder``, which may be where they are; return the copies by video."""
+    copies = {}
+    for name, source in media.items():
+        copies[name] = folder / source.name
+        if not (copies[name].exists() and copies[name].samefile(source)):
+            atomic_copy(source, copies[name])
+    return copies

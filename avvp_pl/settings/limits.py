@@ -259,6 +259,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "shown": OrNull(Names("[mil, ppl_soft]", may_be_empty=False)),
     "figure3": OrNull(Names("[NAME, NAME]")),
     "media": OrNull(PATH),
+    "media_copy": FLAG,
     "published": OrNull(PATH),
     "wandb": OrNull(Text("ENTITY/PROJECT")),
     "online": FLAG,

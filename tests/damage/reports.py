@@ -100,6 +100,11 @@ CASES: dict[str, list[Case]] = {
         setting(
             "media=nowhere", "nowhere: no such folder; media= takes the folder with the videos' files", command="report"
         ),
+        setting(
+            "media_copy=true",
+            "media_copy=true copies the videos' files of media=FOLDER, which must be given as well",
+            command="report",
+        ),
         setting("published=nowhere.csv", "nowhere.csv: no such file", command="report"),
         setting("protocol=mine", "there is no protocol 'mine'. The choices are: common", command="report"),
         setting("wandb=mine", "wandb='mine': it must be ENTITY/PROJECT", command="report"),

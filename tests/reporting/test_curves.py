@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -434,6 +434,17 @@ def test_the_caption_says_whether_the_score_selects_the_epoch(monitor: str | Non
     drawing = learning(settings_of(a_run(settings={"protocol.selection.monitor": monitor}, epochs=epochs)))
     assert drawing is not None
     assert says in drawing.caption
+
+
+@pytest.mark.parametrize("epochs", [(0,), (7,), (199,), (0, 1), (3, 4, 5), tuple(range(30))])
+def test_ticks_are_at_epochs(epochs: Sequence[int]) -> None:
+    column = "val/segment/type_av"
+    drawing = learning(settings_of(a_run(epochs=[{"epoch": float(epoch), column: 40.0} for epoch in epochs])))
+    (panel,) = drawn(drawing)
+    low, high = panel.get_xlim()
+    ticks = [tick for tick in panel.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert set(ticks) <= set(epochs)
 
 
 def test_one_seed_has_no_band() -> None:

@@ -74,6 +74,18 @@ def test_the_most_frequent_event_comes_first() -> None:
     assert [bar.get_width() for bar in boxes(drawing.figure.axes[0])] == [3.0, 2.0, 1.0, 4.0]
 
 
+def test_long_names_that_differ_in_the_middle_do_not_look_alike() -> None:
+    events: dict[str, float | None] = {
+        f"the long sound of {sound} in the background": 1.0 for sound in ("rain", "wind")
+    }
+    settings = [a_setting(f"{'x' * 40} gamma={gamma} {'y' * 40}", events) for gamma in (1, 2)]
+    drawing = per_event(settings, None)
+    assert drawing is not None
+    assert [tick.get_text() for tick in drawing.figure.axes[0].get_yticklabels()] == [*events]
+    (legend,) = drawing.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [setting.label for setting in settings]
+
+
 def test_the_caption_says_over_how_many_seeds() -> None:
     one: dict[str, float | None] = {"A": 1.0}
     three, five = a_setting("three", *[one] * 3), a_setting("five", *[one] * 5)

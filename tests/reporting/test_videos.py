@@ -17,6 +17,7 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.videos import (
     TestVideos,
+    copy_media,
     data_of,
     media_of,
     of_test_split,
@@ -227,6 +228,36 @@ def test_media_are_called_as_videos_or_their_features(tmp_path: Path) -> None:
         media_of(tmp_path / "nowhere", (long,))
     (tmp_path / "Cafe\u0301.mp4").touch()
     assert media_of(tmp_path, ("Caf\xe9",))["Caf\xe9"].is_file()
+    with pytest.raises(InputError, match=f"has no file of any of the 1 test videos, such as {none}.mp4"):
+        media_of(tmp_path, (none,))
+
+
+def test_media_are_copied_whole(tmp_path: Path) -> None:
+    names = ("a #1?.mp4", "Vidéo.webm")
+    media = {name: tmp_path / "from" / name for name in names}
+    (tmp_path / "from").mkdir()
+    for name, path in media.items():
+        path.write_bytes(name.encode() * 1000)
+    folder = tmp_path / "report" / "media"
+    for _ in range(2):  # and again, over files of an earlier report
+        copies = copy_media(media, folder)
+        assert copies == {name: folder / name for name in names}
+        assert all(copies[name].read_bytes() == media[name].read_bytes() for name in names)
+        (folder / names[0]).write_bytes(b"of an earlier report")
+    (folder / "mine.txt").touch()
+    there = {name: folder / name for name in names}
+    assert copy_media(there, folder) == there  # where they are already
+    assert {path.name for path in folder.iterdir()} == {*names, "mine.txt"}
+
+
+def test_media_that_cannot_be_copied_are_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.mp4"
+    with pytest.raises(InputError, match=r"gone\.mp4: cannot be read"):
+        copy_media({"gone": gone}, tmp_path / "media")
+    gone.touch()
+    (tmp_path / "media").touch()
+    with pytest.raises(InputError, match="media is a file, not a folder"):
+        copy_media({"gone": gone}, tmp_path / "media")
 
 
 OUTSIDE = """

@@ -22,6 +22,8 @@ function draw(tag, attributes) {
   return element;
 }
 
+/** Text that can break after these signs, so that a long label never breaks inside a word. */
+const breakable = (text) => (text.match(/[^_,/@]+[_,/@]*|[_,/@]+/g) ?? []).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
 const hidden = (text) => h("span", { class: "unseen" }, text);
 const narrow = matchMedia("(max-width: 719px)").matches;
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -30,8 +32,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function front() {
   for (const [name, value] of content.facts) byId("facts").append(h("div", null, h("dt", null, name), h("dd", null, value)));
-  for (const note of content.notes) byId("notes").append(h("li", null, note));
-  byId("notes").hidden = !content.notes.length;
+  for (const [where, note] of content.notes) byId("note-list").append(h("li", null, where ? h("strong", null, `${where}: `) : null, note));
 }
 
 function sections() {
@@ -39,6 +40,7 @@ function sections() {
     tables: content.tables.length > 0,
     figures: content.drawings.length > 0,
     videos: content.browser !== null,
+    notes: content.notes.length > 0,
   };
   const links = {};
   for (const [id, shown] of Object.entries(there)) {
@@ -50,7 +52,7 @@ function sections() {
   const names = content.tables.map((table, place) =>
     h("a", { class: "minor", href: "#tables", onclick: (event) => { event.preventDefault(); go("tables", `table-${place}`); } },
       table.title.split(":")[0]));
-  byId("nav").append(h("div", null, links.tables, content.tables.length > 1 ? names : null, links.figures, links.videos));
+  byId("nav").append(h("div", null, links.tables, content.tables.length > 1 ? names : null, links.figures, links.videos, links.notes));
   byId("nav").hidden = !Object.keys(links).length;
   const seen = () => {
     const line = byId("nav").offsetHeight + innerHeight / 3;
@@ -86,7 +88,7 @@ const options = { level: narrow ? "segment" : "all", deviation: true, difference
 const columnLevel = (column) => (column.includes("/") ? column.split("/")[0] : "");
 const columnName = (column) => {
   const name = column.split("/").at(-1);
-  return SHORT[name] ?? name.replaceAll("_", " ");
+  return SHORT[name] ?? name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 };
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
 const minus = (value) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(1);
@@ -114,6 +116,7 @@ function tables() {
     h("input", { type: "checkbox", checked: options[name], onchange: (event) => { options[name] = event.target.checked; apply(); } }),
     h("span", null, text))));
   apply();
+  byId("table-key").hidden = !has((cell) => !uncertain(cell));
   content.tables.forEach((table, place) => {
     const [figure, again] = oneTable(table, place);
     redraw.push(again);
@@ -124,21 +127,23 @@ function tables() {
 function oneTable(table, place) {
   const sort = { column: null, descending: true };
   const body = h("div", { class: "sheet", role: "region", tabindex: "0", "aria-labelledby": `table-${place}` });
+  // a table that is too wide gets narrower cells before it scrolls
+  const fit = () => {
+    body.classList.remove("tight");
+    body.classList.toggle("tight", body.scrollWidth > body.clientWidth);
+  };
   const again = () => {
     const focused = document.activeElement?.dataset?.column;
     const within = body.contains(document.activeElement);
     body.replaceChildren(sheet(table, place, sort, again));
+    fit();
     if (within && focused !== undefined) {
       [...body.querySelectorAll("button")].find((button) => button.dataset.column === focused)?.focus();
     }
   };
   again();
-  const notes = table.notes.length ? h("ul", { class: "notes" }, table.notes.map((note) => h("li", null, note))) : null;
-  const sure = table.rows.some((row) => Object.values(row.cells).some((cell) => cell.interval !== null));
-  return [h("figure", { class: "table" },
-    h("h3", { id: `table-${place}` }, table.title), body,
-    sure ? h("p", { class: "key" }, h("span", { class: "sure" }, "▲ ▼"), " differs from the baseline: the interval of the difference excludes 0") : null,
-    notes), again];
+  new ResizeObserver(() => requestAnimationFrame(fit)).observe(body);
+  return [h("figure", { class: "table" }, h("h3", { id: `table-${place}` }, table.title), body), again];
 }
 
 function sheet(table, place, sort, again) {
@@ -169,7 +174,7 @@ function sheet(table, place, sort, again) {
       else if (sort.descending === first) sort.descending = !first;
       else Object.assign(sort, { column: null, descending: true });
       again();
-    } }, hidden(said), h("span", { "aria-hidden": "true" }, text),
+    } }, hidden(said), h("span", { "aria-hidden": "true" }, breakable(text)),
     h("span", { class: "arrow", "aria-hidden": "true" }, here ? (sort.descending ? "↓" : "↑") : "↕")));
   };
   const groups = [];
@@ -182,14 +187,14 @@ function sheet(table, place, sort, again) {
   const starts = new Set(groups.map((group) => group.columns[0]));
   const top = grouped ? h("tr", { class: "groups" }, header("", "Setting", "Setting", 2),
     groups.map((group) => group.level
-      ? h("th", { scope: "colgroup", colspan: group.columns.length }, LEVELS[group.level] ?? group.level)
+      ? h("th", { scope: "colgroup", colspan: group.columns.length }, h("span", null, LEVELS[group.level] ?? group.level))
       : group.columns.map((column) => header(column, columnName(column), columnName(column), 2)))) : null;
   const bottom = h("tr", null, grouped ? null : header("", "Setting", "Setting", null),
     groups.filter((group) => group.level || !grouped).map((group) => group.columns.map((column) =>
       header(column, columnName(column), `${columnName(column)} ${LEVELS[group.level]?.toLowerCase() ?? group.level}`, null))));
   return h("table", { "aria-labelledby": `table-${place}` }, h("thead", null, top, bottom),
     h("tbody", null, rows.map((row) => h("tr", { class: row.seeds ? null : "only-printed" },
-      h("th", { scope: "row" }, h("span", { class: "label" }, row.label),
+      h("th", { scope: "row" }, h("span", { class: "label" }, breakable(row.label)),
         h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "from the paper")),
       columns.map((column) => h("td", { class: starts.has(column) ? "first" : null },
         oneCell(row.cells[column], row.printed[column], best[column])))))));
@@ -220,17 +225,18 @@ function oneCell(cell, printed, best) {
 
 function figures() {
   for (const { title, caption, svg } of content.drawings) {
-    const picture = () => h("img", { src: `data:image/svg+xml;base64,${svg}`, alt: caption ? `${title}. ${caption}` : title, decoding: "async" });
+    const picture = () => h("img", { src: `data:image/svg+xml;base64,${svg}`, alt: caption ? `${title}. ${caption}` : title, decoding: "async",
+      onload: ({ target }) => target.style.setProperty("--legible", `${1.25 * target.naturalWidth}px`) });
     byId("figure-list").append(h("figure", null,
       h("button", { type: "button", class: "plate", "aria-label": `Enlarge: ${title}`, onclick: () => enlarge(picture(), title, caption) }, picture()),
-      h("figcaption", null, h("strong", null, title), caption ? ` ${caption}` : null)));
+      h("figcaption", null, h("strong", null, `${title}.`), caption ? ` ${caption}` : null)));
   }
 }
 
 function enlarge(picture, title, caption) {
   const dialog = byId("enlarged");
   const close = h("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close");
-  dialog.replaceChildren(h("div", { class: "bar" }, h("strong", null, title), close), picture, h("p", null, caption));
+  dialog.replaceChildren(h("div", { class: "top" }, h("strong", null, title), close), h("div", { class: "canvas", tabindex: "0", role: "region", "aria-label": "The figure" }, picture), h("p", null, caption));
   dialog.onclick = (event) => { if (event.target === dialog) dialog.close(); };
   dialog.showModal();
 }
@@ -238,12 +244,26 @@ function enlarge(picture, title, caption) {
 /* ---------------------------------------------------------------- videos */
 
 const KIND_NAMES = { missed: "missed", false: "false", extent: "wrong extent", inexact: "inexact", exact: "exact" };
+const MEANINGS = {
+  exact: "found with the bounds of the truth",
+  inexact: "overlaps the truth enough to count (intersection over union of at least 0.5), with other bounds",
+  extent: "overlaps the truth too little to count (below 0.5), or in more or fewer pieces",
+  false: "found where the event does not occur",
+  missed: "occurs, but was not found",
+};
 const ERRORS = ["missed", "false", "extent"];
+
+/** What the outcomes mean, each with its texture. */
+const outcomes = () => content.kinds.toReversed().map(([kind]) => [[h("i", { class: `sample ${kind}` }), KIND_NAMES[kind]], MEANINGS[kind]]);
+const meanings = (named, pairs) => h("dl", { class: named }, pairs.map(([what, meaning]) => h("div", null, h("dt", null, what), h("dd", null, meaning))));
 
 function browse(browser) {
   const { events, modalities, methods, seconds } = browser;
-  const color = (k) => content.colors[k % content.colors.length];
-  const dot = (k) => h("i", { class: k === null ? "dot truth" : k >= content.colors.length ? "dot ring" : "dot" });
+  const first = methods.flatMap(([, , , shown], k) => (shown ? [k] : []));
+  let seats = [...first]; // the methods that are shown; a seat is a color, and null is a free one
+  const isShown = (k) => seats.includes(k);
+  const color = (k) => content.colors[seats.indexOf(k) % content.colors.length];
+  const dot = (k) => h("i", { class: k === null ? "dot truth" : `dot turn-${Math.floor(seats.indexOf(k) / content.colors.length) % 3}` });
   const known = methods.map((method) => method[2]);
   const place = methods.map((_, k) => known.slice(0, k).filter(Boolean).length); // among the methods with probabilities
   const numbered = new Map(content.kinds.map(([, letter], number) => [letter, number]));
@@ -259,7 +279,8 @@ function browse(browser) {
   let at = 0; // seconds
   let over = null;
 
-  const chosenMethods = () => (state.method < 0 ? methods.map((_, k) => k) : [state.method]);
+  const shownMethods = () => methods.flatMap((_, k) => (isShown(k) ? [k] : []));
+  const chosenMethods = () => (state.method < 0 ? shownMethods() : [state.method]);
   const part = (text, k, size) => text.slice(k * size, (k + 1) * size);
   const digits = (percent) => `.${String(percent).padStart(2, "0")}`;
 
@@ -294,6 +315,13 @@ function browse(browser) {
     return !asking() || video.shown.some(({ event, tracks }) => tracks.some((track, m) => asked(video, event, m, track)));
   }
 
+  const likelyEnough = (percents) => /^(?:..)*?[5-9]/.test(percents);
+
+  /** Whether an event of a video is worth showing: it occurs, or a method that is shown found it or gave it 0.5. */
+  const worth = (video, tracks) => tracks.some(({ truth, predictions, percents, likely }) => truth || shownMethods().some((k) =>
+    part(predictions, k, video.segments).includes("1") || (known[k] &&
+      (likelyEnough(part(percents, place[k], 2 * video.segments)) || likelyEnough(part(likely, place[k], 2))))));
+
   /** Groups by method and kind in a video, of the event and modality that are looked at. */
   function tally(video) {
     const sums = methods.map(() => content.kinds.map(() => 0));
@@ -327,14 +355,50 @@ function browse(browser) {
     h("label", { class: "wide" }, h("span", null, "Search"), search),
     select("event", "Event", numberedChoices(events, "any")),
     select("modality", "Modality", numberedChoices(modalities, "any")),
-    select("method", "Method", numberedChoices(methods.map(([label]) => label), "all")),
+    select("method", "Method", []),
     select("kind", "Outcome", [["", "any"], ["error", "any error"], ...content.kinds.map(([name]) => [name, KIND_NAMES[name]])]),
     select("order", "Order", [["listed", "as listed"], ["name", "name"], ["worst", "lowest score first"], ["best", "highest score first"], ["errors", "most errors first"]]),
     anyMedia ? h("label", { class: "check" }, mediaBox, h("span", null, "with media only")) : "",
     h("button", { type: "button", class: "reset", onclick: () => { Object.assign(state, fresh, { video: state.video }); showFilters(); refresh(); } }, "Reset"));
   form.addEventListener("submit", (event) => event.preventDefault());
 
+  /* the methods to choose from */
+
+  const chooser = byId("chooser");
+  const heading = h("summary", null);
+  const boxes = methods.map(([label, seed], k) => {
+    const box = h("input", { type: "checkbox", name: "shown", value: String(k), onchange: () => {
+      if (!box.checked) seats[seats.indexOf(k)] = null;
+      else if (seats.includes(null)) seats[seats.indexOf(null)] = k;
+      else seats.push(k);
+      showMethods();
+      refresh();
+    } });
+    const line = h("label", { class: "check", title: `${label}, seed ${seed}` }, box, h("i", { class: "dot" }), h("span", null, breakable(label)));
+    return { box, line };
+  });
+  const several = (text, wanted) => h("button", { type: "button", class: "reset", onclick: () => { seats = [...wanted]; showMethods(); refresh(); } }, text);
+  chooser.hidden = methods.length < 2;
+  chooser.append(heading, h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, "Methods that are shown"), boxes.map(({ line }) => line)),
+    h("p", { class: "several" }, several("All", methods.map((_, k) => k)), several("None", []), first.length < methods.length ? several("Default", first) : null));
+
+  /** Show which methods are chosen; the filter by one method is among these. */
+  function showMethods() {
+    if (!isShown(state.method)) state.method = -1;
+    heading.replaceChildren("Methods ", h("span", null, `${shownMethods().length} of ${methods.length} shown`));
+    boxes.forEach(({ box, line }, k) => {
+      box.checked = isShown(k);
+      line.querySelector(".dot").replaceWith(isShown(k) ? dot(k) : h("i", { class: "dot" }));
+      line.style.setProperty("--c", isShown(k) ? color(k) : "transparent");
+    });
+    const choice = form.elements.method;
+    choice.replaceChildren(h("option", { value: "-1" }, shownMethods().length < methods.length ? "all shown" : "all"),
+      ...shownMethods().map((k) => h("option", { value: String(k) }, methods[k][0])));
+    choice.value = String(state.method);
+  }
+
   function showFilters() {
+    showMethods();
     for (const name of ["event", "modality", "method", "kind", "order"]) form.elements[name].value = String(state[name]);
     search.value = state.search;
     mediaBox.checked = state.media;
@@ -347,6 +411,9 @@ function browse(browser) {
     if (state.video !== null) kept.set("video", state.video);
     if (state.event >= 0) kept.set("event", events[state.event]);
     if (state.modality >= 0) kept.set("modality", modalities[state.modality]);
+    if (String(shownMethods()) !== String(first)) {
+      for (const k of shownMethods().length ? shownMethods() : [null]) kept.append("show", methods[k]?.[0] ?? "");
+    }
     if (state.method >= 0) kept.set("method", methods[state.method][0]);
     for (const name of ["kind", "search"]) if (state[name]) kept.set(name, state[name]);
     if (state.order !== "listed") kept.set("order", state.order);
@@ -363,12 +430,15 @@ function browse(browser) {
 
   function restore() {
     const kept = new URLSearchParams(location.hash.slice(1));
+    const labels = methods.map(([label]) => label);
+    const wanted = kept.getAll("show").map((label) => labels.indexOf(label)).filter((k) => k >= 0);
+    seats = kept.has("show") ? [...new Set(wanted)] : [...first];
     const choice = (name, allowed, otherwise) => (allowed.includes(kept.get(name)) ? kept.get(name) : otherwise);
     Object.assign(state, {
       video: kept.get("video"),
       event: events.indexOf(kept.get("event")),
       modality: modalities.indexOf(kept.get("modality")),
-      method: methods.findIndex(([label]) => label === kept.get("method")),
+      method: labels.indexOf(kept.get("method")),
       kind: choice("kind", ["error", ...content.kinds.map(([name]) => name)], ""),
       order: choice("order", ["name", "worst", "best", "errors"], "listed"),
       search: kept.get("search") ?? "",
@@ -388,10 +458,16 @@ function browse(browser) {
       video.mark = h("span", { class: "score" });
       video.row = h("div", { role: "option", id: `video-${video.number}`, "aria-selected": "false",
         onclick: () => { choose(video); list.focus({ preventScroll: true }); } },
-      h("span", { class: "what" }, h("span", { class: "name" }, video.name), video.media ? h("span", { class: "has-media", role: "img", "aria-label": "with media" }, "▸") : null),
+      h("span", { class: "what" }, shortened(video.name), video.media ? h("span", { class: "has-media", role: "img", "aria-label": "with media" }, "▸") : null),
       video.mark, video.chips);
     }
     return video.row;
+  }
+
+  /** A name that is shortened in its middle, because names often differ at their ends. */
+  function shortened(name) {
+    const end = name.length > 18 ? name.length - 8 : name.length;
+    return h("span", { class: "name", title: name }, h("span", { class: "start" }, name.slice(0, end)), h("span", null, name.slice(end)));
   }
 
   const plural = (count, kind) => `${count} ${KIND_NAMES[kind]}`;
@@ -413,38 +489,51 @@ function browse(browser) {
     found.sort((one, other) => by(one, other) || one.number - other.number);
     list.replaceChildren(...found.map((video) => {
       const element = row(video);
-      video.mark.replaceChildren(hidden("score "), methods.length ? score(video).toFixed(0) : "");
+      video.mark.replaceChildren(hidden("score "), chosenMethods().length ? score(video).toFixed(0) : "");
       const sums = overMethods(video.sums);
       const bad = content.kinds.flatMap(([kind], number) => (ERRORS.includes(kind) && sums[number] ? [plural(sums[number], kind)] : []));
-      video.chips.textContent = bad.length ? bad.join(" · ") : "no error";
+      video.chips.textContent = bad.length ? bad.join(" · ") : chosenMethods().length ? "no error" : "";
       return element;
     }));
     byId("count").textContent = found.length === videos.length
       ? `${videos.length} videos` : `${found.length} of ${videos.length} videos`;
+    const some = chosenMethods();
+    byId("sums").textContent = some.length === 1 ? `Errors of ${scope()}, and score, of ${methods[some[0]][0]}`
+      : some.length ? `Errors of ${scope()}, summed over ${some.length} methods; score: their mean` : "";
     summarize(totals);
     choose(found.find((video) => video.name === state.video) ?? found[0] ?? null);
   }
 
+  /** Over which events and modalities numbers are summed. */
+  const scope = () => [state.event < 0 ? "all events" : events[state.event],
+    state.modality >= 0 ? modalities[state.modality] : modalities.length > 1 ? "all modalities" : modalities[0]].join(" in ");
+
   function summarize(totals) {
-    const most = Math.max(1, ...totals.map((kinds) => kinds.reduce((one, other) => one + other, 0)));
+    const some = shownMethods();
+    const most = Math.max(1, ...some.map((k) => totals[k].reduce((one, other) => one + other, 0)));
+    const seeds = new Set(some.map((k) => methods[k][1]));
+    const of = found.length === videos.length ? `all ${videos.length} videos` : `${found.length} of ${videos.length} videos`;
+    const sum = some.length ? `Intervals of ${scope()}, summed over ${of}: ${seeds.size === 1 ? `seed ${[...seeds][0]}` : "one seed"} of each method. Intervals that overlap count once.`
+      : "No method is chosen.";
     const order = [4, 3, 2, 1, 0]; // what was found first, what was missed last
-    byId("summary").replaceChildren(...methods.map(([label, seed], k) => {
+    const lines = some.map((k) => {
+      const [label, seed] = methods[k];
       const bar = h("div", { class: "stack", "aria-hidden": "true" }, order.map((kind) => {
         const piece = h("i", { class: content.kinds[kind][0], title: plural(totals[k][kind], content.kinds[kind][0]) });
         piece.style.width = `${(100 * totals[k][kind]) / most}%`;
         return piece;
       }));
       const line = h("div", { class: k === state.method ? "method chosen" : "method" },
-        h("span", { class: "label", title: `${label}, seed ${seed}` }, dot(k), h("span", null, label)),
+        h("span", { class: "label", title: `${label}, seed ${seed}` }, dot(k), h("span", null, breakable(label))),
         bar,
         h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` },
           String(totals[k][kind]), hidden(` ${KIND_NAMES[content.kinds[kind][0]]}, `)))));
       line.style.setProperty("--c", color(k));
       return line;
-    }));
-    byId("summary").prepend(h("div", { class: "method legend", "aria-hidden": "true" },
-      h("span", { class: "label" }, "In these videos"), h("span", { class: "stack" }),
-      h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` }, h("i", { class: content.kinds[kind][0] }), KIND_NAMES[content.kinds[kind][0]])))));
+    });
+    const names = h("div", { class: "method legend", "aria-hidden": "true" }, h("span", { class: "label" }, "Method"), h("span", { class: "stack" }),
+      h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` }, KIND_NAMES[content.kinds[kind][0]]))));
+    byId("summary").replaceChildren(meanings("outcomes", outcomes()), h("p", { class: "sums" }, sum), ...(some.length ? [names, ...lines] : []));
   }
 
   function step(by) {
@@ -485,11 +574,13 @@ function browse(browser) {
   const next = h("button", { type: "button", "aria-label": "Next video", "aria-keyshortcuts": "j", onclick: () => step(1) }, "→");
   const rows = h("div", { class: "events" });
   const results = h("div", { class: "results" });
-  const legend = h("ul", { class: "texture-key", "aria-label": "How to read the tracks" },
-    content.kinds.toReversed().map(([kind]) => h("li", null, h("i", { class: `sample ${kind}` }), KIND_NAMES[kind])),
-    known.some(Boolean) ? [h("li", null, h("i", { class: "sample curve" }), "probability of each segment (0.5 is dotted); on the right, its value at the cursor"),
-      h("li", null, h("b", null, ".71"), "beside a method’s name: the probability of the event in the whole video")] : null,
-    h("li", null, h("i", { class: "sample ghost" }), "true extent"));
+  const legend = h("section", { class: "texture-key", "aria-label": "How to read the tracks" }, meanings("key-of-tracks", [
+    ...outcomes(),
+    [[h("i", { class: "sample ghost" }), "dashed"], "the truth, where the bounds differ"],
+    ...(known.some(Boolean) ? [
+      [[h("i", { class: "sample curve" }), "curve"], "the probability of each segment; 0.5 is dotted"],
+      ["video", "the probability that the event is in the whole video"],
+      ["cursor", "the probability of the segment at the cursor"]] : [])]));
   let readers = []; // what shows the values at the cursor
   let segment = -1;
 
@@ -510,8 +601,8 @@ function browse(browser) {
       player.pause();
       return;
     }
-    title.textContent = chosen.name;
-    position.textContent = `${found.indexOf(chosen) + 1} of ${found.length}`;
+    title.replaceChildren(...breakable(chosen.name));
+    position.textContent = `video ${found.indexOf(chosen) + 1} of ${found.length}`;
     previous.disabled = chosen === found[0];
     next.disabled = chosen === found.at(-1);
     if (other) {
@@ -528,21 +619,25 @@ function browse(browser) {
     time.max = String(length());
     readers = [];
     segment = -1;
-    rows.replaceChildren(...chosen.shown.map(oneEvent));
-    if (!chosen.shown.length) rows.append(h("p", { class: "nothing" }, "Nothing occurs in this video, and no method found anything."));
+    rows.style.setProperty("--digits", shownMethods().some((k) => known[k]) ? "2.1rem" : "0px");
+    // first what the filters ask for, then what occurs, then what was only found
+    const rank = ({ event, tracks }) => (isHit(event, tracks) ? 0 : tracks.some(({ truth }) => truth) ? 1 : 2);
+    const listed = chosen.shown.filter(({ tracks }) => worth(chosen, tracks)).sort((one, other) => rank(one) - rank(other));
+    rows.replaceChildren(...listed.map(oneEvent));
+    if (!listed.length) rows.append(h("p", { class: "nothing" }, "Nothing occurs in this video, and no method that is shown found anything."));
     scoreCard();
     move();
   }
 
   function scoreCard() {
     const all = chosen.sums;
-    const looked = [state.event < 0 ? null : events[state.event], state.modality < 0 ? null : modalities[state.modality]].filter(Boolean);
     results.replaceChildren(h("table", null,
-      looked.length ? h("caption", null, `Errors of ${looked.join(", ")} only; the score is of the whole video`) : null,
+      h("caption", null, `Errors of ${scope()} in this video; the score is of the whole video`),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Method"), h("th", { scope: "col", title: "Mean of all scores on this video alone" }, "Score"),
-        ERRORS.map((kind) => h("th", { scope: "col" }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
-      h("tbody", null, methods.map(([label, seed], k) => {
-        const line = h("tr", null, h("th", { scope: "row", title: `seed ${seed}` }, h("div", null, dot(k), h("span", null, label))),
+        ERRORS.map((kind) => h("th", { scope: "col", title: `${KIND_NAMES[kind]}: ${MEANINGS[kind]}` }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
+      h("tbody", null, shownMethods().map((k) => {
+        const [label, seed] = methods[k];
+        const line = h("tr", null, h("th", { scope: "row", title: `seed ${seed}` }, h("div", null, dot(k), h("span", null, breakable(label)))),
           h("td", null, chosen.scores[k].toFixed(0)),
           ERRORS.map((kind) => {
             const count = all[k][content.kinds.findIndex(([name]) => name === kind)];
@@ -553,10 +648,14 @@ function browse(browser) {
       }))));
   }
 
+  /** Whether the filters ask for an event of the chosen video. */
+  const isHit = (event, tracks) => asking() && tracks.some((track, m) => asked(chosen, event, m, track));
+
   function oneEvent({ event, tracks }) {
-    const hit = asking() && tracks.some((track, m) => asked(chosen, event, m, track));
-    const blocks = h("div", { class: "blocks" }, tracks.map((track, m) => block(event, m, tracks)));
+    const hit = isHit(event, tracks);
+    const blocks = h("div", { class: "blocks" }, tracks.map((track, m) => block(event, m, track)));
     blocks.style.setProperty("--modalities", modalities.length);
+    blocks.style.setProperty("--rows", 1 + shownMethods().length);
     return h("section", { class: hit ? "event hit" : "event", "aria-label": events[event] },
       h("h4", null, events[event], hit ? hidden(" (asked for by the filters)") : null), blocks);
   }
@@ -568,10 +667,10 @@ function browse(browser) {
     return step;
   }
 
-  function block(event, modality, tracks) {
+  function block(event, modality, track) {
     const size = chosen.segments;
-    const track = tracks[modality];
     const labels = h("div", { class: "labels" });
+    const ofVideo = h("div", { class: "of-video" });
     const lanes = h("div", { class: "lanes" });
     const values = h("div", { class: "values", "aria-hidden": "true" });
     lanes.style.setProperty("--lines", size / spacing(size));
@@ -581,30 +680,27 @@ function browse(browser) {
       const lane = h("div", { class: kind, role: "img", "aria-label": said });
       const name = h("div", { class: kind });
       const value = h("div", { class: kind });
+      const likely = h("div", { class: kind });
       if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", color(k));
-      name.append(dot(k), h("span", { class: "text", title: label }, label));
+      name.append(dot(k), h("span", { class: "text", title: label }, breakable(label)));
       if (curve) {
-        const likely = tracks.map((one) => Number(part(one.likely, place[k], 2)));
-        const differ = likely.some((percent) => percent !== likely[0]);
-        const wholeVideo = (m, more) => {
-          const what = `video-level probability${differ ? `, ${modalities[m]}` : ""}`;
-          return h("span", { class: `likely${likely[m] >= 50 ? " yes" : ""}${more}`, title: `${label}: ${what} ${likely[m]} %` }, hidden(`${what} `), digits(likely[m]));
-        };
-        name.append(wholeVideo(modality, ""));
-        // side by side, the blocks of all modalities share the labels of the first
-        if (modality === 0 && differ) name.append(...likely.slice(1).map((_, m) => wholeVideo(m + 1, " other")));
+        const percent = Number(part(track.likely, place[k], 2));
+        const what = `probability in the whole video, ${modalities[modality]}`;
+        likely.append(h("span", { class: percent >= 50 ? "likely yes" : "likely", title: `${label}: ${what} ${percent} %` }, hidden(`${what} `), digits(percent)));
         const percents = (part(track.percents, place[k], 2 * size).match(/../g) ?? []).map(Number);
         if (size) lane.append(steps(percents));
         readers.push((t) => { value.textContent = digits(percents[t]); value.classList.toggle("yes", percents[t] >= 50); });
       }
       lane.append(...bars);
       labels.append(name);
+      ofVideo.append(likely);
       lanes.append(lane);
       values.append(value);
     };
     const bits = track.truth || "0".repeat(size);
     add(null, "truth", intervals(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(intervals(bits))}`);
-    methods.forEach(([label], k) => {
+    for (const k of shownMethods()) {
+      const [label] = methods[k];
       const predicted = part(track.predictions, k, size);
       const marks = part(track.marks, k, size);
       const bars = [];
@@ -617,7 +713,7 @@ function browse(browser) {
         if (predicted) for (const [from, to] of within(predicted)) bars.push(bar(`bar ${kind}`, from, to, size, named));
       }
       add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(intervals(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
-    });
+    }
     lanes.addEventListener("pointerdown", (press) => {
       if (press.button !== 0) return;
       lanes.setPointerCapture(press.pointerId);
@@ -629,7 +725,9 @@ function browse(browser) {
       else if (hover.pointerType === "mouse") { over = moment(lanes, hover); move(); }
     });
     lanes.addEventListener("pointerleave", () => { over = null; move(); });
-    return h("div", { class: "block" }, h("h5", null, modalities[modality]), labels, lanes, values);
+    const said = shownMethods().some((k) => known[k]);
+    return h("div", { class: "block" }, said ? h("span", { class: "head left", "aria-hidden": "true" }, "video") : null, h("h5", null, modalities[modality]),
+      said ? h("span", { class: "head right", "aria-hidden": "true" }, "cursor") : null, labels, ofVideo, lanes, values);
   }
 
   const spoken = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on * seconds)} to ${clean(off * seconds)} s`).join(", ") : "nothing");
@@ -708,7 +806,7 @@ function browse(browser) {
   player.addEventListener("error", () => {
     if (!chosen?.media || !player.hasAttribute("src")) return;
     player.hidden = true;
-    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: the file has been moved, or this browser does not support its format.`;
+    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: the file has been moved (a report that is made with media_copy=true keeps its files beside it), or this browser does not support its format.`;
   });
   time.addEventListener("input", () => seek(Number(time.value)));
   time.addEventListener("keydown", (key) => {
@@ -750,12 +848,18 @@ function browse(browser) {
     } else if (!inView()) return; // keys do nothing while the videos are out of view
     else if (key.key === "j") step(1);
     else if (key.key === "k") step(-1);
-    else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, video, input:not([type=range])")) {
+    else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, summary, video, input:not([type=range])")) {
       key.preventDefault();
       if (player.paused) player.play().catch(() => {}); // the error event reports a file that cannot be played
       else player.pause();
     }
   });
+
+  // modalities stand side by side where their tracks have room
+  new ResizeObserver(() => requestAnimationFrame(() => {
+    const wide = rows.clientWidth / parseFloat(getComputedStyle(document.documentElement).fontSize);
+    rows.classList.toggle("beside", modalities.length > 1 && wide >= 10 + 12 * modalities.length);
+  })).observe(rows);
 
   const linked = restore();
   refresh();
