@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from avvp_pl.commands.command import USER_ERRORS, explain, require_all
 from avvp_pl.errors import InputError
 from avvp_pl.runs.names import best_checkpoint, last_checkpoint
+from avvp_pl.settings.arguments import expand_homes, for_hydra, replacing
 from avvp_pl.settings.check import check_settings, refuse_secrets
 from avvp_pl.settings.conf import ConfigFiles, config_dir
 from avvp_pl.settings.identity import leaves
@@ -50,11 +51,13 @@ def compose(*overrides: str, command: str = "train", conf: str | Path | None = N
     own = [] if conf is None else ["--config-dir", str(conf)]
     names = Names(command, ConfigFiles(), ())
     try:
-        names = Names.of_command_line(command, own, overrides)
+        given = for_hydra(overrides, names.files.laid_over(command, overrides))
+        names = Names.of_command_line(command, own, given)
         names.check_choices()
+        names.check_folders()
         searched = [f"hydra.searchpath=[{','.join(map(repr, names.files.own))}]"] if own else []
         with _own_hydra():
-            cfg = hydra_compose(command, [*searched, *overrides], return_hydra_config=True)
+            cfg = hydra_compose(command, [*searched, *replacing(given)], return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
             with read_write(cfg.hydra.runtime):
                 cfg.hydra.runtime.output_dir = str(Path(str(cfg.hydra.run.dir)).absolute())
@@ -96,6 +99,7 @@ def fit(cfg: DictConfig, folder: str | Path | None = None) -> Trained:
 
 def _check(cfg: DictConfig) -> None:
     refuse_secrets(_plain(cfg))
+    expand_homes(cfg)
     require_all(cfg)
     check_settings(cfg)
 

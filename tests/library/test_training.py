@@ -50,6 +50,13 @@ def test_own_configuration_files_are_found(tmp_path: Path) -> None:
     assert (cfg.name, cfg.seed) == ("mine", 7)
 
 
+def test_settings_are_read_as_on_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cfg = avvp_pl.compose("data=llp", "data.root=~/my videos (é)=1", "data.modalities={audio: [yamnet]}")
+    assert cfg.data.root == str(tmp_path / "my videos (é)=1")
+    assert cfg.data.modalities == {"audio": ["yamnet"]}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
