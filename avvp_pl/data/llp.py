@@ -31,7 +31,7 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
 from avvp_pl.data.joins import check_annotated, check_names
-from avvp_pl.data.names import spellings
+from avvp_pl.data.names import composed, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -167,7 +167,7 @@ class LLPFolder:
             except InputError:  # labels are not needed
                 return {name: [] for name in read_names(self._table(split))}
         folder = self.root / "feats" / self.streams[0]
-        names = sorted(path.stem for path in folder.glob("*.npy"))
+        names = sorted(composed(path.stem) for path in folder.glob("*.npy"))
         if not names:
             raise InputError(
                 f"{self.root.absolute()}: there is no list of videos ({TABLES[split]} in data/, or names=FILE), and no "

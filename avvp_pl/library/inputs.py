@@ -125,6 +125,7 @@ class Reading:
                 packed=root / "packed",
                 dtype=self.dtype,
                 rows_per_segment=self.rows_per_segment,
+                events=known.events,
             )
             if read.events != known.events:
                 raise InputError(
