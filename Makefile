@@ -40,8 +40,9 @@ types: $(STAMP) ## check types, strictly
 	$(BIN)/mypy
 	$(BIN)/mypy .ci/audit.py
 
-docs: $(STAMP) ## write docs/settings.md from the comments in conf/
+docs: $(STAMP) ## write the pages that are made from the comments in conf/, from docstrings and from schemas
 	$(BIN)/python -m avvp_pl.commands.help > docs/settings.md
+	$(BIN)/python -m tests.api
 
 audit: $(STAMP) ## look for known vulnerabilities in the pinned packages
 	$(BIN)/python .ci/audit.py

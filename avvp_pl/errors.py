@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NO_WINDOWS = "avvp_pl does not run on Windows. Run it in the Windows Subsystem for Linux (WSL), which is Linux."
 SHOWN = 60  # characters of a value that a message shows: a cell of a damaged file may have megabytes
 
 

@@ -11,6 +11,7 @@ import pytest
 from avvp_pl import __version__
 from avvp_pl.__main__ import main
 from avvp_pl.commands.help import commands
+from avvp_pl.errors import NO_WINDOWS
 from tests.small import environment
 from tests.test_layering import COMMANDS
 
@@ -78,8 +79,9 @@ def test_windows_is_refused_in_one_line(tmp_path: Path, module: str) -> None:
         f"del signal.SIGUSR1; sys.argv = ['-m', '--help']; runpy.run_module({module!r}, run_name='__main__')"
     )
     ran = shell(tmp_path, "-c", code)
-    assert ran.returncode == 1
-    assert ran.stdout == ""
-    assert ran.stderr == (
-        "avvp_pl does not run on Windows. Run it in the Windows Subsystem for Linux (WSL), which is Linux.\n"
-    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"{NO_WINDOWS}\n")
+
+
+def test_windows_is_refused_by_the_library(tmp_path: Path) -> None:
+    ran = shell(tmp_path, "-c", "import avvp_pl, sys; sys.platform = 'win32'; avvp_pl.load")
+    assert ran.stderr.endswith(f"\nImportError: {NO_WINDOWS}\n")

@@ -2,5 +2,7 @@
 
 import sys
 
+from avvp_pl.errors import NO_WINDOWS
+
 if sys.platform == "win32":  # fcntl, which locks folders, and some signals do not exist there
-    sys.exit("avvp_pl does not run on Windows. Run it in the Windows Subsystem for Linux (WSL), which is Linux.")
+    sys.exit(NO_WINDOWS)

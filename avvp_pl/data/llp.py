@@ -31,10 +31,7 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
 from avvp_pl.data.joins import check_annotated, check_names
-<<<<<<< HEAD
 from avvp_pl.data.known import TEST_TABLE
-=======
->>>>>>> w-data
 from avvp_pl.data.names import composed, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
@@ -169,13 +166,8 @@ class LLPFolder:
                 return self.weak_labels(split, oddities)
             except InputError:  # labels are not needed
                 return {name: [] for name in read_names(self._table(split))}
-<<<<<<< HEAD
         feats = self.root / "feats"
         names = sorted({composed(path.stem) for stream in self.streams for path in (feats / stream).glob("*.npy")})
-=======
-        folder = self.root / "feats" / self.streams[0]
-        names = sorted(composed(path.stem) for path in folder.glob("*.npy"))
->>>>>>> w-data
         if not names:
             there = ", ".join(sorted(path.name for path in feats.iterdir())) if feats.is_dir() else ""
             raise InputError(

@@ -113,7 +113,6 @@ class Reading:
             raise InputError(f"{root}: the videos of a folder have names already; give no others")
         if split not in TABLES:
             raise InputError(f"split={split!r}: it must be one of {', '.join(TABLES)}")
-<<<<<<< HEAD
         known = self.known
         read = load_llp(
             root,
@@ -126,49 +125,6 @@ class Reading:
             dtype=self.dtype,
             rows_per_segment=self.rows_per_segment,
             events=known.events,
-=======
-        if (root / "data").is_dir():
-            known = self.known
-            read = load_llp(
-                root,
-                known.modalities,
-                self.segments,
-                known.segment_seconds,
-                splits=(split,),
-                truth_required=False,
-                packed=root / "packed",
-                dtype=self.dtype,
-                rows_per_segment=self.rows_per_segment,
-                events=known.events,
-            )
-            if read.events != known.events:
-                raise InputError(
-                    f"{root}: its events are not those of the checkpoint; give the same events in the same order "
-                    "(data/classes.txt)"
-                )
-            return read.splits[split]
-        if not (root / "feats").is_dir():
-            raise InputError(
-                f"{root.absolute()}: has no folder feats/ with features (feats/STREAM/NAME.npy); give the folder that "
-                "contains feats/"
-            )
-        return self._of_files(root / "feats")
-
-    def _of_files(self, folder: Path) -> VideoSet:
-        """Read all videos that have a file in some stream."""
-        streams = list(self.known.stream_dims)
-        for stream in streams:
-            if not (folder / stream).is_dir():
-                there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "nothing"
-                raise InputError(
-                    f"{folder}: has no folder {stream}, but the checkpoint needs {', '.join(streams)}; it has {there}"
-                )
-        names = sorted({path.stem for stream in streams for path in (folder / stream).glob("*.npy")})
-        if not names:
-            raise InputError(f"{folder}: there is no file STREAM/NAME.npy for any of the streams {', '.join(streams)}")
-        files = FeatureFiles(
-            lambda stream, name: folder / stream / f"{name}.npy", self.segments, self.rows_per_segment, self.dtype
->>>>>>> w-data
         )
         if read.events != known.events:
             raise InputError(

@@ -75,8 +75,8 @@ class Guarded:
     def __init__(self, key: str, logger: Logger) -> None:
         self._key, self._logger = key, logger
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return type(self._logger)
 
     def __getattr__(self, name: str) -> Any:
