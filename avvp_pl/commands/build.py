@@ -266,7 +266,7 @@ def selected_epoch(trainer: pl.Trainer) -> Selected:
     Raises :class:`InputError` if the training has ended before there was one.
     """
     best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestEpoch)), None)
-    if best is None or trainer.fast_dev_run:
+    if best is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return Selected(None, None)
     if not best.best_model_path:
         raise InputError(

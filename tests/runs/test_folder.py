@@ -51,8 +51,8 @@ def test_an_evaluation_has_a_folder_for_each_of_several_inferences(tmp_path: Pat
     several = len(inferences) > 1
     assert folders == {name: whole / name if several else whole for name in inferences}
     assert not (whole / names.SCORES).exists()
-    for name, folder in folders.items():
-        tested = OmegaConf.load(folder / names.CONFIG)
+    for name, path in folders.items():
+        tested = OmegaConf.load(path / names.CONFIG)
         assert (tested.name, tested.tags, tested.checkpoint) == ("ppl_soft", ["mine"], str(checkpoint))
         assert tested.inference == {name: {"value": name}}
 

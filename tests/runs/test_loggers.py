@@ -152,7 +152,7 @@ def test_a_logger_that_fails_is_warned_of_once_and_does_nothing_more(
     (warning,) = caplog.messages
     assert warning.startswith("logger.mine has failed and gets nothing more; the run goes on without it (")
     assert "no server" in warning
-    assert guarded.__class__ is DummyLogger
+    assert vars(guarded)["_logger"].__class__ is DummyLogger
     assert good.notes == [{"parameters": 0}, "success"]
     assert "success" not in failing.notes
 

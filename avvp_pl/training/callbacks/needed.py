@@ -22,7 +22,7 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
 
     ``monitor`` is the score by which the protocol selects the epoch that is tested; None: the last epoch.
     """
-    if trainer.overfit_batches:
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
         raise InputError(
             "trainer.overfit_batches: every epoch has other batches here; to see whether a training can overfit, give "
             "less data, such as data.sizes.train=16"
@@ -67,7 +67,8 @@ def check_prediction(trainer: pl.Trainer, module: ParsingModule) -> None:
     check_test(trainer, module)
     if trainer.world_size > 1:
         raise InputError("predict runs in one process; give trainer.devices=1")
-    if trainer.fast_dev_run or trainer.limit_predict_batches != 1.0 or isinstance(trainer.limit_predict_batches, int):
+    is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if is_trial or trainer.limit_predict_batches != 1.0 or isinstance(trainer.limit_predict_batches, int):
         raise InputError(
             "predict parses all videos of a split; leave out trainer.fast_dev_run and trainer.limit_predict_batches"
         )

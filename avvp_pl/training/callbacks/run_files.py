@@ -51,7 +51,8 @@ class RunFiles(pl.Callback):
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         order = torch.cat([index for index, _ in parsed]).argsort()
         names, tested = data.splits["test"].names, pl_module.tested
-        complete = not trainer.fast_dev_run and len(order) == len(names)
+        is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
+        complete = not is_trial and len(order) == len(names)
         folders = self._folders(pl_module) if complete else {}
         for name, scores in pl_module.test_scores.items():
             if complete:
@@ -69,7 +70,7 @@ class RunFiles(pl.Callback):
                 )
         if not complete:
             some = f"{len(order)} of {len(names)} test videos (trainer.limit_test_batches)"
-            what = "a few steps (trainer.fast_dev_run)" if trainer.fast_dev_run else some
+            what = "a few steps (trainer.fast_dev_run)" if is_trial else some
             log.warning("this was a trial with %s: its scores are not saved, and no report has them", what)
 
     def _folders(self, module: ParsingModule) -> Mapping[str, Path]:

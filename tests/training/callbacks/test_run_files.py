@@ -63,7 +63,7 @@ def test_one_inference_needs_no_name(
 
 def test_folders_may_be_given(build: Build, tmp_path: Path, tiny: ParsingSet) -> None:
     folders = {"classifier": tmp_path / "one", "prototype": tmp_path / "two"}
-    after_test(build, RunFiles(str(tmp_path), "a title", folders), tiny)
+    after_test(build, RunFiles(str(tmp_path), "a title", lambda: folders), tiny)
     for folder in folders.values():
         assert (folder / "scores.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
