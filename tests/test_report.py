@@ -226,7 +226,7 @@ def test_runs_of_several_protocols_are_reported_one_at_a_time(
     assert command("report", f"runs={runs}") == 2
     assert "several protocols (common: 8 runs, mine: 2 runs)" in capsys.readouterr().err
     assert command("report", f"runs={runs}", "protocol=common", f"output={tmp_path / 'common'}") == 0
-    assert "8 of 4 settings" in (tmp_path / "common" / "index.html").read_text(encoding="utf-8")
+    assert "8 runs of 4 settings" in (tmp_path / "common" / "index.html").read_text(encoding="utf-8")
     assert command("report", own, f"runs={runs}", "protocol=yours") == 2
     assert "protocol=yours: no run was scored under this protocol (common: 8 runs, mine: 2" in capsys.readouterr().err
     assert command("report", own, f"runs={runs}", "protocol=mine", f"output={tmp_path / 'mine'}") == 0
@@ -278,7 +278,7 @@ def test_a_training_and_an_evaluation_with_several_inferences(command: Command, 
         f"HAN + PPL_Test, Eq. (10) {size} max_epochs=2",
     ]
     page = write_report(tmp_path / "report", evidence)
-    assert f"{len(labels)} of {len(labels)} settings" in page.read_text(encoding="utf-8")
+    assert f"{len(labels)} runs of {len(labels)} settings" in page.read_text(encoding="utf-8")
 
 
 def test_one_of_runs_and_wandb_is_needed(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -609,7 +609,7 @@ def test_what_is_not_there_is_not_shown(chromium: Chromium, tmp_path: Path) -> N
 
 FIRST = 6  # of the methods are shown at first
 MANY = (
-    *("mil", "ppl_soft", "ppl_soft gamma=0.3", "ppl_soft gamma=0.7"),
+    *("mil", "ppl_soft", "ppl_soft gamma=0.3", "ppl_soft inference=classifier"),
     *(f"ppl_soft gamma=0.3 k={k} learning_rate=0.001" for k in (1, 5, 20)),
     "a_method_of_mine_with_a_name_that_is_rather_long",
     *(f"npl_soft beta={beta}" for beta in (1, 2, 3, 4)),
@@ -619,7 +619,7 @@ THREE = ("audio", "visual", "touch_sensor")
 WIDE = '<svg xmlns="http://www.w3.org/2000/svg" width="504pt" height="150pt"><rect width="504pt" height="150pt"/></svg>'
 BROKEN = """() => {
     const broken = [];
-    const named = ".label, .text, .sheet thead span:not(.unseen), .results th span, .choices span, .numbers";
+    const named = ".label, .text, .sheet thead span:not(.unseen), .results th span, .choices span, .numbers, .results";
     for (const element of document.querySelectorAll(`${named}, h1, h3, h4, h5, dt`)) {
         const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
         while (texts.nextNode()) {

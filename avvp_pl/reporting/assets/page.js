@@ -22,8 +22,8 @@ function draw(tag, attributes) {
   return element;
 }
 
-/** Text that can break after these signs, so that a long label never breaks inside a word. */
-const breakable = (text) => (text.match(/[^_,/@]+[_,/@]*|[_,/@]+/g) ?? []).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
+/** Text that can break after these signs (= before a long value), so that a long label never breaks inside a word. */
+const breakable = (text) => (text.match(/(?:[^_,/@=]|=(?!\S{6}))+(?:[_,/@]+|=)?|[_,/@=]+/g) ?? []).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
 const hidden = (text) => h("span", { class: "unseen" }, text);
 const narrow = matchMedia("(max-width: 719px)").matches;
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
