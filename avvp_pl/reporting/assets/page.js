@@ -863,7 +863,8 @@ function browse(browser) {
 
   const linked = restore();
   refresh();
-  if (linked) requestAnimationFrame(() => byId("videos").scrollIntoView({ behavior: "instant" }));
+  // once the figures above have their heights
+  if (linked) addEventListener("load", () => requestAnimationFrame(() => byId("videos").scrollIntoView({ behavior: "instant" })));
   addEventListener("hashchange", () => {
     if (byId(location.hash.slice(1))) return; // a section
     restore();
