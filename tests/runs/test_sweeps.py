@@ -71,19 +71,18 @@ def written_by(path: Path, scores: dict[str, float]) -> None:
         write_scores(path if number == 0 else path / name, score)
 
 
-def selected(job: Path, values: list[float], mode: str = "max") -> None:
-    """Let a job have these validation scores in its epochs, of which the best one was selected."""
+def selected(job: Path, value: float, mode: str = "max") -> None:
+    """Let the tested epoch of a job have been selected by this validation score."""
     with (job / "config.yaml").open("a") as file:
         file.write(f"protocol: {{selection: {{monitor: val/segment/type_av, mode: {mode}}}}}\n")
-    rows = "".join(f"{epoch},{value}\n" for epoch, value in enumerate(values))
-    (job / "metrics.csv").write_text(f"epoch,val/segment/type_av\n{rows}")
+    tested = {"epoch": 0, "monitor": "val/segment/type_av", "score": value, "pseudo_labels": None}
+    write_scores(job, 10.0, tested=tested)
 
 
 def test_the_score_that_selects_and_the_folders_stand_beside_the_test(tmp_path: Path) -> None:
-    jobs = [("0.2", 0, [1.0, 3.0, 2.0]), ("0.2", 1, [5.0]), ("0.8", 0, [4.0, 2.0])]
-    for number, (noise, seed, values) in enumerate(jobs):
-        job(tmp_path, number, [f"data.noise={noise}", f"seed={seed}"], 10.0)
-        selected(tmp_path / str(number), values, mode="max" if noise == "0.2" else "min")
+    for number, (noise, seed, value) in enumerate((("0.2", 0, 3.0), ("0.2", 1, 5.0), ("0.8", 0, 2.0))):
+        job(tmp_path, number, [f"data.noise={noise}", f"seed={seed}"], None)
+        selected(tmp_path / str(number), value)
     write_summary(tmp_path)
     heading, _, *rows = (tmp_path / "summary.md").read_text().splitlines()
     assert heading.startswith("| | seeds | val seg Type | ")
@@ -98,7 +97,7 @@ def test_a_search_is_sorted_by_the_score_that_selects(tmp_path: Path, mode: str,
     for number, (gamma, value) in enumerate((("0.71234567", 2.0), ("0.7123", 1.0), ("0.3", 3.0), ("0.4", None))):
         job(tmp_path, number, [f"labeling.gamma={gamma}", "labeling.k=12345678", "seed=0"], 10.0)
         if value is not None:
-            selected(tmp_path / str(number), [value], mode)
+            selected(tmp_path / str(number), value, mode)
     write_summary(tmp_path)
     folders = [row.split("|")[-2].strip() for row in (tmp_path / "summary.md").read_text().splitlines()[2:]]
     assert folders == ["0", "1", "2", "3"]  # the order of the jobs, until the search has ended
