@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from avvp_pl.data.known import name_of
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest
@@ -202,7 +203,8 @@ def laid_over(trained: DictConfig, given: DictConfig | None, path: Path) -> Dict
 
     An argument of ``data.source`` that has the value of a setting of its name changes with it. With another
     ``data.root``, everything inside the old folder is looked for in the new one, and a packed store outside it is not
-    used, because it has the features of the old folder. Raises :class:`InputError` for a setting that is not there.
+    used, because it has the features of the old folder. The data has then the name of the new folder. Raises
+    :class:`InputError` for a setting that is not there.
     """
     if given is None:
         return trained
@@ -220,6 +222,7 @@ def laid_over(trained: DictConfig, given: DictConfig | None, path: Path) -> Dict
             for name, value in settings.items():
                 if isinstance(value, str) and name != "name" and f"{value}/".startswith(f"{old}/"):
                     settings[name] = new["root"] + value[len(old) :]
+        data["name"] = name_of(new["root"])
     if "modalities" in new:
         data["modalities"] = {}
     changed: Any = OmegaConf.merge(data, new)

@@ -92,6 +92,7 @@ def test_the_same_videos_in_another_place(command: Command, run: Path, tmp_path:
     assert command("evaluate", f"checkpoint={checkpoint(run)}", f"data.root={moved}", f"hydra.run.dir={again}") == 0
     data = OmegaConf.load(again / "prototype" / "config.yaml").data
     assert (data.root, data.packed, data.source.root) == (str(moved), f"{moved}/packed", str(moved))
+    assert data.name == "moved"  # results on other data must not stand under the name of the training's
     assert data.modalities == {"audio": ["clap"], "visual": ["clip"]}
     assert scores(again / "prototype") == scores(run)
 
