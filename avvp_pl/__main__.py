@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 
 from avvp_pl import __version__
-from avvp_pl.commands.help import commands, overview, show
+from avvp_pl.commands.help import commands, overview
 from avvp_pl.errors import nearest
+from avvp_pl.processes.surroundings import become_independent
 
 
 def main() -> None:
     """Print the list of the commands, or run one."""
+    become_independent()
     name = next(iter(sys.argv[1:]), "--help")
     if name in {"--help", "-h"}:
-        show(overview)
+        print(overview(shutil.get_terminal_size().columns), end="")
     elif name == "--version":
         print(f"avvp_pl {__version__}")
     elif name in commands():

@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avvp_pl.commands.help import in_terminal, page_of, show
+from avvp_pl.commands.help import in_terminal, page_of
 from avvp_pl.commands.options import options_of
 from avvp_pl.errors import InputError, TrainingError, printable
 from avvp_pl.processes.signals import handling, stop_at_once
@@ -103,8 +103,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             overrides = [argument for argument in arguments if "=" in argument and argument[0] != "-"]
             names = Names.of_command_line(name, arguments, overrides)
             if options_of(arguments, names).help:
-                page = page_of(name, names.files)
-                show(lambda columns: in_terminal(page, columns))
+                print(in_terminal(page_of(name, names.files), shutil.get_terminal_size().columns), end="")
                 return
             names.check_choices()
             names.check_folders()

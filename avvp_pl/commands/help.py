@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from avvp_pl.errors import printable
@@ -131,14 +128,6 @@ def _fits(files: ConfigFiles, command: str, group: str, choice: str) -> bool:
 
 
 # in a terminal
-
-
-def show(text: Callable[[int], str]) -> None:
-    """Print a text that is made for the number of columns. A program such as ``head`` may read only its beginning."""
-    try:
-        print(text(shutil.get_terminal_size().columns), end="", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be written at the exit
 
 
 def overview(columns: int) -> str:

@@ -187,13 +187,12 @@ def test_nothing_heavy_is_imported(name: str, tmp_path: Path) -> None:
     assert ran.stdout.startswith(f"python -m avvp_pl.{name} ")
 
 
-def test_a_reader_may_stop_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [of_shell("train", "--help"), [sys.executable, "-m", "avvp_pl"]])
+def test_a_reader_may_stop_early(tmp_path: Path, arguments: list[str]) -> None:
     """As ``| head -1`` does; here it has stopped before the first line."""
     reader, writer = os.pipe()
     os.close(reader)
-    ran = subprocess.run(
-        of_shell("train", "--help"), cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True
-    )
+    ran = subprocess.run(arguments, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (0, "")
 
