@@ -24,7 +24,7 @@ class Parser:
     """A trained model that parses videos, made by :func:`load`.
 
     >>> import avvp_pl
-    >>> parser = avvp_pl.load("outputs/.../checkpoints/best.ckpt")  # doctest: +SKIP
+    >>> parser = avvp_pl.load(checkpoint)  # doctest: +SKIP
     >>> parser.parse({"vggish": sound, "res152": pictures, "r2plus1d_18": motion}).frame()  # doctest: +SKIP
     """
 

@@ -19,8 +19,6 @@ from avvp_pl.runs import names
 
 log = logging.getLogger(__name__)
 
-CLOCK = "labeling/"  # prefix of durations, which differ between identical runs
-
 
 class EpochCSVLogger(Logger):
     """One row for each epoch: ``metrics.csv``, identical bytes for the same settings and seed, and ``timings.csv``.
@@ -47,7 +45,7 @@ class EpochCSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Write the row of an epoch, or add the test scores to that of the tested epoch; no other row has any."""
         tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
-        timings = {name: value for name, value in metrics.items() if name.startswith(CLOCK)}
+        timings = {name: value for name, value in metrics.items() if name.startswith(names.CLOCK)}
         row: dict[str, Any] = {"epoch": int(metrics["epoch"]), "step": step}
         if tested:
             rows: dict[int, dict[str, Any]] = {int(before["epoch"]): dict(before) for before in read_rows(self.metrics)}

@@ -18,6 +18,7 @@ from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
+from avvp_pl.runs.names import CLOCK
 from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
@@ -325,7 +326,8 @@ class ParsingModule(pl.LightningModule):
         progress = {name: part.progress() for name, part in self.parts.items()}
         checkpoint["progress"] = {name: saved for name, saved in progress.items() if saved}
         checkpoint["digests"] = self.digests()
-        checkpoint[ROW] = self.row
+        # identical runs have identical checkpoints, so durations are not kept
+        checkpoint[ROW] = {name: value for name, value in self.row.items() if not name.startswith(CLOCK)}
         checkpoint[TAUGHT] = self._has_taught
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 

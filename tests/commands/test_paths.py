@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Command
@@ -32,7 +33,11 @@ def test_every_command_with_odd_folders(command: Command, tmp_path: Path, monkey
     output = f"output={tmp_path / ODD / 'scored' / 'scores.json'}"
     assert command("score", f"videos={root}/data/AVVP_test_pd.csv", *tables, *predicted, output) == 0
     assert scores(tmp_path / ODD / "scored")["segment"] == scores(run)["segment"]
-    assert command("report", f"runs=~/{ODD}/run", f"output=~/{ODD}/report", f"media={root}") == 0
+    media = tmp_path / ODD / "media"
+    media.mkdir()
+    with np.load(run / "predictions" / "probabilities.npz") as file:
+        (media / f"{file['names'][0]}.mp4").touch()
+    assert command("report", f"runs=~/{ODD}/run", f"output=~/{ODD}/report", f"media={media}") == 0
     assert (tmp_path / ODD / "report" / "index.html").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {ODD}
 

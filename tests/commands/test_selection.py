@@ -178,7 +178,9 @@ def test_forked_processes_return_the_path_only_and_the_score_is_in_the_file(comm
     run = train(command, tmp_path / "run", "+experiment=mil", *RESTLESS)
     callback = BestEpoch(str(run / "checkpoints"), "best", "val/segment/type_av", "max")
     callback.best_model_path = str(checkpoint(run))
-    trainer: Any = SimpleNamespace(checkpoint_callbacks=[ModelCheckpoint(monitor="other"), callback])
+    trainer: Any = SimpleNamespace(
+        fast_dev_run=False, checkpoint_callbacks=[ModelCheckpoint(monitor="other"), callback]
+    )
     selected = selected_epoch(trainer)
     assert selected.path == str(checkpoint(run))
     assert selected.score == pytest.approx(max(column(run, "val/segment/type_av")))

@@ -39,7 +39,6 @@ CASES: dict[str, list[Case]] = {
         setting("data.segments=0", "data.segments=0: it must be a whole number in [1, 1000000]"),
         setting("data.segment_seconds=null", "data.segment_seconds=null: it must be a number above 0"),
         setting("data.root=3", f"data.root=3: {PATH}"),
-        setting("data.packed=[]", f"data.packed=[]: {PATH}, or null", command="prepare"),
         setting("data.modalities={}", f"data.modalities={{}}: {GROUPS}"),
         setting("data.modalities=[vggish]", f"data.modalities=['vggish']: {GROUPS}"),
         setting("data.modalities=null", f"data.modalities=null: {GROUPS}"),
@@ -147,7 +146,9 @@ CASES: dict[str, list[Case]] = {
         setting("videos=3", f"videos=3: {PATH}", command="score"),
         setting("videos=???", "videos must be given: videos=...", command="score"),
         setting(
-            "data=null", "data=null: it must be one of llp, realmix, synthetic, synthetic_llp_size", command="evaluate"
+            "data=null",
+            "data=null: it must be one of folder, llp, realmix, synthetic, synthetic_llp_size",
+            command="evaluate",
         ),
         setting(
             "+experiment=ppl_soft",
@@ -198,18 +199,22 @@ CASES: dict[str, list[Case]] = {
             "# @package _global_\noptimizer:\n  weight_decay: -1\n",
         ),
         experiment(
-            "a bracket that is not closed", 'ParserError: ... experiment/mine.yaml", line 2, column 1', "seed: [1\n"
+            "a bracket that is not closed",
+            'ParserError: ... experiment/mine.yaml", line 3, column 1',
+            "# @package _global_\nseed: [1\n",
         ),
-        experiment("a tab", 'ScannerError: ... experiment/mine.yaml", line 1, column 1', "\tseed: 1\n"),
+        experiment(
+            "a tab", 'ScannerError: ... experiment/mine.yaml", line 2, column 1', "# @package _global_\n\tseed: 1\n"
+        ),
         experiment(
             "YAML that would run a program",
-            'ConstructorError: could not determine a constructor for the tag ... experiment/mine.yaml", line 1',
-            "!!python/object/apply:os.system ['touch harm']\n",
+            'ConstructorError: could not determine a constructor for the tag ... experiment/mine.yaml", line 2',
+            "# @package _global_\n!!python/object/apply:os.system ['touch harm']\n",
         ),
         experiment(
             "YAML in Latin-1",
             "experiment/mine.yaml: this is not UTF-8 text (byte 0xe9); save the file as UTF-8",
-            b"# caf\xe9\nseed: 1\n",
+            b"# @package _global_\n# caf\xe9\nseed: 1\n",
         ),
         experiment(
             "a group that is not there",

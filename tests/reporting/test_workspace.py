@@ -346,5 +346,5 @@ def test_names_are_taken_as_they_are() -> None:
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r'pip install "avvp_pl\[dashboards\]"'):
+    with pytest.raises(InputError, match=r'pip install -e "[.]\[dashboards\]"'):
         write_workspace(tmp_path, "me/avvp_pl")
