@@ -353,8 +353,8 @@ def test_runs_of_other_modalities_share_a_summary(tmp_path: Path) -> None:
     write_job(tmp_path / "1", scores_of(visual=20.0), CONFIG, b"- job=1\n")
     write_summary(tmp_path)
     assert (tmp_path / "summary.md").read_text().splitlines()[2:] == [
-        "| job=0 | 1 | 50.0 | 30.0 | 50.0 | 30.0 | 40.0 |",
-        "| job=1 | 1 |  | 20.0 |  | 20.0 | 20.0 |",
+        "| job=0 | 1 | 50.0 | 30.0 | 50.0 | 30.0 | 40.0 | 0 |",
+        "| job=1 | 1 |  | 20.0 |  | 20.0 | 20.0 | 1 |",
     ]
 
 

@@ -127,8 +127,8 @@ def load(
     name = model.inference if inference is None else inference
     if needed := model.needs_of(name):
         raise InputError(
-            f"{path}: inference={name} has still to be fitted to the {' and '.join(needed)} videos; give best.ckpt of "
-            "a finished run, or another inference, such as classifier"
+            f"{path}: inference={name} has still to be fitted to the {' and '.join(needed)} videos; give the "
+            "best checkpoint of a finished run, or another inference, such as classifier"
         )
     batch_size = int(OmegaConf.select(config, "data.eval_batch_size", default=128))
     return Parser(model.to(_usable(device)).eval(), reading, name, batch_size)

@@ -17,6 +17,8 @@ from avvp_pl.errors import brief
 from avvp_pl.files import append_rows, read_rows
 from avvp_pl.runs import names
 
+CLOCK = "labeling/"  # prefix of durations, which differ between identical runs
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class EpochCSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Write the row of an epoch, or add the test scores to that of the tested epoch; no other row has any."""
         tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
-        timings = {name: value for name, value in metrics.items() if name.startswith(names.CLOCK)}
+        timings = {name: value for name, value in metrics.items() if name.startswith(CLOCK)}
         row: dict[str, Any] = {"epoch": int(metrics["epoch"]), "step": step}
         if tested:
             rows: dict[int, dict[str, Any]] = {int(before["epoch"]): dict(before) for before in read_rows(self.metrics)}

@@ -10,7 +10,6 @@ LOCK = ".lock"  # held by the run that is in the folder now
 # tables with one or more rows for each epoch
 METRICS = "metrics.csv"  # identical bytes for the same settings and seed
 TIMINGS = "timings.csv"  # durations, which differ between identical runs
-CLOCK = "labeling/"  # prefix of the names of durations
 PSEUDO_LABELS = "pseudo_labels.csv"  # counts for each event
 TABLES = (METRICS, TIMINGS, PSEUDO_LABELS)
 

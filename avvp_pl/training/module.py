@@ -18,7 +18,7 @@ from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
-from avvp_pl.runs.names import CLOCK
+from avvp_pl.runs.loggers import CLOCK
 from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
