@@ -75,7 +75,8 @@ def check_result(case: Case, place: Place, printed: str) -> None:
         assert scores["segment"]["audio"] == (0.0 if case.name == "a header alone" else 50.0)
     elif case.command == "prepare":
         dims = {stream: shape[1] for stream, shape in SHAPES.items()}
-        assert f"everything is in order: 4 videos of 10 segments, dimensions {dims}" in printed
+        assert re.search(r"everything is in order: 4 videos of (9 to )?10 segments, ", printed)
+        assert f"segments, dimensions {dims}" in printed
     else:
         (picture,) = (place.root / "parsed" / "pictures").iterdir()
         assert picture.suffix == ".png"

@@ -29,6 +29,10 @@ def options_of(arguments: Sequence[str], names: Names) -> argparse.Namespace:
         raise InputError(_no_option(argument, arguments, known, names))
     if options.config_dir is not None and not Path(options.config_dir).is_dir():
         raise InputError(f"--config-dir {options.config_dir}: there is no such folder")
+    if options.experimental_rerun is not None:  # Hydra would unpickle a file, which may run any program
+        raise InputError(
+            "--experimental-rerun is not possible; give the settings again, which .hydra/overrides.yaml of the run has"
+        )
     return options
 
 

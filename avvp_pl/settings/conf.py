@@ -126,6 +126,8 @@ class ConfigFiles:
             if other.read_bytes() != paths[0].read_bytes():
                 raise InputError(f"{other}: has no effect, because {paths[0]} has the same name; give it another name")
         text, package = self._text(group, choice), self.package(group, choice)
+        if not text.strip():
+            return  # nothing could have an effect, or Hydra says that it cannot be read
         lines = [line for line in text.splitlines() if PACKAGE.fullmatch(line)]
         if lines and not _header(text):
             line = lines[0].strip("\ufeff \t")

@@ -31,6 +31,7 @@ from tests.conftest import Command
         (["--config-dir"], "argument --config-dir/-cd: expected one argument; --help lists the options"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
         (["--config-dir=nowhere", "--help"], "--config-dir nowhere: there is no such folder"),
+        (["--experimental-rerun", "config.pickle"], "--experimental-rerun is not possible; give the settings again"),
     ],
 )
 def test_what_is_no_option_is_refused_with_what_was_meant(
