@@ -33,13 +33,14 @@ def configuration(root: Path, name: str = "${now:%Y-%m-%d_%H-%M-%S}") -> DictCon
 
 
 def test_runs_of_the_same_second_have_different_folders(tmp_path: Path) -> None:
+    before = HydraConfig.instance().cfg  # of a command that another test ran in this process
     for name in (NOW, f"{NOW}_2", f"{NOW}_3"):
         cfg = configuration(tmp_path)
         OwnFolder().on_run_start(cfg)
         assert cfg.hydra.run.dir == f"{tmp_path}/mil/{name}"
         assert Path(cfg.hydra.run.dir).is_dir()
         assert OwnFolder.is_new
-    assert not HydraConfig.initialized()
+    assert HydraConfig.instance().cfg is before
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
