@@ -116,7 +116,7 @@ def test_the_page_about_data_is_right(
     assert set(OmegaConf.load(file)) - {"defaults"} >= set(data) - {"source", "name"}, "the page has all settings"
 
 
-@pytest.mark.parametrize("experiment", ["han", "mil_literal", "npl_soft", "ppl_per_modality", "ppl_audio_guided"])
+@pytest.mark.parametrize("experiment", ["han", "mil_literal", "npl_soft", "ppl_per_modality", "ppl_soft"])
 @pytest.mark.parametrize("modalities", [("text",), ("text", "touch", "visual")], ids=["1", "3"])
 def test_settings_of_other_modalities_have_a_default(
     command: Command, root: Path, tmp_path: Path, experiment: str, modalities: tuple[str, ...]

@@ -79,7 +79,7 @@ CASES: dict[str, list[Case]] = {
         setting(
             "method=ppl",
             "there is no method 'ppl'. The choices are: mil. Experiments of this name, for +experiment=, are: "
-            "ppl_audio_guided, ppl_hard, ppl_hard_literal, ppl_per_modality",
+            "ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft",
         ),
         setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),
         setting("method.weights.audio=null", "method.weights.audio=null: it must be a number of at least 0"),

@@ -230,10 +230,9 @@ def test_the_values_of_figures_are_drawn_beside_the_default_which_is_the_papers(
 @pytest.mark.parametrize(
     ("name", "experiments"),
     [
-        ("methods", set(TRAINED) - {"ppl_audio_guided"}),
+        ("methods", set(TRAINED)),
         ("table2", in_both_readings("mil", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft")),
         ("table4", in_both_readings("mil", "ppl_soft_no_cl", "ppl_soft")),
-        ("audio_guided", {"mil", "npl_soft", "ppl_soft", "ppl_per_modality"}),
     ],
 )
 def test_sweeps_of_methods_have_both_readings(name: str, experiments: set[str]) -> None:

@@ -238,8 +238,8 @@ def test_a_setting_of_another_group_is_named(say: Say, given: str, meant: str) -
         ("train method=npl", "npl_hard, npl_hard_literal, npl_soft, npl_soft_literal"),
         (
             "train method=ppl",
-            "ppl_audio_guided, ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft, ppl_soft_literal, "
-            "ppl_soft_no_cl, ppl_soft_no_cl_literal",
+            "ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft, ppl_soft_literal, ppl_soft_no_cl, "
+            "ppl_soft_no_cl_literal",
         ),
         ("train -m method=mil,npl", "npl_hard, npl_hard_literal, npl_soft, npl_soft_literal"),
         ("train method=han", "han, han_ppl_test"),
