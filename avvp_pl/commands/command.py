@@ -74,9 +74,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             _check_secrets(cfg, Path(hydra_cfg.runtime.output_dir))
             names.check_additions()
             names.check_keys(cfg, hydra_cfg.runtime.choices)
-            expand_homes(cfg)
-            require_all(cfg)
-            check_settings(cfg)
+            check_values(cfg)
             return task(cfg)
         except Exception as error:
             if summarized:
@@ -237,6 +235,11 @@ def _check_secrets(cfg: DictConfig, folder: Path) -> None:
         raise
 
 
-def require_all(cfg: DictConfig) -> None:
-    """Fail on a missing value (``???``) now, and not where it is first used."""
+def check_values(cfg: DictConfig) -> None:
+    """Fail on a missing value (``???``), or one that is not possible, now and not where it is first used.
+
+    ``~`` at the start of paths becomes the home folder.
+    """
+    expand_homes(cfg)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_settings(cfg)

@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from avvp_pl.commands.command import USER_ERRORS, explain, require_all
+from avvp_pl.commands.command import USER_ERRORS, check_values, explain
 from avvp_pl.errors import InputError
 from avvp_pl.runs.names import best_checkpoint, last_checkpoint
-from avvp_pl.settings.arguments import expand_homes, for_hydra, replacing
-from avvp_pl.settings.check import check_settings, refuse_secrets
+from avvp_pl.settings.arguments import for_hydra, replacing
+from avvp_pl.settings.check import refuse_secrets
 from avvp_pl.settings.conf import ConfigFiles, config_dir
 from avvp_pl.settings.identity import leaves
 from avvp_pl.settings.names import Names
@@ -99,9 +99,7 @@ def fit(cfg: DictConfig, folder: str | Path | None = None) -> Trained:
 
 def _check(cfg: DictConfig) -> None:
     refuse_secrets(_plain(cfg))
-    expand_homes(cfg)
-    require_all(cfg)
-    check_settings(cfg)
+    check_values(cfg)
 
 
 def _ready(cfg: DictConfig, folder: str | Path | None) -> DictConfig:
