@@ -8,6 +8,8 @@ A run has one network and one part of each kind:
 ``Inference``  from a network's output to the probabilities that are tested
 ``Decision``   from these probabilities to timelines
 
+A method of several stages has a ``Refinement`` for each stage between two trainings, such as better labels.
+
 Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
 the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
 one file.
@@ -25,6 +27,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from avvp_pl.data.products import Kind
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -231,11 +234,13 @@ class Labeling(Part, ABC):
 class Evidence(NamedTuple):
     """What an inference says about a batch, before any threshold.
 
-    ``video_probs`` say for each modality whether the event occurs in the video at all.
+    ``video_probs`` say for each modality whether the event occurs in the video at all, by what all modalities show
+    together; ``modality_probs`` say the same by what this modality alone shows (None: the inference does not know).
     """
 
     segment_probs: Float[Tensor, "B T M C"]
     video_probs: Float[Tensor, "B M C"]
+    modality_probs: Float[Tensor, "B M C"] | None = None
 
 
 class Inference(Part, ABC):
@@ -281,8 +286,28 @@ class Decision(Part, ABC):
     def forward(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
         """Return which events occur in which segments; nothing occurs at padding."""
 
+    def video_probs(self, evidence: Evidence) -> Float[Tensor, "B M C"]:
+        """Return the probabilities of videos that decide. They are written beside those of segments."""
+        return evidence.video_probs
+
     if TYPE_CHECKING:
 
         def __call__(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
             """Run :meth:`forward`."""
             ...
+
+
+class Refinement(ABC):
+    """What a trained network tells about the training videos, for a later stage of a method.
+
+    ``kind`` is the kind of the product (:mod:`avvp_pl.data.products`) that the values become.
+    """
+
+    kind: Kind
+
+    @abstractmethod
+    def __call__(self, network: ParsingNetwork, videos: VideoSet, batch_size: int) -> Tensor:
+        """Return the values, on any device.
+
+        The network is in evaluation mode, gradients are off, and it is on the device of ``videos``.
+        """

@@ -66,12 +66,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class ParsingOutput:
-    """What every network returns. ``modality_probs`` are the poolings of one modality alone."""
+    """What every network returns. ``modality_probs`` are the poolings of one modality alone.
+
+    ``projected`` are the features of each segment by itself, before segments attend to one another; None if the network
+    has no such features. A network that returns more derives a dataclass of its own from this one.
+    """
 
     features: Float[Tensor, "B T M D"]
     segment_probs: Float[Tensor, "B T M C"]
     video_probs: Float[Tensor, "B C"]
     modality_probs: Float[Tensor, "B M C"]
+    projected: Float[Tensor, "B T M D"] | None = None
 
 
 class ParsingNetwork(nn.Module, ABC):

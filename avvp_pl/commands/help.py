@@ -15,6 +15,8 @@ from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir
 # Groups that no command has by default, so that a choice is added with +
 ADDED = {
     "experiment": "a method with its settings: a row of a table in the paper, or an ablation",
+    "recipe": "a method of several stages",
+    "refine": "what is computed",
     "sweep": "many runs by one command",
     "launcher": "where the jobs of a sweep run; without one, they run in this process, one after the other",
 }

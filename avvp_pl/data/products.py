@@ -5,13 +5,14 @@ The arrays of a file are ``kind``, ``names`` [N] of videos, ``lengths`` [N] in s
 checkpoint the file was made. S is the number of segments of all videos, one video after another in the order of
 ``names``.
 
-=================  =========  ==========================================================
-kind               values     what they are
-=================  =========  ==========================================================
-``labels``         [S, M, C]  pseudo labels of segments
-``probabilities``  [S, M, C]  a network's probabilities of segments
-``rates``          [M, C]     a rate of each event in each modality, such as that of noise
-=================  =========  ==========================================================
+===================  =========  ==========================================================
+kind                 values     what they are
+===================  =========  ==========================================================
+``labels``           [S, M, C]  pseudo labels of segments
+``probabilities``    [S, M, C]  a network's probabilities of segments
+``modality_labels``  [N, M, C]  which modality of a video shows an event at all
+``rates``            [M, C]     a rate of each event in each modality, such as that of noise
+===================  =========  ==========================================================
 
 All values are in [0, 1]. A file is read without unpickling anything, and written as a whole or not at all.
 """
@@ -19,9 +20,10 @@ All values are in [0, 1]. A file is read without unpickling anything, and writte
 from __future__ import annotations
 
 import io
+import logging
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,10 +32,12 @@ import numpy as np
 import numpy.typing as npt
 
 from avvp_pl.data.names import composed
-from avvp_pl.errors import InputError, brief, quote
+from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.files import atomic_write_bytes
 
-Kind = Literal["labels", "probabilities", "rates"]
+log = logging.getLogger(__name__)
+
+Kind = Literal["labels", "probabilities", "modality_labels", "rates"]
 HEADER = ("kind", "names", "lengths", "modalities", "events")
 CHECKPOINT = "checkpoint_sha256"
 
@@ -47,7 +51,7 @@ class Product:
     lengths: npt.NDArray[np.int64]
     modalities: tuple[str, ...]
     events: tuple[str, ...]
-    values: npt.NDArray[np.float32]
+    values: npt.NDArray[np.floating[Any]]
     checkpoint: str | None = None
 
     @property
@@ -73,6 +77,32 @@ def read_product(path: Path, kind: Kind) -> Product:
     if product.kind != kind:
         raise InputError(f"{path}: holds {product.kind}, but {kind} are needed; give another file")
     return product
+
+
+def places_of(
+    wanted: Sequence[str], axis: Literal["videos", "modalities", "events"], product: Product, path: Path
+) -> npt.NDArray[np.int64]:
+    """Return where the wanted names stand on an axis of a product.
+
+    Raises :class:`InputError` for a wanted name that is not there. It is logged that others are ignored.
+    """
+    one, names = {
+        "videos": ("video", product.names),
+        "modalities": ("modality", product.modalities),
+        "events": ("event", product.events),
+    }[axis]
+    places = {name: number for number, name in enumerate(names)}
+    if missing := [name for name in wanted if name not in places]:
+        more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+        raise InputError(
+            f"{path}: has no {product.kind.replace('_', ' ')} of the {one} {quote(missing[0])}{more}; the training "
+            f"data has it, so add it.{nearest(missing[0], names)}"
+        )
+    known = set(wanted)
+    if ignored := [name for name in names if name not in known]:
+        said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
+        log.info(said, path, len(ignored), axis, quote(ignored[0]))
+    return np.array([places[name] for name in wanted], dtype=np.int64)
 
 
 def _arrays(product: Product) -> dict[str, npt.NDArray[Any]]:
@@ -122,7 +152,8 @@ def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
         raise InputError(f"{path}: has no array {kind!r}, though its kind is {kind}")
     names, modalities, events = (_texts(path, name, arrays[name]) for name in ("names", "modalities", "events"))
     lengths = _lengths(path, arrays["lengths"], len(names))
-    axes = (len(modalities), len(events)) if kind == "rates" else (int(lengths.sum()), len(modalities), len(events))
+    of_kind = {"rates": (), "modality_labels": (len(names),)}.get(kind, (int(lengths.sum()),))
+    axes = (*of_kind, len(modalities), len(events))
     values = arrays[kind]
     if values.shape != axes or values.dtype.kind not in "fiub":
         raise InputError(
@@ -130,7 +161,7 @@ def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
             f"of shape {list(axes)}, by its names, lengths, modalities and events"
         )
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        values = values.astype(np.float32)
+        values = values.astype(np.float64 if kind == "rates" else np.float32)  # a rate times a count is rounded down
     checkpoint = str(arrays[CHECKPOINT]) if CHECKPOINT in arrays else None
     if checkpoint is not None and not re.fullmatch("[0-9a-f]{64}", checkpoint):
         raise InputError(f"{path}: {CHECKPOINT} is {quote(checkpoint)}; it must be 64 hexadecimal digits, or left out")
@@ -165,11 +196,13 @@ def _check_values(path: Path, product: Product) -> None:
     wrong = ~((product.values >= 0) & (product.values <= 1))  # NaN is wrong, too
     if not wrong.any():
         return
-    *segment, modality, event = (int(axis) for axis in np.argwhere(wrong)[0])
-    value = product.values[(*segment, modality, event)]
+    *row, modality, event = (int(axis) for axis in np.argwhere(wrong)[0])
+    value = product.values[(*row, modality, event)]
     where = f"{product.events[event]} ({product.modalities[modality]})"
-    if segment:
-        video = int(np.searchsorted(product.starts, segment[0], side="right")) - 1
-        where += f" in segment {segment[0] - product.starts[video]} of {product.names[video]}"
+    if product.kind == "modality_labels":
+        where += f" in {product.names[row[0]]}"
+    elif row:
+        video = int(np.searchsorted(product.starts, row[0], side="right")) - 1
+        where += f" in segment {row[0] - product.starts[video]} of {product.names[video]}"
     more = f" ({wrong.sum()} values in all)" if wrong.sum() > 1 else ""
     raise InputError(f"{path}: {product.kind} has {value:g} for {where}{more}; every value must be a number in [0, 1]")

@@ -7,9 +7,10 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 
 class Classifier(Inference):
-    """segment_probs as they are, and the same video_probs for every modality."""
+    """The probabilities of the network as they are; ``video_probs`` are the same for every modality."""
 
     def forward(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
         """Return the network's probabilities."""
         modalities = output.segment_probs.shape[2]
-        return Evidence(output.segment_probs, output.video_probs[:, None].expand(-1, modalities, -1))
+        together = output.video_probs[:, None].expand(-1, modalities, -1)
+        return Evidence(output.segment_probs, together, output.modality_probs)

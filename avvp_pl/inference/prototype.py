@@ -67,7 +67,7 @@ class PrototypeInference(Inference):
             return by_classifier
         evidence = labeling.bank.evidence(network, batch, output, self.hard)
         probs = _strictly(evidence) if self.hard else evidence.sigmoid()
-        return Evidence(probs, by_classifier.video_probs)
+        return by_classifier._replace(segment_probs=probs)
 
 
 def _strictly(evidence: Tensor) -> Tensor:

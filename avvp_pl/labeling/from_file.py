@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avvp_pl.data.products import Product, read_product
+from avvp_pl.data.products import Product, places_of, read_product
 from avvp_pl.data.videos import VideoSet
-from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.errors import InputError, quote
 from avvp_pl.labeling.stored import StoredLabels
 from avvp_pl.parts import Report, Team
-
-log = logging.getLogger(__name__)
 
 
 class FromFile(StoredLabels):
@@ -72,11 +69,8 @@ def labels_of(
     Raises :class:`InputError` if a video, modality or event is missing, if a video has another length, or if a label is
     above the weak label.
     """
-    rows = _numbers(path, "video", videos.names, product.names)
-    columns = (
-        _numbers(path, "modality", modalities, product.modalities),
-        _numbers(path, "event", events, product.events),
-    )
+    rows = places_of(videos.names, "videos", product, path)
+    columns = places_of(modalities, "modalities", product, path), places_of(events, "events", product, path)
     lengths = videos.lengths.numpy()
     if len(wrong := np.flatnonzero(product.lengths[rows] != lengths)):
         row = int(wrong[0])
@@ -88,30 +82,7 @@ def labels_of(
     segments = np.arange(lengths.sum()) + np.repeat(product.starts[rows] - (np.cumsum(lengths) - lengths), lengths)
     labels: npt.NDArray[np.float32] = product.values[np.ix_(segments, *columns)]
     _check_weak_labels(path, labels, videos, events)
-    pairs = {
-        "videos": (product.names, videos.names),
-        "modalities": (product.modalities, modalities),
-        "events": (product.events, events),
-    }
-    for what, (names, used) in pairs.items():
-        known = set(used)
-        if ignored := [name for name in names if name not in known]:
-            said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
-            log.info(said, path, len(ignored), what, quote(ignored[0]))
     return labels
-
-
-def _numbers(path: Path, what: str, wanted: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return where the wanted names stand in the file."""
-    places = {name: number for number, name in enumerate(names)}
-    missing = [name for name in wanted if name not in places]
-    if missing:
-        more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-        raise InputError(
-            f"{path}: has no labels of the {what} {quote(missing[0])}{more}; the training data has it, so add it."
-            f"{nearest(missing[0], names)}"
-        )
-    return np.array([places[name] for name in wanted], dtype=np.int64)
 
 
 def _check_weak_labels(

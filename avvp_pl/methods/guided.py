@@ -10,15 +10,16 @@ from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import guided_loss, inverse_frequency_weights, mil_loss
+from avvp_pl.methods.contrast import Contrast
 from avvp_pl.parts import Method, Step, Targets, Term
 
 
 class Guided(Method):
-    """L = weights[video] L_MIL + sum over modalities m of weights[m] BCE(modality_probs[m], targets[m]).
+    """L = weights[video] L_MIL + sum over modalities m of weights[m] BCE(modality_probs[m], targets[m]) + contrast.
 
     ``class_weighting`` weights the events in L_MIL by their inverse frequency (Eq. 4) or not at all. A modality that
     ``weights`` does not name has weight 1; a weight of 0 leaves its loss out. ``targets`` say which label a modality is
-    asked for.
+    asked for, and ``contrast`` adds a loss that compares the modalities, unless its weight is 0 (None: there is none).
     """
 
     event_weights: Tensor
@@ -30,9 +31,10 @@ class Guided(Method):
         class_weighting: Literal["inverse_frequency", "none"],
         weights: Mapping[str, float],
         targets: Targets,
+        contrast: Contrast | None = None,
     ) -> None:
         super().__init__()
-        self.class_weighting, self.targets = class_weighting, targets
+        self.class_weighting, self.targets, self.contrast = class_weighting, targets, contrast
         self.video_weight = weights.get("video", 1.0)
         self.modality_weights = [weights.get(name, 1.0) for name in modalities]
         self.register_buffer("event_weights", torch.ones(len(events)))
@@ -43,8 +45,11 @@ class Guided(Method):
             self.event_weights.copy_(inverse_frequency_weights(videos.weak_labels))
 
     def forward(self, step: Step) -> dict[str, Term]:
-        """Return L_MIL and the guided losses."""
+        """Return L_MIL, the guided losses and the contrast of the modalities."""
         output, batch = step.output, step.batch
         supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
         guided = guided_loss(output.modality_probs, self.targets(step), self.modality_weights)
-        return {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}
+        terms = {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}
+        if self.contrast is not None and self.contrast.weight:
+            terms["modality_contrast"] = self.contrast(step)
+        return terms

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avvp_pl.data.products import places_of, read_product
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Step, Targets
 
 
@@ -30,3 +36,63 @@ class Smoothed(Targets):
     def forward(self, step: Step) -> Float[Tensor, "B M C"]:
         """Smooth the weak labels."""
         return self.keep * step.batch.weak_labels[:, None] + self.shift
+
+
+class FromFile(Smoothed):
+    """The modality labels of ``file`` (:mod:`avvp_pl.data.products`), such as MA's, smoothed as weak labels are.
+
+    A label that is 0 in the file, though the video has the event, has been removed: its target is 0, without smoothing.
+    Videos, modalities and events are matched by name. The file is read once, at the start of training; a checkpoint can
+    be tested without it, and a run is resumed with the same labels, which may be in another file.
+    """
+
+    labels: Tensor  # [N, M, C], of the training videos
+
+    def __init__(
+        self, modalities: Sequence[str], events: Sequence[str], smoothing: Mapping[str, float], file: str
+    ) -> None:
+        super().__init__(modalities, smoothing)
+        self.modalities, self.events, self.file = tuple(modalities), tuple(events), Path(file)
+        self.checksum: str | None = None
+
+    def start(self, videos: VideoSet) -> None:
+        """Read the labels of these videos."""
+        labels = modality_labels_of(self.file, videos, self.modalities, self.events)
+        self.register_buffer("labels", labels, persistent=False)
+        self.checksum = hashlib.blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
+
+    def forward(self, step: Step) -> Float[Tensor, "B M C"]:
+        """Smooth the labels of the file, but not those that were removed."""
+        labels, weak_labels = self.labels[step.batch.index], step.batch.weak_labels[:, None]
+        removed = (labels == 0) & (weak_labels > 0)
+        return (self.keep * labels + self.shift).masked_fill(removed, 0)
+
+    def digest(self) -> str | None:
+        """Return a checksum of the labels of the training videos."""
+        return self.checksum
+
+
+def modality_labels_of(
+    path: Path, videos: VideoSet, modalities: Sequence[str], events: Sequence[str]
+) -> Float[Tensor, "N M C"]:
+    """Read the modality labels of these videos, in their order.
+
+    Raises :class:`InputError` if the file is not what it should be, if a video, modality or event is missing, or if a
+    label is above the weak label.
+    """
+    product = read_product(path, "modality_labels")
+    axes = (
+        places_of(videos.names, "videos", product, path),
+        places_of(modalities, "modalities", product, path),
+        places_of(events, "events", product, path),
+    )
+    labels = product.values[np.ix_(*axes)]
+    above = labels > videos.weak_labels.cpu().numpy()[:, None]
+    if above.any():
+        video, modality, event = (int(axis) for axis in np.argwhere(above)[0])
+        raise InputError(
+            f"{path}: has a label above 0 for {events[event]} ({modalities[modality]}) in "
+            f"{quote(videos.names[video])}, whose weak label does not have this event; set such labels to 0, or "
+            "correct the weak label"
+        )
+    return torch.from_numpy(labels).float()

@@ -21,7 +21,8 @@ class HAN(ParsingNetwork):
     modality sees another one before pooling. Several streams of a modality are joined by a second Linear;
     ``fuse_single_stream`` names the modalities that have this second Linear even for a single stream. In the fraction
     ``cross_attention_dropout`` of training batches cross-attention is skipped, so that the network also works without
-    it (see ``attending``).
+    it (see ``attending``). ``head_dropout`` has the fraction of features that the heads miss in training, for each
+    modality; one that it does not name misses none. The ``features`` of the output are those without this dropout.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class HAN(ParsingNetwork):
         cross_attention: bool = True,
         fuse_single_stream: Sequence[str] = (),
         cross_attention_dropout: float = 0.0,
+        head_dropout: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
@@ -53,6 +55,8 @@ class HAN(ParsingNetwork):
         self.layers = nn.ModuleList(
             HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross) for _ in range(num_layers)
         )
+        dropped = {name: p for name, p in (head_dropout or {}).items() if p and name in self.modalities}
+        self.head_dropout = nn.ModuleDict({name: Dropout(p) for name, p in dropped.items()})
         self.event_head = nn.Linear(dim, num_events)
         self.temporal_head = nn.Linear(dim, num_events)
         self.modality_head = nn.Linear(dim, num_events)
@@ -66,17 +70,22 @@ class HAN(ParsingNetwork):
             ],
             dim=1,
         )  # [B, M, T, D]
-        crossing = self._crossing(x)
+        projected, crossing = full_precision(x.transpose(1, 2)), self._crossing(x)
         for layer in self.layers:
             x = layer(x, batch.mask, crossing)
+        features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
+        if self.head_dropout:
+            parts = zip(self.modalities, x.unbind(1), strict=True)
+            x = torch.stack(
+                [self.head_dropout[name](part) if name in self.head_dropout else part for name, part in parts], 1
+            )
         heads = (self.event_head, self.temporal_head, self.modality_head)
         # from the logits on everything is computed in full precision, also inside autocast
         logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
         event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
         segment_probs = event_logits.sigmoid()  # Eq. (2)
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
-        features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
-        return ParsingOutput(features, segment_probs, video_probs, modality_probs)
+        return ParsingOutput(features, segment_probs, video_probs, modality_probs, projected)
 
     def _crossing(self, x: Tensor) -> Float[Tensor, " M"] | None:
         """Return 1 for each modality that attends to the others in this batch, else 0; None if all do."""

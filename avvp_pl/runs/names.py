@@ -26,6 +26,10 @@ PROBABILITIES = "probabilities.npz"  # the probabilities from which they were de
 ERROR = "error.txt"  # the message on one line, and the traceback
 SUMMARY = "summary.md"  # the scores of all jobs, and those that failed
 
+# a recipe, whose folder is the run folder of its last stage
+STAGES = "stages"  # a folder with the run folders and products of the stages before
+DONE = "stages.json"  # the commands of the stages that have ended
+
 # what predict writes beside the predictions
 TIMELINES = "timelines.json"
 PICTURES = "pictures"

@@ -241,6 +241,8 @@ TOP_LEVEL: dict[str, Limit] = {
     "split": Choice(("train", "val", "test")),
     "names": OrNull(PATH),
     "pictures": Number(0, whole=True),
+    # of recipe and refine
+    "last": Names("[labeling=prototype]"),
     # of score
     "videos": PATH,
     "truth": OrNull(TABLES),
@@ -304,10 +306,24 @@ LIMITS: dict[str, Limit] = {
     "cross_attention": FLAG,
     "cross_attention_dropout": SHARE,
     "fuse_single_stream": Names("[visual]"),
+    "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}"),
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
     "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}"),
+    "contrast.others": Choice(("encoded", "projected")),
+    "contrast.form": Choice(("cross_entropy", "log_mix")),
+    "contrast.temperature": POSITIVE,
+    "contrast.smoothing": SHARE,
+    "contrast.weight": WEIGHT,
     "targets.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
+    "targets.file": PATH,
+    "targets.ramp": Choice(("code", "linear")),
+    "targets.ramp_epochs": WEIGHT,
+    "targets.ranking_dropout": FLAG,
+    # refine
+    "refinement.threshold": SHARE,
+    "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}"),
+    "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
     # labeling
     "labels": Choice(("soft", "hard")),
     "label_threshold": SHARE,
@@ -350,6 +366,7 @@ LIMITS: dict[str, Limit] = {
     "protocol.name": NAME,
     "segment_threshold": SHARE,
     "decision.gate": Choice(("hard", "soft")),
+    "decision.gate_by": Choice(("video", "modality")),
     "video_threshold": SHARE,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),

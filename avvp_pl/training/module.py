@@ -125,7 +125,7 @@ class ParsingModule(pl.LightningModule):
             evidence = self.inferences[name](self.network, batch, output, self.labeling)
             timelines = self.decision(evidence, batch)
             probs = evidence.segment_probs.masked_fill(~real, 0)
-            parsed[name] = Parsed(batch.mask.sum(1), timelines, probs, evidence.video_probs)
+            parsed[name] = Parsed(batch.mask.sum(1), timelines, probs, self.decision.video_probs(evidence))
         return parsed
 
     @torch.inference_mode()

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from avvp_pl.commands.build import build_videos
+from avvp_pl.data.products import Kind, Product, write_product
 from avvp_pl.settings.conf import config_dir
 from tests.commands.conftest import LEARNING, Trained
 from tests.commands.evaluating import evaluate
@@ -42,13 +45,32 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 @pytest.fixture(scope="module")
 def undisturbed(runs: Runs, request: pytest.FixtureRequest) -> tuple[str, Path]:
     """An experiment, and the folder of its run."""
-    return request.param, runs.timed(request.param, f"+experiment={request.param}")
+    return request.param, runs.timed(request.param, *settings_for(request.param, runs))
 
 
 def settings_of(experiment: str) -> dict[str, Any]:
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         cfg: Any = OmegaConf.to_container(compose("train", [f"+experiment={experiment}"]), resolve=False)
     return dict(cfg)
+
+
+def settings_for(experiment: str, runs: Runs, *more: str) -> list[str]:
+    """The settings of an experiment, with a file where it learns from an earlier stage: some labels are removed."""
+    targets = settings_of(experiment)["method"].get("targets", {})
+    if targets.get("file") != "???":
+        return [f"+experiment={experiment}"]
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        videos = build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
+    train = videos.train
+    assert train is not None
+    drawn = torch.rand(len(train), 2, len(videos.events), generator=torch.Generator().manual_seed(0))
+    kept, rates = train.weak_labels[:, None] * (drawn < 0.8), 0.5 * drawn[0]
+    kind: Kind = "rates" if "ramp" in targets else "modality_labels"
+    path = runs.folder / f"{experiment}_{len(train)}.npz"
+    names, lengths = train.names, train.lengths.numpy()
+    values = (rates if kind == "rates" else kept).numpy()
+    write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values))
+    return [f"+experiment={experiment}", f"method.targets.file={path}"]
 
 
 @pytest.mark.parametrize("undisturbed", TRAINED, indirect=True)
@@ -68,7 +90,8 @@ def test_the_loss_falls(undisturbed: tuple[str, Path]) -> None:
 @pytest.mark.parametrize("undisturbed", TRAINED, indirect=True)
 def test_killed_at_random_and_resumed_it_has_the_same_bits(runs: Runs, undisturbed: tuple[str, Path]) -> None:
     experiment, run = undisturbed
-    killed = kill_at_random(runs, f"{experiment}_killed", sum(map(ord, experiment)), 1, f"+experiment={experiment}")
+    settings = settings_for(experiment, runs)
+    killed = kill_at_random(runs, f"{experiment}_killed", sum(map(ord, experiment)), 1, *settings)
     assert_same(killed, run)
 
 
@@ -76,8 +99,11 @@ def test_killed_at_random_and_resumed_it_has_the_same_bits(runs: Runs, undisturb
 def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
     """With the same effective batch and without dropout, losses, prototypes, labels and predictions agree."""
     cfg = settings_of(experiment)
-    same = [f"+experiment={experiment}", "data.sizes.train=192", "trainer.max_epochs=3"]
-    same += [f"network.{name}=0" for name in cfg["network"] if "dropout" in name]
+    same = [*settings_for(experiment, runs, "data.sizes.train=192"), "data.sizes.train=192", "trainer.max_epochs=3"]
+    same.append("data.batch_size=16")
+    for name, value in cfg["network"].items():
+        if "dropout" in name:
+            same += [f"network.{name}.{key}=0" for key in value] if isinstance(value, dict) else [f"network.{name}=0"]
     if "max_segments_per_event" in cfg["labeling"]:  # each process draws a part of the sample
         same.append("labeling.max_segments_per_event=40")
     one = runs.whole(f"{experiment}_one", *same)

@@ -45,12 +45,12 @@ def with_value(value: float) -> Any:
 
 @st.composite
 def products(draw: st.DrawFn) -> Product:
-    kind = draw(st.sampled_from(["labels", "probabilities", "rates"]))
+    kind = draw(st.sampled_from(["labels", "probabilities", "modality_labels", "rates"]))
     names, modalities, events = (draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)) for _ in range(3))
     lengths = np.array(draw(st.lists(st.integers(0, 3), min_size=len(names), max_size=len(names))), dtype=np.int64)
     axes = (len(modalities), len(events))
-    shape = axes if kind == "rates" else (int(lengths.sum()), *axes)
-    values = draw(hnp.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
+    rows = {"rates": (), "modality_labels": (len(names),)}.get(kind, (int(lengths.sum()),))
+    values = draw(hnp.arrays(np.float32, (*rows, *axes), elements=st.floats(0, 1, width=32)))
     checkpoint = draw(st.sampled_from([None, CHECKPOINT]))
     return Product(kind, tuple(names), lengths, tuple(modalities), tuple(events), values, checkpoint)  # type: ignore[arg-type]
 
@@ -93,7 +93,10 @@ REFUSED = {
     "no kind": (arrays(kind=None), "has no array 'kind'; needed are kind, names, lengths"),
     "no names": (arrays(names=None), "has no array 'names'"),
     "no values": (arrays(labels=None), "has no array 'labels', though its kind is labels"),
-    "unknown kind": (arrays(kind="truth"), "kind is 'truth'; it must be one of labels, probabilities, rates"),
+    "unknown kind": (
+        arrays(kind="truth"),
+        "kind is 'truth'; it must be one of labels, probabilities,",
+    ),
     "kind is a number": (arrays(kind=3), "kind is '3'"),
     "kind is a list": (arrays(kind=np.array(["labels"])), "kind is \"['labels']\""),
     "another kind": (arrays(kind="probabilities", probabilities=with_value(0)), "holds probabilities, but labels are"),
@@ -121,6 +124,14 @@ REFUSED = {
         "labels has inf for Dog (audio) in segment 0 of a",
     ),
     "many": (arrays(labels=with_value(0) + 2), "labels has 2 for Dog (audio) in segment 0 of a (18 values in all)"),
+    "wrong number of videos": (
+        arrays(kind="modality_labels", modality_labels=np.zeros((3, 2, 3))),
+        "modality_labels has shape [3, 2, 3] and type float64; needed are numbers of shape [2, 2, 3]",
+    ),
+    "nan in a video": (
+        arrays(kind="modality_labels", modality_labels=np.full((2, 2, 3), [[[0]], [[np.nan]]])),
+        "modality_labels has nan for Dog (audio) in b (6 values in all)",
+    ),
     "no checksum": (
         arrays(checkpoint_sha256="best.ckpt"),
         "checkpoint_sha256 is 'best.ckpt'; it must be 64 hexadecimal",

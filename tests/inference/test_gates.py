@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avvp_pl.errors import InputError
 from avvp_pl.inference.gates import Gates
 from avvp_pl.parts import Evidence
 from tests.stand_ins import some_videos
@@ -53,6 +54,20 @@ def test_each_modality_has_a_gate_of_its_own() -> None:
     videos = some_videos([1], [[1.0]])
     evidence = Evidence(torch.full((1, 1, 2, 1), 0.9), torch.tensor([[[0.9], [0.1]]]))
     assert Gates(0.5, 0.5, "hard")(evidence, videos[torch.tensor([0])]).flatten().tolist() == [True, False]
+
+
+def test_the_gate_may_be_of_what_each_modality_shows_by_itself() -> None:
+    """Hard and soft: of the second modality the video has too little, of both together it has enough."""
+    videos = some_videos([1], [[1.0]])
+    batch = videos[torch.tensor([0])]
+    evidence = Evidence(torch.full((1, 1, 2, 1), 0.9), torch.full((1, 2, 1), 0.8), torch.tensor([[[0.7], [0.3]]]))
+    for gate in ("hard", "soft"):
+        assert Gates(0.5, 0.5, gate)(evidence, batch).flatten().tolist() == [True, True]
+        of_modality = Gates(0.5, 0.5, gate, "modality")
+        assert of_modality(evidence, batch).flatten().tolist() == [True, False]
+        assert torch.equal(of_modality.video_probs(evidence), torch.tensor([[[0.7], [0.3]]]))
+    with pytest.raises(InputError, match=r"gate_by=modality: the inference returns no probabilities of single"):
+        Gates(0.5, 0.5, "hard", "modality")(evidence._replace(modality_probs=None), batch)
 
 
 def test_a_soft_gate_multiplies_both_probabilities() -> None:

@@ -13,7 +13,16 @@ FILES = ConfigFiles()
 SHIPPED = [("", path.stem) for path in sorted(config_dir().glob("*.yaml"))]
 SHIPPED += [(group, choice) for group in FILES.groups for choice in FILES.choices(group)]
 # Hydra's settings that say how a command works inside, and the values of a sweep, which are settings of other files
-INNER = ("hydra.mode", "hydra.job.", "hydra.run.", "hydra.callbacks.", "hydra.output_subdir", "hydra.sweeper.params.")
+# Hydra's own, and what a recipe sets, which conf/recipe.yaml describes
+INNER = (
+    "stages.",
+    "hydra.mode",
+    "hydra.job.",
+    "hydra.run.",
+    "hydra.callbacks.",
+    "hydra.output_subdir",
+    "hydra.sweeper.params.",
+)
 
 
 def meanings(text: str, package: str = "labeling") -> dict[str, str]:

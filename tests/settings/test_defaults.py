@@ -230,7 +230,7 @@ def test_the_values_of_figures_are_drawn_beside_the_default_which_is_the_papers(
 @pytest.mark.parametrize(
     ("name", "experiments"),
     [
-        ("methods", set(TRAINED)),
+        ("methods", {name for name in TRAINED if name.startswith(("mil", "han", "npl", "ppl"))}),
         ("table2", in_both_readings("mil", "npl_hard", "npl_soft", "ppl_hard", "ppl_soft")),
         ("table4", in_both_readings("mil", "ppl_soft_no_cl", "ppl_soft")),
     ],

@@ -128,6 +128,7 @@ EXCEPTIONS = {
     "trainer.strategy*": "Lightning refuses what it does not know",
     "logger.tensorboard.*": "arguments of TensorBoardLogger, and an empty name is right there",
     "logger.wandb.*": "arguments of WandbLogger and wandb.Settings",
+    "stages.*": "a recipe checks its stages, and each stage its settings",
     "data.source.*": "arguments of the function that reads the data, made of the other settings of the data",
 }
 NOT_SETTINGS = {"hydra", "launcher", "sweep"}  # Hydra's, and what only sets Hydra's

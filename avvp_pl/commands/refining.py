@@ -1,0 +1,65 @@
+"""A stage between two trainings: from a checkpoint to a product of its training videos."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from avvp_pl.commands.build import build_trainer, prepare_process
+from avvp_pl.commands.objects import build
+from avvp_pl.commands.restore import restore
+from avvp_pl.data.products import Product
+from avvp_pl.data.videos import VideoSet
+from avvp_pl.errors import InputError
+from avvp_pl.parts import Refinement
+
+
+def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
+    """Compute the product of ``cfg.refinement`` with the network of ``cfg.checkpoint``, and return its videos, too."""
+    if not cfg.refinement:
+        raise InputError("refinement: there is nothing to compute; give what to compute, such as +refine=ma")
+    prepare_process(cfg)
+    config, videos, model = restore(cfg, splits=("train",), truth_required=False)
+    given = {
+        "modalities": list(videos.modalities),
+        "events": list(videos.events),
+        "streams": {name: list(streams) for name, streams in videos.modalities.items()},
+    }
+    refinement = build("refinement", cfg.refinement, Refinement, given)
+    trainer = build_trainer(cfg)
+    if trainer.world_size > 1:
+        raise InputError("refine runs in one process; give trainer.devices=1")
+    device, train = trainer.strategy.root_device, videos.train
+    assert train is not None
+    with torch.inference_mode():
+        values = refinement(model.network.to(device).eval(), train.to(device), config.data.eval_batch_size)
+    product = Product(
+        refinement.kind,
+        train.names,
+        train.lengths.numpy(),
+        tuple(videos.modalities),
+        tuple(videos.events),
+        values.cpu().numpy(),
+        hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest(),
+    )
+    return product, train
+
+
+def summary(product: Product, videos: VideoSet) -> str:
+    """Say on one line what a product tells about its videos."""
+    if product.kind == "modality_labels":
+        weak_labels = videos.weak_labels.cpu().numpy()
+        removed = (product.values < weak_labels[:, None]).sum((0, 2))
+        counts = ", ".join(f"{count} {name}" for name, count in zip(product.modalities, removed, strict=True))
+        return f"{len(videos)} videos with {int(weak_labels.sum())} labels, of which were removed: {counts}"
+    if product.kind == "rates":
+        means = ", ".join(
+            f"{rates.mean():.3f} {name} (highest {rates.max():.3f}, {product.events[int(np.argmax(rates))]})"
+            for name, rates in zip(product.modalities, product.values, strict=True)
+        )
+        return f"{len(videos)} videos, mean rates: {means}"
+    return f"{len(videos)} videos"

@@ -1,0 +1,179 @@
+"""The stages of a recipe: each is a command of its own in a process of its own, and one that has ended is skipped."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from avvp_pl.errors import InputError, TrainingError, quote
+from avvp_pl.files import atomic_write
+from avvp_pl.library.training import compose
+from avvp_pl.processes.signals import STOPPING, exit_code, handling, stop_at_once
+from avvp_pl.runs import names
+from avvp_pl.settings.names import Names
+
+log = logging.getLogger(__name__)
+
+# What is given to a recipe and not passed on: it chooses the stages, or where and how often they run
+OF_RECIPES = {"recipe", "stages", "last", "name", "sweep", "launcher"}
+# What is passed on to a stage that trains nothing: it has the data of the checkpoint, and runs in one process
+OF_REFINEMENTS = {"seed", "threads", "debug", "trainer.accelerator"}
+
+
+class Stage(NamedTuple):
+    """One stage: its name, and the command with its settings."""
+
+    name: str
+    command: str
+    settings: tuple[str, ...]
+
+
+class Stages:
+    """The stages of a recipe in its ``folder``, which is the run folder of the last stage."""
+
+    def __init__(self, stages: Sequence[Stage], folder: Path) -> None:
+        self.stages, self.folder = stages, folder
+
+    @classmethod
+    def of_job(cls, cfg: DictConfig, folder: Path) -> Stages:
+        """Return the stages of a running job, which pass its settings on.
+
+        Raises :class:`InputError` for a recipe that cannot be run.
+        """
+        described = _described(cfg)
+        job = HydraConfig.get()
+        own = Names.of_job("recipe", job).files.own
+        searched = [f"hydra.searchpath=[{','.join(map(repr, own))}]"] if own else []
+        given: Any = OmegaConf.to_container(job.overrides.task)
+        keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(given)]
+        if cfg.trainer.get("fast_dev_run"):
+            raise InputError(
+                "trainer.fast_dev_run writes no checkpoint, but the stages of a recipe need those of the stages before "
+                "them; give trainer.max_epochs=1 and less data"
+            )
+        last, stages = list(described)[-1], []
+        for name, (command, settings) in described.items():
+            passed_on = [text for text, key in zip(given, keys, strict=True) if _is_passed_on(key, command)]
+            if name == last:
+                passed_on += [text for text, key in zip(given, keys, strict=True) if key == "name"] + list(cfg.last)
+            if command == "train":
+                passed_on += [
+                    "resume=auto",
+                    f"hydra.run.dir={folder if name == last else folder / names.STAGES / name}",
+                ]
+                if name == last:
+                    passed_on.append("hydra.output_subdir=null")  # that of the recipe stays there
+            stages.append(Stage(name, command, (*searched, *settings, *passed_on)))
+        return cls(stages, folder)
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for wrong settings of any stage, before the first one begins."""
+        for stage in self.stages:
+            try:
+                compose(*stage.settings, command=stage.command)
+            except InputError as error:
+                raise InputError(f"stage {stage.name} ({stage.command}): {error}") from None
+
+    def run(self) -> None:
+        """Run the stages that have not ended yet, and those after a stage that had to run."""
+        done, ran = self._done(), False
+        for number, stage in enumerate(self.stages, start=1):
+            called = f"stage {number} of {len(self.stages)}, {stage.name}"
+            command = [stage.command, *stage.settings]
+            if not ran and done.get(stage.name) == command:
+                log.info("%s: done before", called)
+                continue
+            ran = True
+            log.info("%s: python -m avvp_pl.%s %s", called, stage.command, " ".join(stage.settings))
+            _run(stage)
+            done = {**{name: known for name, known in done.items() if name != stage.name}, stage.name: command}
+            with atomic_write(self.folder / names.DONE) as file:
+                json.dump(done, file, indent=1)
+
+    def _done(self) -> dict[str, list[str]]:
+        """Return the commands of the stages that have ended."""
+        path = self.folder / names.DONE
+        with suppress(FileNotFoundError, ValueError):  # a damaged file: the stages find their own results
+            done = json.loads(path.read_text(encoding="utf-8"))
+            return done if isinstance(done, dict) else {}
+        return {}
+
+
+def _described(cfg: DictConfig) -> dict[str, tuple[str, list[str]]]:
+    """Return the command and the settings of each stage."""
+    stages: Any = OmegaConf.to_container(cfg.stages, resolve=True) if cfg.stages else {}
+    if not stages:
+        raise InputError("stages: there are none; give a recipe, such as +recipe=ma")
+    described = {}
+    for name, stage in stages.items():
+        if not isinstance(stage, Mapping) or set(stage) != {"command", "settings"}:
+            raise InputError(f"stages.{name}: it must have a command and settings, and nothing else")
+        command, settings = stage["command"], stage["settings"]
+        if command not in {"train", "refine"}:
+            raise InputError(f"stages.{name}.command={quote(str(command))}: it must be train or refine")
+        if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
+            raise InputError(f"stages.{name}.settings: it must be a list such as [+experiment=mil]")
+        described[str(name)] = (command, settings)
+    if command != "train":
+        raise InputError(f"stages.{name}.command={command}: the last stage must be train")
+    return described
+
+
+def _is_passed_on(key: str, command: str) -> bool:
+    if command == "refine":
+        return key in OF_REFINEMENTS
+    return key.partition(".")[0] not in OF_RECIPES
+
+
+def _run(stage: Stage) -> None:
+    """Run the command of a stage to its end, with the output of both.
+
+    Signals are passed on. Raises the error of the command, or exits with its code if it was stopped.
+    """
+    command = [sys.executable, "-m", f"avvp_pl.{stage.command}", *stage.settings]
+    # in a process group of its own, a signal from the keyboard arrives once: from here
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0, preexec_fn=_die_with_parent
+    )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if process.poll() is not None:
+            stop_at_once(number, frame)
+        process.send_signal(number)
+
+    message = ""
+    with handling(pass_on):
+        assert process.stderr is not None
+        for line in process.stderr:
+            if message or line.startswith(f"avvp_pl.{stage.command}: "):
+                message += line
+            else:
+                print(line, end="", file=sys.stderr, flush=True)
+        code = process.wait()
+    said = message.partition(": ")[2].strip()
+    if code in map(exit_code, STOPPING):
+        raise SystemExit(code)
+    if code == 2:
+        raise InputError(f"stage {stage.name}: {said}")
+    if code:
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise TrainingError(f"stage {stage.name}: {said or f'it was ended by {how}'}; the same command resumes it")
+
+
+def _die_with_parent() -> None:
+    """End this process if its parent is killed, as it would hold the folder against a resumed recipe (on Linux)."""
+    with suppress(Exception):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
