@@ -18,7 +18,6 @@ def recipe(cfg: DictConfig) -> float | None:
     stages = Stages.of_job(cfg, folder)
     stages.check()
     stages.run()
-    print(f"run folder: {folder}")
     tested = read_run(folder).tested
     return None if tested is None else tested.score
 

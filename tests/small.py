@@ -27,7 +27,7 @@ SMALL_NETWORK = ("network.dim=32", "network.feedforward_dim=32", "trainer.accele
 SMALL = ("data.sizes.train=32", "data.sizes.val=16", "data.sizes.test=16", *SMALL_NETWORK)
 TWO_PROCESSES = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_method=fork", "data.batch_size=8")
 # experiments that `evaluate` runs, each with the experiment whose checkpoint it tests; `train` runs all others
-EVALUATED = {"han_ppl_test": "han"}
+EVALUATED = {"han_ppl_test": "han", "ma_ppl_test": "ma"}
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 TRAINED = [name for name in EXPERIMENTS if name not in EVALUATED]
 PREDICTIONS = ("predictions/audio.csv", "predictions/visual.csv", "predictions/probabilities.npz")

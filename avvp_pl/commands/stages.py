@@ -23,6 +23,7 @@ from avvp_pl.files import atomic_write
 from avvp_pl.library.training import compose
 from avvp_pl.processes.signals import STOPPING, exit_code, handling, stop_at_once
 from avvp_pl.runs import names
+from avvp_pl.settings.conf import ConfigFiles
 from avvp_pl.settings.names import Names
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ class Stages:
         searched = [f"hydra.searchpath=[{','.join(map(repr, own))}]"] if own else []
         given: Any = OmegaConf.to_container(job.overrides.task)
         keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(given)]
+        laid_over = ConfigFiles(own).laid_over("recipe", given)
+        # a setting of a group that only the stages have was added here, and may be there or not in a stage
+        given = [
+            f"++{text.lstrip('+')}" if "." in key and key.partition(".")[0] in laid_over else text
+            for text, key in zip(given, keys, strict=True)
+        ]
         if cfg.trainer.get("fast_dev_run"):
             raise InputError(
                 "trainer.fast_dev_run writes no checkpoint, but the stages of a recipe need those of the stages before "
@@ -144,25 +151,25 @@ def _run(stage: Stage) -> None:
     Signals are passed on. Raises the error of the command, or exits with its code if it was stopped.
     """
     command = [sys.executable, "-m", f"avvp_pl.{stage.command}", *stage.settings]
-    # in a process group of its own, a signal from the keyboard arrives once: from here
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0, preexec_fn=_die_with_parent
-    )
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        if process.poll() is not None:
-            stop_at_once(number, frame)
-        process.send_signal(number)
-
     message = ""
-    with handling(pass_on):
-        assert process.stderr is not None
-        for line in process.stderr:
-            if message or line.startswith(f"avvp_pl.{stage.command}: "):
-                message += line
-            else:
-                print(line, end="", file=sys.stderr, flush=True)
-        code = process.wait()
+    # in a process group of its own, a signal from the keyboard arrives once: from here
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0, preexec_fn=_die_with_parent
+    ) as process:
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            if process.poll() is not None:
+                stop_at_once(number, frame)
+            process.send_signal(number)
+
+        with handling(pass_on):
+            assert process.stderr is not None
+            for line in process.stderr:
+                if message or line.startswith(f"avvp_pl.{stage.command}: "):
+                    message += line
+                else:
+                    print(line, end="", file=sys.stderr, flush=True)
+            code = process.wait()
     said = message.partition(": ")[2].strip()
     if code in map(exit_code, STOPPING):
         raise SystemExit(code)

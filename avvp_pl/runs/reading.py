@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import read_rows
-from avvp_pl.runs.names import CONFIG, METRICS, SCORES
+from avvp_pl.runs.names import CONFIG, METRICS, SCORES, STAGES
 from avvp_pl.runs.tested import EpochTested, from_dict
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.identity import INCIDENTAL, OF_METHOD, WITHOUT_GROUP
@@ -140,8 +140,9 @@ class Setting:
 def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]:
     """Read all finished runs in these folders, at any depth, in the order of their paths (numbers by size).
 
-    A training that was tested by several inferences is one run for each. Runs without scores and runs whose files are
-    damaged are skipped with a warning. With ``protocol``, only runs that were scored under it are returned. Raises
+    A training that was tested by several inferences is one run for each. Of a recipe, only the last stage is a run of
+    its method. Runs without scores and runs whose files are damaged are skipped with a warning. With ``protocol``, only
+    runs that were scored under it are returned. Raises
     :class:`InputError` where there is no run, or where runs are of several data sets or several protocols.
     """
     found: dict[Path, Run] = {}
@@ -150,7 +151,8 @@ def read_runs(folders: Sequence[Path], protocol: str | None = None) -> list[Run]
             raise InputError(f"{folder.absolute()}: no such folder; runs= takes run folders, or folders of them")
         for path in sorted(folder.rglob(CONFIG), key=by_number):
             # W&B writes files of this name as well
-            if {".hydra", "wandb"} & set(path.relative_to(folder).parts) or path.parent.resolve() in found:
+            passed_over = {".hydra", "wandb", STAGES} & set(path.relative_to(folder).parts)
+            if passed_over or path.parent.resolve() in found:
                 continue
             for run in _read_all(path.parent):
                 found[run.folder.resolve()] = run
@@ -474,8 +476,20 @@ def _settings_of(config: DictConfig, inference: str | None) -> dict[str, Any]:
 
 
 def _told(plain: Any) -> dict[str, Any]:
-    """Return the settings of a configuration that tell runs apart."""
-    return {**{key: value for key, value in _flat(plain) if not INCIDENTAL.fullmatch(key)}, **_derived(plain)}
+    """Return the settings of a configuration that tell runs apart.
+
+    A file in the folder of the run, as a recipe makes it, does not: how it was made is part of the method.
+    """
+    own = [str((plain.get("paths") or {}).get("run_dir"))]
+    if plain.get("checkpoint"):
+        own.append(str(Path(str(plain["checkpoint"])).parents[1]))
+    made_here = tuple(f"{folder}/" for folder in own)
+    told = {
+        key: value
+        for key, value in _flat(plain)
+        if not INCIDENTAL.fullmatch(key) and not (isinstance(value, str) and value.startswith(made_here))
+    }
+    return {**told, **_derived(plain)}
 
 
 def _derived(plain: Mapping[str, Any]) -> dict[str, Any]:

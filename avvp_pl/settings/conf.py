@@ -23,6 +23,7 @@ from avvp_pl.settings.comments import Described, describe
 
 PACKAGE = re.compile(r"\ufeff?\s*#\s*@package\s+(\S+)\s*")  # the line that says where the content of a file belongs
 HEADER = 512  # so many characters are searched for it by Hydra, and only up to the first line that is not like it
+LAID_OVER = {"recipe": ("network", "method", "inference", "labeling", "protocol", "optimizer")}
 GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
 
 
@@ -184,13 +185,17 @@ class ConfigFiles:
         return [name for name in found if not name.startswith("override ")]
 
     def laid_over(self, command: str, arguments: Sequence[str]) -> list[str]:
-        """Return ``["data"]`` if a command takes the data of a checkpoint or run, and the arguments choose no other.
+        """Return the groups whose single settings are laid over those of a training that the command does not compose.
 
-        Single settings of the group are then laid over those of the training.
+        For commands with a checkpoint that is the data, for a recipe all groups of a method (:data:`LAID_OVER`). The
+        arguments choose no other file of such a group.
         """
         defaults = self._content("", command).get("defaults") or []
-        optional = {"data": None} in defaults
-        return ["data"] if optional and not any(re.match(r"\+?data=", argument) for argument in arguments) else []
+        return [
+            group
+            for group in LAID_OVER.get(command, ("data",))
+            if {group: None} in defaults and not any(re.match(rf"\+?{group}=", argument) for argument in arguments)
+        ]
 
     def _merged(self, group: str, choice: str) -> dict[str, Any]:
         content = self._content(group, choice)

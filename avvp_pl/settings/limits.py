@@ -411,9 +411,9 @@ LIMITS: dict[str, Limit] = {
     "logger.wandb.save_dir": PATH,
 }
 
-# Groups whose objects take arguments of other libraries, which may have one of the names above and mean something else.
-# In them a limit needs the full key, and `+key=value` may add any argument.
-PASSED_ON = ("trainer", "logger", "callbacks", "hydra")
+# Groups whose objects take arguments of other libraries, which may have one of the names above and mean something else
+# (and stages, whose names are free). In them a limit needs the full key, and `+key=value` may add any argument.
+PASSED_ON = ("trainer", "logger", "callbacks", "hydra", "stages")
 
 
 def limit_of(key: str) -> Limit | None:

@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 @pytest.fixture(scope="module")
 def undisturbed(runs: Runs, request: pytest.FixtureRequest) -> tuple[str, Path]:
     """An experiment, and the folder of its run."""
-    return request.param, runs.timed(request.param, *settings_for(request.param, runs))
+    return request.param, runs.timed(request.param, *settings_for(request.param, runs.folder))
 
 
 def settings_of(experiment: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def settings_of(experiment: str) -> dict[str, Any]:
     return dict(cfg)
 
 
-def settings_for(experiment: str, runs: Runs, *more: str) -> list[str]:
+def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
     """The settings of an experiment, with a file where it learns from an earlier stage: some labels are removed."""
     targets = settings_of(experiment)["method"].get("targets", {})
     if targets.get("file") != "???":
@@ -66,7 +66,7 @@ def settings_for(experiment: str, runs: Runs, *more: str) -> list[str]:
     drawn = torch.rand(len(train), 2, len(videos.events), generator=torch.Generator().manual_seed(0))
     kept, rates = train.weak_labels[:, None] * (drawn < 0.8), 0.5 * drawn[0]
     kind: Kind = "rates" if "ramp" in targets else "modality_labels"
-    path = runs.folder / f"{experiment}_{len(train)}.npz"
+    path = folder / f"{experiment}_{len(train)}.npz"
     names, lengths = train.names, train.lengths.numpy()
     values = (rates if kind == "rates" else kept).numpy()
     write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values))
@@ -90,7 +90,7 @@ def test_the_loss_falls(undisturbed: tuple[str, Path]) -> None:
 @pytest.mark.parametrize("undisturbed", TRAINED, indirect=True)
 def test_killed_at_random_and_resumed_it_has_the_same_bits(runs: Runs, undisturbed: tuple[str, Path]) -> None:
     experiment, run = undisturbed
-    settings = settings_for(experiment, runs)
+    settings = settings_for(experiment, runs.folder)
     killed = kill_at_random(runs, f"{experiment}_killed", sum(map(ord, experiment)), 1, *settings)
     assert_same(killed, run)
 
@@ -99,8 +99,8 @@ def test_killed_at_random_and_resumed_it_has_the_same_bits(runs: Runs, undisturb
 def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
     """With the same effective batch and without dropout, losses, prototypes, labels and predictions agree."""
     cfg = settings_of(experiment)
-    same = [*settings_for(experiment, runs, "data.sizes.train=192"), "data.sizes.train=192", "trainer.max_epochs=3"]
-    same.append("data.batch_size=16")
+    videos = "data.sizes.train=192"
+    same = [*settings_for(experiment, runs.folder, videos), videos, "trainer.max_epochs=3", "data.batch_size=16"]
     for name, value in cfg["network"].items():
         if "dropout" in name:
             same += [f"network.{name}.{key}=0" for key in value] if isinstance(value, dict) else [f"network.{name}=0"]
@@ -132,7 +132,7 @@ def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
 def test_experiments_of_evaluate_test_the_checkpoint_of_another(
     command: Command, trained: Trained, tmp_path: Path, experiment: str
 ) -> None:
-    run = trained(f"+experiment={EVALUATED[experiment]}", *LEARNING)
+    run = trained(*settings_for(EVALUATED[experiment], tmp_path, LEARNING[0]), *LEARNING)
     evaluate(command, run, tmp_path / "run", f"+experiment={experiment}")
     inferences = settings_of(experiment)["inference"]
     for inference in inferences:

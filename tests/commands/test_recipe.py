@@ -1,0 +1,167 @@
+"""``recipe``: the stages by one command are the stages by hand, killed and resumed as well, and in a sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avvp_pl.data.products import read_product
+from avvp_pl.runs.reading import by_setting, read_runs
+from tests.conftest import Command
+from tests.small import SMALL, environment, of_shell, same_bits, scores, shell, weights
+
+SETTINGS = (*SMALL, "data.sizes.train=48", "trainer.max_epochs=3", "optimizer.learning_rate=0.003", "threads=1")
+SETTINGS = (*SETTINGS, "logger=csv")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={folder / 'ma'}", folder=folder, check=True)
+    return folder / "ma"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert same_bits(weights(one), weights(other))
+    assert scores(one) == scores(other)
+    for name in ("metrics.csv", "predictions/audio.csv", "predictions/probabilities.npz"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def assert_same_labels(one: Path, other: Path) -> None:
+    """Their checkpoints differ, which name their folders."""
+    products = [read_product(path, "modality_labels") for path in (one, other)]
+    np.testing.assert_array_equal(products[0].values, products[1].values)
+    assert products[0].names == products[1].names
+
+
+def test_it_does_what_its_commands_do(command: Command, whole: Path, tmp_path: Path) -> None:
+    base, ma, labels = tmp_path / "base", tmp_path / "ma", tmp_path / "labels.npz"
+    assert command("train", "+experiment=ma_base", *SETTINGS, f"hydra.run.dir={base}") == 0
+    arguments = (f"checkpoint={base}/checkpoints/last.ckpt", f"output={labels}", "trainer.accelerator=cpu", "threads=1")
+    assert command("refine", "+refine=ma", *arguments) == 0
+    given = ("+experiment=ma", f"method.targets.file={labels}", *SETTINGS, f"hydra.run.dir={ma}")
+    assert command("train", *given) == 0
+    assert_same_run(whole / "stages" / "base", base)
+    assert_same_labels(whole / "stages" / "labels.npz", labels)
+    assert_same_run(whole, ma)
+    assert list(json.loads((whole / "stages.json").read_text())) == ["base", "labels", "ma"]
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("when", ["stages/base/checkpoints/last.ckpt", "stages/labels.npz", "checkpoints/last.ckpt"])
+def test_killed_at_any_stage_and_started_again_it_ends_with_the_same_bits(
+    whole: Path, tmp_path: Path, when: str
+) -> None:
+    """Nothing of the killed command goes on: the folder is free, and a stage that has ended is not repeated."""
+    arguments = of_shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={tmp_path / 'ma'}")
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=out, stderr=out)
+        wait_for(tmp_path / "ma" / when, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    again = subprocess.run(arguments, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    skipped = {"checkpoints/last.ckpt": 2, "stages/labels.npz": 1}.get(when, 0)
+    assert again.stdout.count("done before") >= skipped
+    assert_same_run(tmp_path / "ma", whole)
+    assert_same_labels(tmp_path / "ma" / "stages" / "labels.npz", whole / "stages" / "labels.npz")
+
+
+def test_a_finished_recipe_does_nothing_again(whole: Path, tmp_path: Path) -> None:
+    before = (whole / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    done = shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={whole}", folder=tmp_path, check=True)
+    assert done.stdout.count("done before") == 3
+    assert (whole / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_signal_reaches_the_stage_which_saves_and_the_code_is_passed_on(tmp_path: Path) -> None:
+    folder = tmp_path / "ma"
+    arguments = of_shell("recipe", "+recipe=ma", *SETTINGS, "trainer.max_epochs=500", f"hydra.run.dir={folder}")
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+    wait_for(folder / "stages" / "base" / "checkpoints" / "last.ckpt", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    assert not (folder / "stages.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "stages: there are none; give a recipe, such as +recipe=ma"),
+        (("+recipe=mq",), "there is no recipe 'mq'."),
+        (("+recipe=ma", "last=[labeling=prototype,labeling.gamma=2]"), "stage ma (train): labeling.gamma=2: it must"),
+        (("+recipe=ma", "last=[method.nope=2]"), "stage ma (train): there is no setting 'method.nope'"),
+        (("+recipe=ma", "trainer.max_epochs=0"), "trainer.max_epochs=0: it must be a whole number of at least 1"),
+        (("+recipe=ma", "labeling.gamma=1"), "stage base (train): there is no setting 'labeling.gamma' here"),
+        (("+recipe=ma", "+trainer.fast_dev_run=true"), "trainer.fast_dev_run writes no checkpoint"),
+        (("+recipe=ma", "stages.base.command=predict"), "stages.base.command='predict': it must be train or refine"),
+        (("+recipe=ma", "stages.ma.command=refine"), "stages.ma.command=refine: the last stage must be train"),
+        (("+recipe=ma", "stages.base.settings=mil"), "stages.base.settings: it must be a list"),
+        (("stages={a: {command: train}}", "name=a"), "stages.a: it must have a command and settings, and nothing else"),
+        (("+recipe=ma", "network.dmi=3"), "stage base (train): there is no setting 'network.dmi'"),
+        (("+recipe=ma", "+stages.base.more=1"), "stages.base: it must have a command and settings, and nothing else"),
+    ],
+)
+def test_wrong_settings_of_any_stage_are_refused_before_the_first_one(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert command("recipe", *SETTINGS, *arguments, f"hydra.run.dir={tmp_path / 'run'}") == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_the_error_of_a_stage_is_told_once_with_its_name(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """This one is found only once the data are read."""
+    data = ("data=llp", f"data.root={tmp_path / 'nowhere'}")
+    assert command("recipe", "+recipe=ma", *data, "logger=csv", f"hydra.run.dir={tmp_path / 'run'}") == 2
+    error = capfd.readouterr().err
+    assert error.startswith("avvp_pl.recipe: stage base: ")
+    assert "nowhere" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_sweep_over_seeds_is_one_row_of_its_summary_and_of_a_report(
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = tmp_path / "sweep"
+    assert command("recipe", "-m", "+recipe=ma", "seed=0,1", *SETTINGS, f"hydra.sweep.dir={sweep}") == 0
+    table = (sweep / "summary.md").read_text()
+    assert "| all | 2 |" in table
+    assert "Failed" not in table
+    (setting,) = by_setting(read_runs([sweep]))
+    # the labels of each seed are part of the method: their paths do not set the runs apart
+    assert (setting.label, len(setting.runs)) == ("ma dim=32 feedforward_dim=32 learning_rate=0.003 max_epochs=3", 2)
+    assert setting.runs[0].scores != setting.runs[1].scores
+
+
+def test_what_only_the_last_stage_is_given(command: Command, whole: Path, tmp_path: Path) -> None:
+    """Prototypes on top of MA, with the labels of the recipe that has ended."""
+    run = tmp_path / "run"
+    last = "last=[labeling=prototype,labeling.k=2]"
+    assert command("recipe", "+recipe=ma", last, "name=mine", *SETTINGS, f"hydra.run.dir={run}") == 0
+    assert (run / "classifier" / "scores.json").exists()
+    assert "name: mine" in (run / "config.yaml").read_text()
+    assert "name: ma_base" in (run / "stages" / "base" / "config.yaml").read_text()
+    assert same_bits(weights(run / "stages" / "base"), weights(whole / "stages" / "base"))
