@@ -24,18 +24,20 @@ class Smoothed(Targets):
     and 0.9 for the visual side, which allows for events that are only heard.
     """
 
-    keep: Tensor
-    shift: Tensor
+    keep: Tensor  # [M, 1]
 
     def __init__(self, modalities: Sequence[str], smoothing: Mapping[str, float]) -> None:
         super().__init__()
-        kept = [float(smoothing.get(name, 1.0)) for name in modalities]
-        self.register_buffer("keep", torch.tensor(kept)[:, None], persistent=False)
-        self.register_buffer("shift", torch.tensor([(1 - s) / 2 for s in kept])[:, None], persistent=False)
+        kept = torch.tensor([float(smoothing.get(name, 1.0)) for name in modalities], dtype=torch.float64)[:, None]
+        self.register_buffer("keep", kept, persistent=False)
 
     def forward(self, step: Step) -> Float[Tensor, "B M C"]:
         """Smooth the weak labels."""
-        return self.keep * step.batch.weak_labels[:, None] + self.shift
+        return self.smooth(step.batch.weak_labels[:, None])
+
+    def smooth(self, labels: Float[Tensor, "B M C"]) -> Float[Tensor, "B M C"]:
+        """Smooth labels of each modality, or those of the video for each."""
+        return self.keep.to(labels.dtype) * labels + ((1 - self.keep) / 2).to(labels.dtype)
 
 
 class FromFile(Smoothed):
@@ -65,7 +67,7 @@ class FromFile(Smoothed):
         """Smooth the labels of the file, but not those that were removed."""
         labels, weak_labels = self.labels[step.batch.index], step.batch.weak_labels[:, None]
         removed = (labels == 0) & (weak_labels > 0)
-        return (self.keep * labels + self.shift).masked_fill(removed, 0)
+        return self.smooth(labels).masked_fill(removed, 0)
 
     def digest(self) -> str | None:
         """Return a checksum of the labels of the training videos."""
