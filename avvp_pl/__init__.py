@@ -4,7 +4,7 @@ The rooms of the package, in the order in which data flows through them:
 
 ``types``          the vocabulary: the symbols of the papers and their names here, Batch, ParsingOutput, ParsingNetwork
 ``data``           data sets (``llp``, ``synthetic``) -> ``videos``: VideoSet, and batches of videos of any length
-``models``         networks: HAN (Eqs. 1-2), attentive pooling (Eq. 3), the momentum network
+``models``         networks: HAN (Eqs. 1-2), AVE, AVSDN; attentive pooling (Eq. 3), the momentum network
 ``losses``         L_MIL (Eq. 4), L_PL (Eq. 11), L_CL (Eq. 12)
 ``pseudo_labels``  key segments (Eqs. 5-7), prototypes (Eq. 8), labels (Eqs. 9-10), why it is EM (Eqs. 14-18)
 ``metrics``        F1 of segments and events, exactly as the field computes it

@@ -37,9 +37,9 @@ def guided_loss(
     """
     clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     loss = modality_probs.new_zeros(())
+    # also with a weight of 0, because with several processes every weight of the network needs a gradient
     for probs, target, weight in zip(clamped.unbind(1), targets.unbind(1), weights, strict=True):
-        if weight:
-            loss = loss + weight * binary_cross_entropy(probs, target)
+        loss = loss + weight * binary_cross_entropy(probs, target)
     return loss
 
 

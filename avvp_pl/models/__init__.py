@@ -1,7 +1,20 @@
-"""The network HAN, attentive MIL pooling and the momentum encoder."""
+"""The networks HAN, AVE and AVSDN, multiple-instance pooling and the momentum encoder."""
 
+from avvp_pl.models.ave import AVE
+from avvp_pl.models.avsdn import AVSDN
 from avvp_pl.models.han import HAN
-from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling
+from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling, max_mil_pooling
 from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentum_update
 
-__all__ = ["HAN", "PooledProbs", "Teacher", "attentive_mil_pooling", "momentum_at", "momentum_copy", "momentum_update"]
+__all__ = [
+    "AVE",
+    "AVSDN",
+    "HAN",
+    "PooledProbs",
+    "Teacher",
+    "attentive_mil_pooling",
+    "max_mil_pooling",
+    "momentum_at",
+    "momentum_copy",
+    "momentum_update",
+]

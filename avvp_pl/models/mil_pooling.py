@@ -1,4 +1,4 @@
-"""Attentive multiple-instance pooling: from segments to the video (Eq. 3)."""
+"""Multiple-instance pooling, from segments to the video: attentive (Eq. 3), and by the maximum."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def attentive_mil_pooling(
     weighted = temporal * valid * segment_probs  # [B, T, M, C]
     video_probs = (weighted * modality_logits.softmax(dim=2)).sum(dim=(1, 2))
     return PooledProbs(video_probs, weighted.sum(dim=1))
+
+
+def max_mil_pooling(segment_probs: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B ..."]:
+    """Return the highest probability among the segments of each video; 0 for a video that is all padding.
+
+    >>> probs, mask = torch.tensor([[[0.2], [0.4], [0.9]]]), torch.tensor([[True, True, False]])
+    >>> max_mil_pooling(probs, mask)
+    tensor([[0.4000]])
+    """
+    padding = ~mask.view(*mask.shape, *[1] * (segment_probs.ndim - 2))
+    return segment_probs.masked_fill(padding, 0).amax(dim=1)

@@ -299,6 +299,7 @@ LIMITS: dict[str, Limit] = {
     "seed": SEED,
     # network
     "dim": COUNT,
+    "hidden_dim": COUNT,
     "feedforward_dim": COUNT,
     "num_heads": COUNT,
     "num_layers": COUNT,
@@ -307,6 +308,7 @@ LIMITS: dict[str, Limit] = {
     "cross_attention_dropout": SHARE,
     "fuse_single_stream": Names("[visual]"),
     "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}"),
+    "bidirectional": FLAG,
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
     "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}"),

@@ -125,8 +125,11 @@ def test_guided_loss_ignores_a_modality_of_weight_zero() -> None:
 
 
 def test_guided_loss_without_any_weight_is_zero() -> None:
-    probs, targets = random_case(4, 2, 3)[0], random_targets(4, 2, 3)
-    assert guided_loss(probs, targets, [0.0, 0.0]).item() == 0
+    """But it has a gradient, of 0: with several processes, torch wants one for every weight of the network."""
+    probs, targets = random_case(4, 2, 3)[0].requires_grad_(), random_targets(4, 2, 3)
+    loss = guided_loss(probs, targets, [0.0, 0.0])
+    assert loss.item() == 0
+    assert (gradient(loss, probs) == 0).all()
 
 
 def test_guided_loss_wants_a_weight_for_every_modality() -> None:

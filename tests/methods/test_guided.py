@@ -141,3 +141,18 @@ class TestConfigured:
         expected = entropy(heard, batch.weak_labels) + visual * entropy(seen, 0.9 * batch.weak_labels + 0.05)
         torch.testing.assert_close(terms["guided"].value, expected)
         torch.testing.assert_close(terms["mil"].value, entropy(output.video_probs.clamp(0, 1), batch.weak_labels))
+
+    @pytest.mark.parametrize("experiment", ["ave", "avsdn"])
+    def test_ave_and_avsdn_ask_every_modality_for_the_weak_labels(
+        self, build: Build, tiny: ParsingSet, experiment: str
+    ) -> None:
+        """As they are, and with the same weight for all events: BCE(P, w) + BCE(P_a, w) + BCE(P_v, w)."""
+        module, _ = build(experiment)
+        assert tiny.train is not None
+        module.start(tiny.train)
+        batch = tiny.train[torch.arange(8)]
+        output = module.eval()(batch)
+        loss = total(module.method(Step(module.network, batch, output, 0, 0.0)))
+        probs = [output.video_probs, *output.modality_probs.unbind(1)]
+        expected = sum(torch.nn.functional.binary_cross_entropy(p, batch.weak_labels) for p in probs)
+        torch.testing.assert_close(loss, expected)

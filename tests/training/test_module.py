@@ -27,6 +27,7 @@ from tests.training.trainers import fit, trainer_of
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 LABELINGS = ["mil", "npl_soft", "npl_hard", "ppl_soft", "ppl_hard", "ppl_per_modality"]
+RECURRENT = ["ave", "avsdn"]  # whose networks read videos of several lengths without asking for the lengths
 LABELED = 1  # the first epoch with pseudo labels
 NO_WEIGHTS = ["method.weights.video=0", "method.weights.audio=0", "method.weights.visual=0"]
 
@@ -56,7 +57,7 @@ def ready(module: ParsingModule, data: Any) -> ParsingModule:
 
 
 class TestSteps:
-    @pytest.mark.parametrize("experiment", LABELINGS)
+    @pytest.mark.parametrize("experiment", [*LABELINGS, *RECURRENT])
     def test_no_step_waits_for_a_value(self, build: Build, experiment: str) -> None:
         module, data = build(experiment)
         ready(module, data)
@@ -74,7 +75,7 @@ class TestSteps:
             torch.ones(3)[torch.ones(3) > 0]
         assert syncs.found == ["_local_scalar_dense", "index"]
 
-    @pytest.mark.parametrize("experiment", LABELINGS)
+    @pytest.mark.parametrize("experiment", [*LABELINGS, *RECURRENT])
     def test_no_step_on_videos_of_several_lengths_waits_either(
         self, build: Build, ragged: ParsingSet, experiment: str
     ) -> None:
@@ -102,7 +103,11 @@ class TestSteps:
         assert losses[-1] < 0.9 * losses[0]
 
     @pytest.mark.parametrize("labeled", [False, True])
-    @pytest.mark.parametrize("case", [*([name] for name in EXPERIMENTS), ["mil", *NO_WEIGHTS]], ids=" ".join)
+    @pytest.mark.parametrize(
+        "case",
+        [*([name] for name in EXPERIMENTS), *([name, *NO_WEIGHTS] for name in ("mil", *RECURRENT))],
+        ids=" ".join,
+    )
     def test_every_trained_weight_has_a_gradient(self, build: Build, case: list[str], labeled: bool) -> None:
         """If only of zeros: several processes wait for all of them in every step."""
         experiment, *settings = case

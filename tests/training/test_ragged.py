@@ -110,6 +110,26 @@ class TestTraining:
         if few.labels is not None:
             torch.testing.assert_close(few.labels, many.labels, atol=1e-3, rtol=0)
 
+    @pytest.mark.parametrize("network", ["ave", "avsdn"])
+    def test_padding_changes_nothing_in_a_recurrent_network(
+        self, build: Build, made: ParsingSet, tmp_path: Any, network: str
+    ) -> None:
+        """Nor in prototypes of its features, nor in what they label; but for rounding."""
+        how: tuple[dict[str, Any], ...] = ({}, {"more": 4, "garbage": 9.0})
+        plain, padded = (
+            train(build, with_padding(made, **given), tmp_path, "ppl_soft", f"network={network}") for given in how
+        )
+        for one, other in zip(plain.reports, padded.reports, strict=True):
+            losses = [name for name in one if name.startswith("train/")]
+            assert {"train/mil", "train/guided", "train/pseudo_label", "train/contrastive"} <= set(losses)
+            assert [one[name] for name in losses] == pytest.approx([other[name] for name in losses], rel=1e-4)
+        assert plain.labels is not None
+        assert padded.labels is not None
+        assert plain.labels.max() > 0.1
+        torch.testing.assert_close(plain.labels, padded.labels, atol=1e-3, rtol=0)
+        torch.testing.assert_close(plain.parsed.probs, padded.parsed.probs, atol=1e-3, rtol=0)
+        torch.testing.assert_close(plain.parsed.video_probs, padded.parsed.video_probs, atol=1e-3, rtol=0)
+
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
     def test_a_plain_training_is_the_same(self, build: Build, made: ParsingSet, tmp_path: Any, experiment: str) -> None:
         """The stand-in for other padding is no more than that."""
