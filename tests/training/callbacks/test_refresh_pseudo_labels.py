@@ -94,7 +94,7 @@ class TestLogged:
                     seconds[stage] = seconds.get(stage, 0.0) + lasted
                 return report
 
-            part.refresh = noting  # type: ignore[method-assign]
+            part.refresh = noting  # type: ignore[assignment, method-assign]
         fit(module, data, 2, callbacks=[refresh, rows])
         assert set(seconds) == {"encode", "count", "select", "cluster", "label"}
         for stage, lasted in seconds.items():
