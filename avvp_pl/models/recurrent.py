@@ -111,11 +111,11 @@ class RecurrentNetwork(ParsingNetwork):
 
     @property
     def attending(self) -> None:
-        """None: nothing here attends to anything."""
+        """None: nothing here attends to anything, so an empty list is right as well."""
 
     @attending.setter
     def attending(self, names: tuple[str, ...] | None) -> None:
-        if names is not None:
+        if names:
             raise InputError(
                 f"labeling.attending={list(names)}: it has no effect on network={type(self).__name__.lower()}, which "
                 "has no attention between modalities; give labeling.attending=null"

@@ -66,8 +66,10 @@ class RefreshPseudoLabels(pl.Callback):
         self.clock = time.perf_counter()
 
     def _take(self, report: Report, trainer: pl.Trainer, module: ParsingModule, videos: VideoSet) -> None:
-        seconds = {f"labeling/{stage}_seconds": seconds for stage, seconds in report.seconds.items()}
-        self.report |= {**seconds, "labeling/seconds": sum(seconds.values()), **report.values}
+        stages = {f"{stage}_seconds": seconds for stage, seconds in report.seconds.items()}
+        for name, seconds in (stages | {"seconds": sum(stages.values())}).items():  # several parts may encode
+            self.report[f"labeling/{name}"] = self.report.get(f"labeling/{name}", 0.0) + seconds
+        self.report |= report.values
         labels = module.labeling.pseudo_labels
         if labels is not None and videos.truth is not None:
             self.report |= label_quality(labels, videos.truth, module.labeling.label_threshold, module.modalities)

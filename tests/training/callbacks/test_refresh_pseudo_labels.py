@@ -81,6 +81,26 @@ class TestLogged:
         expected = rows.rows[1]["labeling/seconds"] / refresh.training_seconds
         assert rows.rows[1]["labeling/share_of_training"] == pytest.approx(expected, rel=1e-5)
 
+    def test_the_time_of_several_parts_is_added_up(self, build: Build, tmp_path: Path) -> None:
+        """A method that counts and a labeling both encode the videos."""
+        module, data = build("poibin", "labeling=prototype", "method.start_epoch=1")
+        refresh, rows, seconds = RefreshPseudoLabels(str(tmp_path)), Rows(), {"encode": 0.0}
+        for part in (module.method, module.labeling):
+            original = part.refresh
+
+            def noting(*arguments: Any, original: Any = original) -> Report | None:
+                report: Report | None = original(*arguments)
+                for stage, lasted in ({} if report is None else report.seconds).items():
+                    seconds[stage] = seconds.get(stage, 0.0) + lasted
+                return report
+
+            part.refresh = noting  # type: ignore[assignment, method-assign]
+        fit(module, data, 2, callbacks=[refresh, rows])
+        assert set(seconds) == {"encode", "count", "select", "cluster", "label"}
+        for stage, lasted in seconds.items():
+            assert rows.rows[1][f"labeling/{stage}_seconds"] == pytest.approx(lasted, rel=1e-5)
+        assert rows.rows[1]["labeling/seconds"] == pytest.approx(sum(seconds.values()), rel=1e-5)
+
     @pytest.mark.parametrize("threshold", [0.5, 0.9])
     def test_quality_is_that_of_the_labels_of_the_epoch(
         self, build: Build, tmp_path: Path, ragged: ParsingSet, threshold: float
