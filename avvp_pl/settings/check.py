@@ -120,7 +120,7 @@ def _check_modalities(cfg: DictConfig) -> None:
     own = OmegaConf.select(cfg, "data.modalities") or {}
     known = list(dict.fromkeys([*map(str, own), *(OmegaConf.select(cfg, "method.weights") or {}), *OF_LLP]))
     known = [name for name in known if name != "video"] if own else []
-    for key in ("network.fuse_single_stream", "labeling.attending"):
+    for key in ("network.fuse_single_stream", "network.regrouped", "labeling.attending"):
         for name in OmegaConf.select(cfg, key) or []:
             if known and name not in known:
                 raise InputError(

@@ -104,6 +104,8 @@ def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
     for name, value in cfg["network"].items():
         if "dropout" in name:
             same += [f"network.{name}.{key}=0" for key in value] if isinstance(value, dict) else [f"network.{name}=0"]
+    if "assignment" in cfg["network"]:  # a hard one jumps at the smallest difference, and draws noise
+        same.append("network.assignment=soft")
     if "max_segments_per_event" in cfg["labeling"]:  # each process draws a part of the sample
         same.append("labeling.max_segments_per_event=40")
     one = runs.whole(f"{experiment}_one", *same)

@@ -124,6 +124,12 @@ def test_a_fused_modality_is_one_that_exists() -> None:
         fuse("video", audio=["a"], visual=["b"])
 
 
+def test_regrouped_modalities_exist() -> None:
+    cfg = {"data": {"modalities": {"audio": ["a"], "visual": ["b"]}}, "network": {"regrouped": ["audoi"]}}
+    with pytest.raises(InputError, match=r"^network\.regrouped=audoi: it must be a modality; .* Did you mean 'audio'"):
+        check_settings(OmegaConf.create(cfg))
+
+
 def test_modalities_that_attend_exist() -> None:
     cfg = OmegaConf.create({"data": {"modalities": {"audio": ["a"]}}, "labeling": {"attending": ["sound"]}})
     with pytest.raises(InputError, match=r"^labeling\.attending=sound: it must be a modality; the modalities are aud"):
