@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from avvp_pl.errors import InputError
+from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
 from avvp_pl.models.mgn import MGN, initialize
 from avvp_pl.parts import Step, Targets, Term
@@ -32,8 +33,9 @@ class EventTokens(Guided):
         weights: Mapping[str, float],
         targets: Targets,
         weight_classification: float,
+        contrast: Contrast | None = None,
     ) -> None:
-        super().__init__(modalities, events, class_weighting, weights, targets)
+        super().__init__(modalities, events, class_weighting, weights, targets, contrast)
         if not isinstance(network, MGN):
             raise InputError("method=mgn needs network=mgn, because no other network has event tokens")
         self.weight_classification = weight_classification
@@ -41,7 +43,7 @@ class EventTokens(Guided):
         self.classifier.apply(initialize)
 
     def forward(self, step: Step) -> dict[str, Term]:
-        """Return the terms of the guided losses, and that of the event tokens."""
+        """Return the terms of :class:`~avvp_pl.methods.guided.Guided`, and that of the event tokens."""
         network = step.network
         assert isinstance(network, MGN)
         logits = self.classifier(network.event_tokens)  # [M, C, C]

@@ -123,8 +123,8 @@ class MGN(ParsingNetwork):
         video_probs = self._fuse(groups)
         # with several processes every weight needs a gradient, also those of a modality that no loss asks
         video_probs = video_probs + 0 * pooled.sum(dim=1)
-        features = full_precision(torch.stack(segments, dim=2))  # [B, T, M, D]
-        return ParsingOutput(features, torch.stack(segment_probs, dim=2), video_probs, pooled)
+        features, before = (full_precision(torch.stack(x, dim=2)) for x in (segments, list(projected.values())))
+        return ParsingOutput(features, torch.stack(segment_probs, dim=2), video_probs, pooled, before)
 
     def _attend(
         self, name: str, x: Float[Tensor, "B T D"], tokens: Float[Tensor, "C D"], mask: Bool[Tensor, "B T"]

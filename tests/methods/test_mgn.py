@@ -10,9 +10,11 @@ from torch import nn
 
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
+from avvp_pl.losses.nce import nce_loss
+from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
 from avvp_pl.methods.mgn import EventTokens
-from avvp_pl.methods.targets import Smoothed
+from avvp_pl.methods.targets import FromFile, Smoothed
 from avvp_pl.models.mgn import MGN
 from avvp_pl.parts import total
 from tests.conftest import Build
@@ -73,6 +75,18 @@ def test_the_other_losses_are_the_guided_ones() -> None:
         assert terms[name].weight == expected[name].weight
 
 
+def test_the_contrast_of_the_modalities_is_added() -> None:
+    network = a_network()
+    contrast = Contrast(["audio", "visual"], "encoded", "cross_entropy", 0.2, 0.1, weight=0.5)
+    smoothed = Smoothed(["audio", "visual"], {})
+    method = EventTokens(network, ["audio", "visual"], EVENTS, "none", {}, smoothed, 1.0, contrast)
+    step = step_of(network, make_batch((4, 2)))
+    audio, visual = step.output.features.unbind(2)
+    terms = method(step)
+    assert terms["modality_contrast"].value == nce_loss(audio, visual, step.batch.mask)
+    assert terms["modality_contrast"].weight == 0.5
+
+
 def test_every_weight_has_a_gradient() -> None:
     network = a_network(3).train()
     method = a_method(network)
@@ -98,6 +112,14 @@ class TestConfigured:
     def test_it_needs_its_network(self, build: Build) -> None:
         with pytest.raises(InputError, match=r"^method=mgn needs network=mgn"):
             build("mil", "method=mgn")
+
+    def test_with_the_labels_of_ma_segments_after_the_layers_are_compared(self, build: Build) -> None:
+        module, _ = build("mgn_ma", "method.targets.file=none.npz")
+        method = module.method
+        assert isinstance(method, EventTokens)
+        assert isinstance(method.targets, FromFile)
+        assert method.contrast is not None
+        assert (method.contrast.weight, method.contrast.projected, method.contrast.form) == (1, False, "cross_entropy")
 
     @pytest.mark.parametrize("labeling", ["naive", "prototype"])
     def test_pseudo_labels_can_teach_it(self, build: Build, ragged: ParsingSet, labeling: str) -> None:

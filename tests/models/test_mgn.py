@@ -135,6 +135,8 @@ def assert_equals_reference(net: MGN, batch: Batch, hard: bool = True) -> None:
             probs = 1 / (1 + (-linear(net.modality_heads[name], "", groups[name]).squeeze(1)).exp())
             shares = taken.exp() / taken.exp().sum(1, keepdim=True)
             scores = probs[:, None] * (taken if net.segment_scores == "paper" else 1 + shares)
+            assert output.projected is not None
+            assert_close(output.projected[b, real, m], x)
             assert_close(output.features[b, real, m], segments)
             assert_close(output.modality_probs[b, m], probs)
             assert_close(output.segment_probs[b, real, m], scores.T.clamp(max=1))
