@@ -31,10 +31,10 @@ class MGN(ParsingNetwork):
     fraction of the segment that the event's token takes, it is P A (``paper``), or P (1 + softmax_t A), at most 1
     (``code``, as in the public code, where P decides nearly alone).
 
-    The MLP over slots has a weight for each slot, so videos have at most ``segments`` segments: a shorter one leaves
-    slots empty, and :class:`~avvp_pl.errors.InputError` is raised for a longer one, for fewer than two modalities, and
-    if ``query_modality`` is none of them. ``fuse_single_stream`` is that of :class:`~avvp_pl.models.han.HAN`. The
-    ``features`` are the segments that the tokens group.
+    Regrouping has an MLP over the slots, with weights for each, so its videos have at most ``segments`` segments: a
+    shorter one leaves slots empty, and :class:`~avvp_pl.errors.InputError` is raised for a longer one, as well as for
+    fewer than two modalities, and if ``query_modality`` is none of them. ``fuse_single_stream`` is that of
+    :class:`~avvp_pl.models.han.HAN`. The ``features`` are the segments that the tokens group.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class MGN(ParsingNetwork):
     def forward(self, batch: Batch) -> ParsingOutput:
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
         mask = batch.mask
-        if mask.shape[1] > self.segments:
+        if self.regroupings and mask.shape[1] > self.segments:
             raise InputError(
                 f"network.segments={self.segments}: mgn has weights for each segment up to this number, and a video "
-                f"has {mask.shape[1]}; train with at least {mask.shape[1]}"
+                f"has {mask.shape[1]}; train with at least {mask.shape[1]}, or with network.regrouped=[]"
             )
         projected = {
             name: self.fusions[name]([batch.features_in[stream] for stream in streams])
@@ -170,7 +170,7 @@ class MGN(ParsingNetwork):
             return (probs[:, :, None] * assignment).transpose(1, 2)
         share = assignment.masked_fill(~mask[:, None], torch.finfo(assignment.dtype).min).softmax(dim=-1)
         raised = probs[:, :, None] * (1 + share)
-        # not a clamp, which lets the gradient of a number that is exactly 1 through, where cross-entropy has no slope
+        # a clamp would have a gradient at exactly 1, where that of the cross-entropy can be 1e12
         return raised.masked_fill(raised >= 1, 1).transpose(1, 2)
 
 
