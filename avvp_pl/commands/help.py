@@ -119,7 +119,10 @@ def _fits(files: ConfigFiles, command: str, group: str, choice: str) -> bool:
     if group == "launcher":  # commands ignore the settings of a job that it adds and that they do not have
         return _has_sweeps(own)
     if group == "sweep":
-        return any(setting.key == "hydra.callbacks.summary" for setting in own.settings)
+        swept = files.settings(group, choice).get("hydra", {}).get("sweeper", {}).get("params") or {}
+        added = [name.lstrip("+") for name in swept if name.startswith("+")]
+        summarized = any(setting.key == "hydra.callbacks.summary" for setting in own.settings)
+        return summarized and all(_takes(files, command, name) for name in added)
     needed, files_of_it = set(), [choice]
     for name in files_of_it:
         found = files.described(group, name)
@@ -127,6 +130,11 @@ def _fits(files: ConfigFiles, command: str, group: str, choice: str) -> bool:
         needed |= {re.split("[/@]", overridden.strip("/"))[0] for overridden in found.overridden}
         files_of_it += [base for base in found.bases if base not in files_of_it]
     return needed - {"hydra"} <= {setting.key for setting in (*own.settings, *own.groups)}
+
+
+def _takes(files: ConfigFiles, command: str, group: str) -> bool:
+    """Return whether a command has any choice of a group that is added with ``+``."""
+    return any(_fits(files, command, group, choice) for choice in files.choices(group))
 
 
 # in a terminal

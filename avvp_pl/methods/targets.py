@@ -35,7 +35,7 @@ class Smoothed(Targets):
         """Smooth the weak labels."""
         return self.smooth(step.batch.weak_labels[:, None])
 
-    def smooth(self, labels: Float[Tensor, "B M C"]) -> Float[Tensor, "B M C"]:
+    def smooth(self, labels: Float[Tensor, "B _ C"]) -> Float[Tensor, "B M C"]:
         """Smooth labels of each modality, or those of the video for each."""
         return self.keep.to(labels.dtype) * labels + ((1 - self.keep) / 2).to(labels.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from avvp_pl.reporting.swept import SWEEPS
 from avvp_pl.runs.reading import spelled
 from avvp_pl.settings.conf import config_dir
-from tests.small import EXPERIMENTS, TRAINED
+from tests.small import EXPERIMENTS, REPOSITORY, TRAINED
 
 LITERAL = sorted(name for name in EXPERIMENTS if name.endswith("_literal"))
 # the paper's values, by its sections and equations (the encoder: those of HAN's public code, which the paper follows)
@@ -202,6 +203,17 @@ def swept(name: str) -> dict[str, list[str]]:
     params: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "sweep" / f"{name}.yaml"))
     params = params["hydra"]["sweeper"]["params"]
     return {key: [part.strip() for part in str(values).split(",")] for key, values in params.items()}
+
+
+def test_table_1_runs_every_row_that_has_an_experiment() -> None:
+    """Each recipe ends with the experiment of its name."""
+    with (REPOSITORY / "avvp_pl" / "reporting" / "rows.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["table"] == "table1" and not row["role"]]
+    recipes = swept("table1")["+recipe"]
+    assert set(recipes) == {row["experiment"] for row in rows if row["experiment"]}
+    for recipe in recipes:
+        stages = composed(f"+recipe={recipe}", command="recipe")
+        assert f"+experiment={recipe}" in stages[f"stages.{recipe}.settings"]
 
 
 def in_both_readings(*names: str) -> set[str]:
