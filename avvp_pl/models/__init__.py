@@ -1,7 +1,8 @@
-"""The networks HAN, AVE and AVSDN, multiple-instance pooling and the momentum encoder."""
+"""The networks, multiple-instance pooling and the momentum encoder."""
 
 from avvp_pl.models.ave import AVE
 from avvp_pl.models.avsdn import AVSDN
+from avvp_pl.models.cvcm import CVCM
 from avvp_pl.models.han import HAN
 from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling, max_mil_pooling
 from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentum_update
@@ -9,6 +10,7 @@ from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentu
 __all__ = [
     "AVE",
     "AVSDN",
+    "CVCM",
     "HAN",
     "PooledProbs",
     "Teacher",

@@ -57,35 +57,53 @@ class HAN(ParsingNetwork):
         )
         dropped = {name: p for name, p in (head_dropout or {}).items() if p and name in self.modalities}
         self.head_dropout = nn.ModuleDict({name: Dropout(p) for name, p in dropped.items()})
-        self.event_head = nn.Linear(dim, num_events)
+        self.event_head: nn.Module = nn.Linear(dim, num_events)
         self.temporal_head = nn.Linear(dim, num_events)
         self.modality_head = nn.Linear(dim, num_events)
 
     def forward(self, batch: Batch) -> ParsingOutput:
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
-        x = torch.stack(
-            [
-                self.fusions[name]([batch.features_in[stream] for stream in streams])
-                for name, streams in self.modalities.items()
-            ],
-            dim=1,
-        )  # [B, M, T, D]
-        projected, crossing = full_precision(x.transpose(1, 2)), self._crossing(x)
-        for layer in self.layers:
-            x = layer(x, batch.mask, crossing)
-        features = full_precision(x.transpose(1, 2))  # [B, T, M, D]
+        projected = self.project(batch)  # [B, M, T, D]
+        crossing = self._crossing(projected)
+        x = self.encode(projected, batch.mask, crossing)
+        features, projected = (full_precision(part.transpose(1, 2)) for part in (x, projected))  # [B, T, M, D]
         if self.head_dropout:
             parts = zip(self.modalities, x.unbind(1), strict=True)
             x = torch.stack(
                 [self.head_dropout[name](part) if name in self.head_dropout else part for name, part in parts], 1
             )
-        heads = (self.event_head, self.temporal_head, self.modality_head)
+        scores = (self.score_events(x, crossing), self.temporal_head(x), self.modality_head(x))
         # from the logits on everything is computed in full precision, also inside autocast
-        logits = (full_precision(head(x).transpose(1, 2)) for head in heads)
+        logits = (full_precision(score.transpose(1, 2)) for score in scores)
         event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
         segment_probs = event_logits.sigmoid()  # Eq. (2)
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
         return ParsingOutput(features, segment_probs, video_probs, modality_probs, projected)
+
+    def project(self, batch: Batch) -> Float[Tensor, "B M T D"]:
+        """Return the features of each segment by itself."""
+        return torch.stack(
+            [
+                self.fusions[name]([batch.features_in[stream] for stream in streams])
+                for name, streams in self.modalities.items()
+            ],
+            dim=1,
+        )
+
+    def encode(
+        self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
+    ) -> Float[Tensor, "B M T D"]:
+        """Let the segments attend to one another; ``crossing`` is 0 for modalities that do not see the others."""
+        for layer in self.layers:
+            x = layer(x, mask, crossing)
+        return x
+
+    def score_events(
+        self, x: Float[Tensor, "B M T D"], crossing: Float[Tensor, " M"] | None
+    ) -> Float[Tensor, "B M T C"]:
+        """Return the logit of each event in each segment; ``crossing`` is that of :meth:`encode`."""
+        logits: Tensor = self.event_head(x)
+        return logits
 
     def _crossing(self, x: Tensor) -> Float[Tensor, " M"] | None:
         """Return 1 for each modality that attends to the others in this batch, else 0; None if all do."""

@@ -376,10 +376,13 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ),
         ("method: {targets: null}", "method.targets=null: it must be a mapping"),
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
-        ("defaults: [{override /method: nope}]", "there is no method 'nope'. The choices are: jomold, ma, mil, mine"),
+        (
+            "defaults: [{override /method: nope}]",
+            "there is no method 'nope'. The choices are: cvcm, jomold, ma, mgn, mil, mine",
+        ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: jomold, ma, mil, mine. Experiments",
+            "there is no method 'ppl'. The choices are: cvcm, jomold, ma, mgn, mil, mine. Experiments",
         ),
         (
             "checkpoint: x",
@@ -423,7 +426,7 @@ def test_mappings_by_modality_may_be_extended(say: Say, key: str) -> None:
 def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members() -> None:
     limits = {key: limit.limit if isinstance(limit, OrNull) else limit for key, limit in LIMITS.items()}
     assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
-        "method.weights", "targets.smoothing", "refinement.smoothing", "refinement.thresholds", "network.head_dropout",
+        "method.weights", "method.smoothing", "targets.smoothing", "refinement.smoothing", "refinement.thresholds", "network.head_dropout",
         "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
     }  # fmt: skip
 
