@@ -378,11 +378,11 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
         (
             "defaults: [{override /method: nope}]",
-            "there is no method 'nope'. The choices are: cvcm, jomold, ma, mgn, mil, mine",
+            "there is no method 'nope'. The choices are: cvcm, jomold, ma, mgn",
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cvcm, jomold, ma, mgn, mil, mine. Experiments",
+            "there is no method 'ppl'. The choices are: cvcm, jomold, ma, mgn, mil, mine, poibin. Experiments",
         ),
         (
             "checkpoint: x",
@@ -426,8 +426,8 @@ def test_mappings_by_modality_may_be_extended(say: Say, key: str) -> None:
 def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members() -> None:
     limits = {key: limit.limit if isinstance(limit, OrNull) else limit for key, limit in LIMITS.items()}
     assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
-        "method.weights", "method.smoothing", "targets.smoothing", "refinement.smoothing", "refinement.thresholds", "network.head_dropout",
-        "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
+        "method.weights", "method.smoothing", "targets.smoothing", "refinement.smoothing", "refinement.thresholds",
+        "network.head_dropout", "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
     }  # fmt: skip
 
 
