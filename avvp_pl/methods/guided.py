@@ -18,8 +18,9 @@ class Guided(Method):
     """L = weights[video] L_MIL + sum over modalities m of weights[m] BCE(modality_probs[m], targets[m]) + contrast.
 
     ``class_weighting`` weights the events in L_MIL by their inverse frequency (Eq. 4) or not at all. A modality that
-    ``weights`` does not name has weight 1; a weight of 0 leaves its loss out. ``targets`` say which label a modality is
-    asked for, and ``contrast`` adds a loss that compares the modalities, unless its weight is 0 (None: there is none).
+    ``weights`` does not name has the weight of ``others``. A weight that is missing is 1, and one of 0 leaves its loss
+    out. ``targets`` say which label a modality is asked for, and ``contrast`` adds a loss that compares the modalities,
+    unless its weight is 0 (None: there is none).
     """
 
     event_weights: Tensor
@@ -36,7 +37,7 @@ class Guided(Method):
         super().__init__()
         self.class_weighting, self.targets, self.contrast = class_weighting, targets, contrast
         self.video_weight = weights.get("video", 1.0)
-        self.modality_weights = [weights.get(name, 1.0) for name in modalities]
+        self.modality_weights = [weights.get(name, weights.get("others", 1.0)) for name in modalities]
         self.register_buffer("event_weights", torch.ones(len(events)))
 
     def start(self, videos: VideoSet) -> None:

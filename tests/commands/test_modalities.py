@@ -125,7 +125,9 @@ def test_settings_of_other_modalities_have_a_default(
     run = tmp_path / "run"
     given = (f"+experiment={experiment}", *data, *TINY, "trainer.max_epochs=2", f"hydra.run.dir={run}")
     assert command("train", *given) == 0
-    assert np.isfinite(float(rows(run / "metrics.csv")[-1]["train/loss"]))
+    last = rows(run / "metrics.csv")[-1]
+    assert np.isfinite(float(last["train/loss"]))
+    assert (float(last["train/guided"]) == 0) == experiment.endswith("_literal")
 
 
 @pytest.mark.parametrize(

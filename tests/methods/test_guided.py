@@ -61,6 +61,7 @@ def soft_entropy(probs: Tensor, weak: Tensor, smoothing: float) -> float:
         ({"video": 0.5, "audio": 2.0, "visual": 0.0, "odour": 0.25}, (0.5, 2.0, 0.0, 0.25)),
         ({"video": 1.0, "audio": 0.7}, (1.0, 0.7, 1.0, 1.0)),  # a modality that is not named has weight 1
         ({}, (1.0, 1.0, 1.0, 1.0)),
+        ({"audio": 0.5, "others": 0.0}, (1.0, 0.5, 0.0, 0.0)),
         ({"video": 1.0, "audio": 0.0, "visual": 0.0, "odour": 0.0}, (1.0, 0.0, 0.0, 0.0)),
     ],
 )

@@ -64,6 +64,7 @@ TRAINING = {
 DEPARTURES = {
     "method.weights.audio": (1.0, 0.0),
     "method.weights.visual": (1.0, 0.0),
+    "method.weights.others": (1.0, 0.0),
     "labeling.momentum_warmup": (True, False),
     "labeling.normalize_features": (True, False),
 }
@@ -142,7 +143,7 @@ def test_literal_experiments_have_no_guided_losses_and_no_warm_up_and_differ_in_
     assert printed.keys() == ours.keys()
     changed = {key: value for key, value in printed.items() if value != ours[key]}
     assert (changed.pop("name"), changed.pop("tags")) == (name, [*ours["tags"], "literal"])
-    expected = {"method.weights.audio": 0.0, "method.weights.visual": 0.0}
+    expected = {f"method.weights.{name}": 0.0 for name in ("audio", "visual", "others")}
     assert changed == (expected if name == "mil_literal" else {**expected, "labeling.momentum_warmup": False})
 
 
