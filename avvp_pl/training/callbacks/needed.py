@@ -39,11 +39,12 @@ def check_training(trainer: pl.Trainer, module: ParsingModule, monitor: str | No
     check_test(trainer, module)
     start, epochs = getattr(module.labeling, "start_epoch", None), trainer.max_epochs
     if start is not None and epochs is not None and 0 <= epochs <= start:
+        is_trial: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
         log.warning(
-            "labeling.start_epoch=%s, but trainer.max_epochs=%s: the training ends before %s makes its first pseudo "
-            "labels, so the network learns from weak labels alone; give more epochs or an earlier start_epoch",
+            "labeling.start_epoch=%s, but %s: the training ends before %s makes its first pseudo labels, so the "
+            "network learns from weak labels alone; give more epochs or an earlier start_epoch",
             start,
-            epochs,
+            "trainer.fast_dev_run ends after one epoch" if is_trial else f"trainer.max_epochs={epochs}",
             _named("labeling", module.labeling),
         )
     if not _of_kind(trainer, SeedSteps):

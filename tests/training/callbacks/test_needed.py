@@ -83,6 +83,14 @@ def test_labels_that_begin_after_the_last_epoch_are_warned_of(
     assert any(message.startswith(said) for message in caplog.messages) == warned
 
 
+def test_a_trial_ends_after_one_epoch_whatever_the_number_of_epochs_is(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check(build("npl_soft", BY_MOMENTUM)[0], tmp_path, epochs=3, fast_dev_run=3)
+    said = "labeling.start_epoch=1, but trainer.fast_dev_run ends after one epoch: the training ends before labeling ("
+    assert any(message.startswith(said) for message in caplog.messages)
+
+
 def test_what_nothing_relies_on_may_be_removed(build: Build, tmp_path: Path) -> None:
     check(build("mil")[0], tmp_path, "refresh", "fit")
     check(build("mil")[0], tmp_path, "refresh", "fit", "best", monitor=None)
