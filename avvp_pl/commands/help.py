@@ -294,13 +294,17 @@ def all_settings() -> str:
         rows = [[link, *others] for link, others in zip(links, cells, strict=True)]
         parts += [markdown.table(["default", "what it is"], rows)] if rows else []
     parts.append("## Groups")
+    pages.sort(key=lambda page: len(page.groups), reverse=True)  # train, whose words for a group are the widest
     for name in files.groups:
         parts += _of_group([group for page in pages for group in page.groups if group.name == name])
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def _of_group(of_commands: list[Group]) -> Iterator[str]:
-    """Yield the parts of a group that several commands have: they may differ in its default and meaning."""
+    """Yield the parts of a group that several commands have: they may differ in its default and meaning.
+
+    The words are those of the first command that has a default.
+    """
     if not of_commands:
         return
     group = min(of_commands, key=lambda one: one.default == "null")

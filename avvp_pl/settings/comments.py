@@ -117,7 +117,7 @@ def _entries(node: yaml.Node | None, prefix: str, text: str) -> Iterator[_Entry]
 def _defaults(node: yaml.SequenceNode, text: str) -> Iterator[_Entry]:
     """Yield the groups and files of a defaults list, such as ``override /method: mil``."""
     for item in node.value:
-        place = item.start_mark.line, item.start_mark.column
+        place = item.start_mark.line, node.start_mark.column  # of the dash, or of the bracket around all items
         if not isinstance(item, yaml.MappingNode):
             yield _Entry("base", *place, _written(item, text), None)
             continue

@@ -210,6 +210,9 @@ def test_the_page_of_all_settings_has_every_file() -> None:
             assert re.search(rf"^(#### `\+?{group}={choice}`|\| `{choice}` \|)", written, re.M), (group, choice)
     assert "| `labeling.beta` | `0.2` | a segment is negative if its probability is at most beta" in written
     assert "[docs/data.md](data.md)" in written
+    # in the words of train, and not of a command with a narrower use
+    assert "\n`data=NAME`: the videos.\n" in written
+    assert "\n`callbacks=NAME`: what happens beside the training steps.\n" in written
 
 
 def a_folder(root: Path) -> None:

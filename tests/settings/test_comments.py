@@ -102,6 +102,16 @@ def test_groups_are_those_of_the_defaults_list() -> None:
     assert describe(text, "").groups == (Setting("data", "llp", "the videos"), Setting("x/y", "null"))
 
 
+def test_the_comment_of_a_group_may_have_several_lines() -> None:
+    text = (
+        "defaults:\n  - data: llp # the videos,\n    # which are read\n  # of it\n  - x: null # one\n  - _self_\na: 1\n"
+    )
+    assert describe(text, "").groups == (
+        Setting("data", "llp", "the videos, which are read"),
+        Setting("x", "null", "of it one"),
+    )
+
+
 def test_a_setting_stands_under_the_package_of_its_file() -> None:
     assert list(meanings("a: 1", GLOBAL)) == ["a"]
     assert list(meanings("a: 1", "optimizer.schedule")) == ["optimizer.schedule.a"]
