@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,9 +72,10 @@ def command(name: str, task: Task) -> Callable[[], None]:
             check_job(hydra_cfg)
         try:
             _check_secrets(cfg, Path(hydra_cfg.runtime.output_dir))
+            names.check_single(hydra_cfg)
             names.check_additions()
             names.check_keys(cfg, hydra_cfg.runtime.choices)
-            check_values(cfg)
+            check_values(cfg, names.given(hydra_cfg.runtime.choices))
             return task(cfg)
         except Exception as error:
             if summarized:
@@ -106,6 +107,7 @@ def command(name: str, task: Task) -> Callable[[], None]:
             names.check_choices()
             names.check_folders()
             check_sweep(overrides)
+            names.check_jobs(arguments)
             sys.argv[1:] = names.for_jobs(sys.argv[1:])
             try:
                 with handling(stop_at_once):
@@ -199,6 +201,10 @@ def _of_hydra(error: Exception, root: BaseException, names: Names) -> str:
     if key and (found := re.search(r"Interpolation key '([^']+)' not found", f"{root}")):
         return f"{key} takes its value from the setting {found[1]!r}, which does not exist"
     if found := re.match(r"Multiple values for ([\w/]+)\. To override", message):
+        if file := names.files.chosen_beside(found[1]):
+            return (
+                f"{file}: the group {found[1]} has a value already; in the defaults list, write: override /{found[1]}"
+            )
         return f"the group {found[1]} has a value already; give {found[1]}=... without +"
     if found := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
         return f"{found[1]!r} is a setting already; give {found[1]}=... without +"
@@ -235,11 +241,11 @@ def _check_secrets(cfg: DictConfig, folder: Path) -> None:
         raise
 
 
-def check_values(cfg: DictConfig) -> None:
+def check_values(cfg: DictConfig, given: Collection[str] = ()) -> None:
     """Fail on a missing value (``???``), or one that is not possible, now and not where it is first used.
 
-    ``~`` at the start of paths becomes the home folder.
+    ``~`` at the start of paths becomes the home folder. ``given`` are the keys of the settings that the user gives.
     """
     expand_homes(cfg)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check_settings(cfg)
+    check_settings(cfg, given)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.commands.build import INFERENCE_NAME, build_model, build_network, build_videos
 from avvp_pl.data.annotations import read_list
@@ -24,6 +24,7 @@ from avvp_pl.runs.checkpoints import (
     trained_config,
 )
 from avvp_pl.runs.reading import active_inferences
+from avvp_pl.settings.check import check_names
 from avvp_pl.training.module import ParsingModule
 
 # the groups that can be replaced in a test, each with the start of the names of its weights
@@ -60,6 +61,7 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     listed = cfg.get("names")
     videos = build_videos(config, splits, truth_required, checkpoint["events"], listed)
     check_data(videos, checkpoint, path)
+    _check_names(cfg, videos)
     if listed is not None and any(set(split.names) != set(read_list(Path(listed))) for split in videos.splits.values()):
         raise InputError(f"names={listed}: {config.data.source._target_} does not take a list of videos")
     model = restored_model(config, videos, checkpoint, path, replaced)
@@ -84,6 +86,13 @@ def restored_model(
     load_weights(model, {**checkpoint, "state_dict": tested_weights(checkpoint)}, path, new=new)
     model.test_epoch_of(checkpoint)
     return model
+
+
+def _check_names(cfg: DictConfig, videos: ParsingSet) -> None:
+    """Refuse modalities that these videos do not have, in what ``cfg`` gives beside the checkpoint."""
+    groups = {group: cfg[group] for group in (*REPLACEABLE, "refinement") if cfg.get(group) is not None}
+    modalities = {name: list(streams) for name, streams in videos.modalities.items()}
+    check_names(cast("DictConfig", OmegaConf.merge({}, groups, {"data": {"modalities": modalities}})))
 
 
 def _validated_by(inferences: Any) -> str | None:

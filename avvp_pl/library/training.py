@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -63,13 +64,19 @@ def compose(*overrides: str, command: str = "train", conf: str | Path | None = N
                 cfg.hydra.runtime.output_dir = str(Path(str(cfg.hydra.run.dir)).absolute())
             HydraConfig.instance().set_config(cfg)  # it keeps a copy
             names = Names.of_job(command, cfg.hydra)
-            choices = cfg.hydra.runtime.choices
+            choices, mode = cfg.hydra.runtime.choices, cfg.hydra.mode
+            names.check_single(cfg.hydra)
             _resolve_hydra(cfg)
             with open_dict(cfg):
                 del cfg["hydra"]
+        if mode == RunMode.MULTIRUN:
+            raise InputError(
+                f"a sweep is several runs, but compose returns the settings of one; start it by python -m "
+                f"avvp_pl.{command}"
+            )
         names.check_additions()
         names.check_keys(cfg, choices)
-        _check(cfg)
+        _check(cfg, names.given(choices))
     except USER_ERRORS as error:
         raise InputError(explain(error, names)) from error
     return cfg
@@ -97,9 +104,9 @@ def fit(cfg: DictConfig, folder: str | Path | None = None) -> Trained:
     return Trained(run, best if best.exists() else last_checkpoint(run), score)
 
 
-def _check(cfg: DictConfig) -> None:
+def _check(cfg: DictConfig, given: Collection[str] = ()) -> None:
     refuse_secrets(_plain(cfg))
-    check_values(cfg)
+    check_values(cfg, given)
 
 
 def _ready(cfg: DictConfig, folder: str | Path | None) -> DictConfig:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, ValueType
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.errors import InputError, nearest
-from avvp_pl.settings.limits import Each, Limit, OrNull, limit_of
+from avvp_pl.settings.limits import Each, Kind, Limit, Names, OrNull, limit_of
 
-OF_LLP = ("audio", "visual")  # the modalities that settings in conf/ name
+SPLITS = ("train", "val", "test")
+# what settings in conf/ name: data may well have other modalities
+IN_CONF: Mapping[Kind, Collection[str]] = {
+    "modality": ("audio", "visual"),
+    "stream": ("vggish", "res152", "r2plus1d_18"),
+    "split": SPLITS,
+}
 SECRET = re.compile("api[_-]?key|passw|secret|token", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Raise :class:`InputError` for the first setting outside its limit, or for settings that contradict each other."""
-    _check_all(cfg)
-    _check_modalities(cfg)
+def check_settings(cfg: DictConfig, given: Collection[str] = ()) -> None:
+    """Raise :class:`InputError` for the first setting outside its limit, or for settings that contradict each other.
+
+    ``given`` are the full keys of the settings that the user gives: see :func:`check_names`.
+    """
+    for key, limit, place in _limited(cfg):
+        _check(key, place.value, limit, place.misspelled(key))
+    check_names(cfg, given)
+    _check_attention(cfg)
     _check_selection(cfg)
     dim, num_heads = (OmegaConf.select(cfg, f"network.{name}") for name in ("dim", "num_heads"))
     if dim is not None and num_heads is not None and dim % num_heads:
@@ -87,45 +99,82 @@ def plain(element: Any) -> Any:
     return element
 
 
-def _check_all(cfg: DictConfig, prefix: str = "") -> None:
-    """Check a mapping of settings and all mappings in it."""
+class _Place(NamedTuple):
+    """Where a setting stands. Its value may interpolate what only a run can resolve."""
+
+    mapping: DictConfig
+    name: Any
+
+    @property
+    def value(self) -> Any:
+        return self.mapping[self.name]
+
+    def misspelled(self, key: str) -> str:
+        """Say which unknown setting beside this one, which is null, may have been meant for it, or nothing."""
+        if self.value is not None:
+            return ""
+        above = key.rpartition(".")[0]
+        others = [str(name) for name in self.mapping if limit_of(f"{above}.{name!s}".lstrip(".")) is None]
+        close = difflib.get_close_matches(str(self.name), others, n=1, cutoff=0.8)
+        return f"; is {close[0]!r} beside it a misspelling?" if close else ""
+
+
+def _limited(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Limit, _Place]]:
+    """Yield all settings that have a value and a limit: the full key of each, its limit, and where it stands."""
     for name in cfg:
         key = f"{prefix}{name!s}"
         limit = limit_of(key)
         if OmegaConf.is_missing(cfg, name) or (limit is None and OmegaConf.is_interpolation(cfg, str(name))):
             continue
-        value = cfg[name]
+        place = _Place(cfg, name)
         if limit is not None:
-            _check(key, value, limit)
-        elif isinstance(value, DictConfig):
-            _check_all(value, f"{key}.")
+            yield key, limit, place
+        elif isinstance(place.value, DictConfig):
+            yield from _limited(place.value, f"{key}.")
 
 
-def _check(key: str, value: Any, limit: Limit) -> None:
+def _check(key: str, value: Any, limit: Limit, misspelled: str = "") -> None:
     members = limit.limit if isinstance(limit, OrNull) else limit
     if isinstance(members, Each) and isinstance(value, Mapping):  # name the member that is wrong
         for name, member in value.items():
             _check(f"{key}.{name!s}", member, members.limit)
     if value not in limit:
         reason = members.wrong_key(value) if isinstance(members, Each) and isinstance(value, Mapping) else ""
-        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}{reason}")
+        raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}{reason}{misspelled}")
 
 
-def _check_modalities(cfg: DictConfig) -> None:
-    """Refuse a name that is not a modality: it would have no effect, and nobody would notice.
+def check_names(cfg: DictConfig, given: Collection[str] = ()) -> None:
+    """Raise :class:`InputError` for a name of a modality, stream or split that the data does not have.
 
-    A modality that is left out of the data but still has a weight is no mistake, and neither is one of LLP's, which the
-    defaults name.
+    The setting would have no effect, and nobody would notice. What ``conf/`` names is no mistake, unless the setting is
+    one of those that the user gives (``given``), or is null there. Data that ``cfg`` does not describe is not checked.
     """
-    own = OmegaConf.select(cfg, "data.modalities") or {}
-    known = list(dict.fromkeys([*map(str, own), *(OmegaConf.select(cfg, "method.weights") or {}), *OF_LLP]))
-    known = [name for name in known if name != "video"] if own else []
-    for key in ("network.fuse_single_stream", "network.regrouped", "labeling.attending"):
-        for name in OmegaConf.select(cfg, key) or []:
-            if known and name not in known:
+    modalities = OmegaConf.select(cfg, "data.modalities") or {}
+    known: Mapping[Kind, list[str]] = {
+        "modality": [str(name) for name in modalities],
+        "stream": [str(name) for streams in modalities.values() for name in streams],
+        "split": list(SPLITS),
+    }
+    for key, limit, place in _limited(cfg):
+        names = limit.limit if isinstance(limit, OrNull) else limit
+        if not isinstance(names, Each | Names) or names.of is None or not known[names.of]:
+            continue
+        beside = names.beside if isinstance(names, Each) else ()
+        for name in place.value or ():
+            own = f"{key}.{name}" if isinstance(names, Each) else key
+            of_conf = () if isinstance(limit, OrNull) or own in given else IN_CONF[names.of]
+            if name not in {*known[names.of], *beside, *of_conf}:
+                said = own if isinstance(names, Each) else f"{key}={name}"
+                kinds = {"modality": "modalities"}.get(names.of, f"{names.of}s")
+                also = f" or one of {', '.join(beside)}" if beside else ""
                 raise InputError(
-                    f"{key}={name}: it must be a modality; the modalities are {', '.join(known)}.{nearest(name, known)}"
+                    f"{said}: it must be a {names.of}{also}; the {kinds} are {', '.join(known[names.of])}."
+                    f"{nearest(str(name), [*known[names.of], *beside])}"
                 )
+
+
+def _check_attention(cfg: DictConfig) -> None:
+    """Refuse settings of cross-attention where there is none."""
     if OmegaConf.select(cfg, "network.cross_attention") is False:
         for key in ("network.cross_attention_dropout", "labeling.attending"):
             if value := OmegaConf.select(cfg, key):

@@ -13,13 +13,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avvp_pl.errors import InputError
+from avvp_pl.errors import InputError, nearest
 from avvp_pl.settings.check import plain
 from avvp_pl.settings.comments import Described, describe
+from avvp_pl.settings.limits import limit_of
 
 PACKAGE = re.compile(r"\ufeff?\s*#\s*@package\s+(\S+)\s*")  # the line that says where the content of a file belongs
 HEADER = 512  # so many characters are searched for it by Hydra, and only up to the first line that is not like it
@@ -55,6 +57,7 @@ class ConfigFiles:
         self._described: dict[tuple[str, str], Described] = {}
         self._incomplete: set[tuple[str, str]] = set()
         self._checked: set[tuple[str, str]] = set()
+        self._beside: set[tuple[str, str]] = set()  # the files of other groups that defaults lists choose
 
     @classmethod
     def of_command_line(cls, arguments: Sequence[str], overrides: Iterable[Override]) -> ConfigFiles:
@@ -106,11 +109,17 @@ class ConfigFiles:
         return {"_global_": GLOBAL, "_group_": usual}.get(package, package)
 
     def check(self, group: str, choice: str) -> None:
-        """Raise :class:`InputError` if a file, or one that it builds on, has no effect although it is chosen."""
+        """Raise :class:`InputError` if a chosen file is wrong, and Hydra would accept that or not name the file.
+
+        The files that it builds on are checked, too, and those of other groups that it chooses.
+        """
         self.settings(group, choice)
-        for file in self._read:
-            if file not in self._checked:
+        while unchecked := [file for file in [*self._read, *self._beside] if file not in self._checked]:
+            for file in unchecked:
+                self.settings(*file)
                 self._check_place(*file)
+                if self._is_own(*file):
+                    self._check_content(*file)
                 self._checked.add(file)
 
     def stands_at_top(self, group: str) -> bool:
@@ -132,15 +141,81 @@ class ConfigFiles:
         lines = [line for line in text.splitlines() if PACKAGE.fullmatch(line)]
         if lines and not _header(text):
             line = lines[0].strip("\ufeff \t")
-        elif package.partition(".")[0] not in {GLOBAL, "hydra", *self.groups} - {group} and self.stands_at_top(group):
-            line = "# @package _global_"
-        else:
+        elif self._fits(group, choice, package):
             return
+        else:
+            shipped = _shipped_package(group, choice)
+            line = "" if shipped == group.replace("/", ".") else f"# @package {shipped or '_global_'}"
         mark = ", without a byte-order mark before it" * text.startswith("\ufeff")
-        raise InputError(
-            f"{paths[0]}: its settings would have no effect, because Hydra puts them under {package!r}; the first line "
-            f"of the file must be{mark}: {line}"
+        must = (
+            f"the first line of the file must be{mark}: {line}" if line else "the file must have no line `# @package`"
         )
+        place = f"under {package!r}" if package else "at the top of the configuration"
+        raise InputError(f"{paths[0]}: its settings would have no effect, because Hydra puts them {place}; {must}")
+
+    def _fits(self, group: str, choice: str, package: str) -> bool:
+        """Return whether the content of a file stands where that of the shipped files of its group does."""
+        shipped = _shipped_package(group, choice)
+        if shipped is None or package == shipped:
+            return True
+        if shipped == GLOBAL:  # an experiment may set nothing but one group
+            return package.partition(".")[0] in {"hydra", *self.groups} - {group}
+        usual = group.replace("/", ".")
+        if package == GLOBAL:  # the file gives the group, and settings beside it
+            return usual.partition(".")[0] in self.settings(group, choice)
+        return package.startswith(f"{usual}.")  # one of several inferences, loggers or callbacks, of any name
+
+    def _check_content(self, group: str, choice: str) -> None:
+        """Refuse what Hydra would take for something else than was meant."""
+        path, content = self._paths(group, choice)[0], self._content(group, choice)
+        for name, value in content.items():
+            listed = value if isinstance(value, list) else []
+            if nearest(name.lower(), ["defaults"]) and name != "defaults" and any(map(self._is_default, listed)):
+                raise InputError(f"{path}: {name!r} must be 'defaults', the list of the files that this one builds on")
+        for name, value in _pairs(content.pop("defaults", None)):
+            below, _, package = name.removeprefix("override ").partition("@")
+            inside = any((folder / group / below).is_dir() for folder in self.folders)
+            if below in self.groups and not inside:
+                line = f"override /{below}{'@' * bool(package)}{package}: {_written(value)}"
+                raise InputError(f"{path}: {name!r} in its defaults list is no group in {group}/; write: {line}")
+        package = self.package(group, choice)
+        for key, value in _dotted(content, f"{package}." if package else ""):
+            *above, name = key.removeprefix(f"{package}." if package else "").split(".")
+            nested = "".join(f"{part}: {{" for part in above) + f"{name}: {_written(value)}" + "}" * len(above)
+            raise InputError(f"{path}: a key with dots is no setting in a file; write {key} as a mapping: {nested}")
+
+    def _is_default(self, entry: Any) -> bool:
+        """Return whether something looks like an entry of a defaults list."""
+        if isinstance(entry, Mapping):
+            return any(str(name).startswith(("override ", "/")) or name in self.groups for name in entry)
+        return entry == "_self_" or any(entry in choices for choices in self.groups.values())
+
+    def chosen_beside(self, group: str) -> Path | None:
+        """Return an own file, among those read so far, whose defaults list has a group but does not override it."""
+        for file in self._read:
+            defaults = self._content(*file).get("defaults")
+            if self._is_own(*file) and any(name.partition("@")[0] == f"/{group}" for name, _ in _pairs(defaults)):
+                return Path(str(self._paths(*file)[0]))
+        return None
+
+    def misnamed(self, group: str, choice: str) -> Path | None:
+        """Return a file of this name that Hydra does not find, because it ends in ``.yml``."""
+        paths = (folder / group / f"{choice}.yml" for folder in self.folders)
+        return next((Path(str(path)) for path in paths if path.is_file()), None)
+
+    def given(self, choices: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the full keys of all settings in the user's own files, of the chosen ones and those they build on."""
+        if not self.own:
+            return
+        read = ConfigFiles(self.own)
+        for group, choice in choices.items():
+            if isinstance(choice, str):
+                read.settings(group, choice)
+        for group, choice in read._read:
+            if self._is_own(group, choice):
+                package = self.package(group, choice)
+                content = {name: value for name, value in self._content(group, choice).items() if name != "defaults"}
+                yield from keys_of(content, f"{package}." if package else "")
 
     def settings(self, group: str, choice: str) -> dict[str, Any]:
         """Return the content of a file merged with the files in its defaults list; {} where it cannot be read."""
@@ -209,6 +284,8 @@ class ConfigFiles:
             for name, chosen in ({"": entry} if isinstance(entry, str) else dict(entry)).items():
                 below = str(name).removeprefix("override ")
                 if below != name and below.startswith("/") and not below.startswith(f"/{group}"):
+                    other = below.strip("/").partition("@")[0]
+                    self._beside |= {(other, one) for one in (chosen if isinstance(chosen, list) else [str(chosen)])}
                     continue  # the choice of another group, which adds nothing to this one
                 if not re.fullmatch(r"\w*", below) or not re.fullmatch(r"[\w.-]+", str(chosen)):
                     if group:
@@ -238,6 +315,44 @@ class ConfigFiles:
         """Return all files of this name. Hydra uses the first one."""
         paths = (folder / group / f"{choice}.yaml" if group else folder / f"{choice}.yaml" for folder in self.folders)
         return [path for path in paths if path.is_file()]
+
+    def _is_own(self, group: str, choice: str) -> bool:
+        """Return whether the file that Hydra uses is one of the user's."""
+        return bool(self._paths(group, choice)) and not ConfigFiles()._paths(group, choice)
+
+
+def _shipped_package(group: str, choice: str) -> str | None:
+    """Return the package that a file has if it is like the shipped files of its group; None if there are none."""
+    shipped, usual = ConfigFiles(), group.replace("/", ".")
+    packages = {one: shipped.package(group, one) for one in shipped.choices(group)}
+    if packages and all(package == f"{usual}.{one}" for one, package in packages.items()):
+        return f"{usual}.{choice}"
+    return packages.popitem()[1] if len(set(packages.values())) == 1 else None
+
+
+def _pairs(defaults: Any) -> list[tuple[str, Any]]:
+    """Return the groups of a defaults list with their choices, such as ``override /method`` with ``mil``."""
+    entries = defaults if isinstance(defaults, list) else []
+    return [(str(name), value) for entry in entries if isinstance(entry, Mapping) for name, value in entry.items()]
+
+
+def _dotted(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the full keys with a dot in one name that would be settings if their parts were nested, and their values.
+
+    What Hydra passes on, and mappings with names of their own such as streams, may have any names.
+    """
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if "." in str(name) and (limit_of(key) is not None or not prefix):
+            yield key, value
+        elif isinstance(value, Mapping) and limit_of(key) is None and key != "hydra":
+            yield from _dotted(value, f"{key}.")
+
+
+def _written(value: Any) -> str:
+    """Return a value as YAML writes it on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n...\n").strip()
 
 
 def _header(text: str) -> str | None:

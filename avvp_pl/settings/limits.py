@@ -13,9 +13,11 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, ListConfig
+
+Kind = Literal["modality", "stream", "split"]  # what the names in a setting can be the names of
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,16 @@ class Location:
 
 @dataclass(frozen=True)
 class Text:
-    """Any string that is not blank."""
+    """Any string that is not blank. If it names a folder (``of_folder``), it may not be a path."""
 
     example: str
+    of_folder: bool = False
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and bool(value.strip())
+        return isinstance(value, str) and bool(value.strip()) and not (self.of_folder and _is_path(value))
 
     def __str__(self) -> str:
-        return f"text such as {self.example}"
+        return f"text{' (no path)' * self.of_folder} such as {self.example}"
 
 
 @dataclass(frozen=True)
@@ -127,10 +130,12 @@ class Label:
 class Names:
     """A list of different strings, none longer than ``longest``.
 
-    If they name folders (``of_folders``), none of them may be a path.
+    If they name folders (``of_folders``), none of them may be a path. If they are names ``of`` something, the data must
+    have it.
     """
 
     example: str
+    of: Kind | None = None
     of_folders: bool = False
     may_be_empty: bool = True
     longest: int | None = None
@@ -142,7 +147,7 @@ class Names:
             return False
         if self.longest is not None and any(len(name) > self.longest for name in value):
             return False
-        return not (self.of_folders and any(name in {".", ".."} or re.search(r"[/\\\0]", name) for name in value))
+        return not (self.of_folders and any(map(_is_path, value)))
 
     def __str__(self) -> str:
         short = "" if self.longest is None else f" of at most {self.longest} characters each,"
@@ -154,11 +159,14 @@ class Each:
     """A mapping in which every value has the same limit.
 
     Its keys are not fixed: a modality of the user's own may be added with ``+``. A key matches the regular expression
-    ``key`` and is none of the ``reserved`` names, which say what they mean already.
+    ``key`` and is none of the ``reserved`` names, which say what they mean already. If the keys are names ``of``
+    something, the data must have it; the names ``beside`` them are possible, too.
     """
 
     limit: Number | Names | Location
     example: str
+    of: Kind | None = None
+    beside: tuple[str, ...] = ()
     key: str = r".+"
     reserved: Mapping[str, str] = field(default_factory=dict)
     may_be_empty: bool = True
@@ -221,13 +229,23 @@ FLAG = Flag()
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
-TAKEN = {**SCORES, "video": "the whole video in method.weights; call it visual, for example"}
+TAKEN = {
+    **SCORES,
+    "video": "the whole video in method.weights; call it visual, for example",
+    "others": "all modalities that method.weights does not name",
+}
 MODALITY = r"[A-Za-z]\w*"  # part of the names of files and scores
-TABLES = Each(PATH, "{audio: CSV, visual: CSV}, with a table for each modality", MODALITY, SCORES, may_be_empty=False)
+TABLES = Each(
+    PATH,
+    "{audio: CSV, visual: CSV}, with a table for each modality",
+    key=MODALITY,
+    reserved=SCORES,
+    may_be_empty=False,
+)
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
-    "name": OrNull(NAME),
+    "name": OrNull(Text("my_name", of_folder=True)),
     "tags": Names("[baseline]"),
     "seed": SEED,
     "threads": OrNull(COUNT),
@@ -289,8 +307,8 @@ LIMITS: dict[str, Limit] = {
     "data.seed": Number(0, whole=True),
     "data.noise": WEIGHT,
     "data.noise_ratio": POSITIVE,
-    "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}"),
-    "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}"),
+    "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
+    "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
     "batch_size": SIZE,
@@ -306,13 +324,13 @@ LIMITS: dict[str, Limit] = {
     "dropout": Number(0, 1, high_open=True),
     "cross_attention": FLAG,
     "cross_attention_dropout": SHARE,
-    "fuse_single_stream": Names("[visual]"),
-    "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}"),
+    "fuse_single_stream": Names("[visual]", "modality"),
+    "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}", "modality"),
     "bidirectional": FLAG,
     "mixing_dim": COUNT,
     "num_fusion_layers": Number(0, whole=True),
     "query_modality": Text("visual"),
-    "regrouped": Names("[audio]"),
+    "regrouped": Names("[audio]", "modality"),
     "network.assignment": Choice(("gumbel", "hard", "soft")),
     "segment_scores": Choice(("code", "paper")),
     "event_dim": COUNT,
@@ -321,7 +339,7 @@ LIMITS: dict[str, Limit] = {
     "event_dropout": Number(0, 1, high_open=True),
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
-    "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}"),
+    "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}", "modality", beside=("video", "others")),
     "weight_classification": WEIGHT,
     "method.temperature": POSITIVE,
     "method.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
@@ -330,7 +348,7 @@ LIMITS: dict[str, Limit] = {
     "contrast.temperature": POSITIVE,
     "contrast.smoothing": SHARE,
     "contrast.weight": WEIGHT,
-    "targets.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
+    "targets.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),
     "method.count": Choice(("joint", "per_modality")),
     "method.confidence": Number(0, 1, low_open=True),
     "max_count": COUNT,
@@ -341,8 +359,8 @@ LIMITS: dict[str, Limit] = {
     "targets.ranking_dropout": FLAG,
     # refine
     "refinement.threshold": SHARE,
-    "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}"),
-    "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
+    "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),
+    "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),
     # labeling
     "labels": Choice(("soft", "hard")),
     "label_threshold": SHARE,
@@ -355,7 +373,7 @@ LIMITS: dict[str, Limit] = {
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
-    "labeling.attending": OrNull(Names("[audio]")),
+    "labeling.attending": OrNull(Names("[audio]", "modality")),
     "labeling.gamma": Number(0, 1, low_open=True),
     "labeling.beta": Number(0, 1, low_open=True, high_open=True),
     "labeling.k": COUNT,
@@ -433,6 +451,10 @@ LIMITS: dict[str, Limit] = {
 # Groups whose objects take arguments of other libraries, which may have one of the names above and mean something else
 # (and stages, whose names are free). In them a limit needs the full key, and `+key=value` may add any argument.
 PASSED_ON = ("trainer", "logger", "callbacks", "hydra", "stages")
+
+
+def _is_path(name: str) -> bool:
+    return name in {".", ".."} or bool(re.search(r"[/\\\0]", name))
 
 
 def limit_of(key: str) -> Limit | None:

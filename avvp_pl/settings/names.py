@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from avvp_pl.errors import InputError, nearest
-from avvp_pl.settings.check import plain, values_of
+from avvp_pl.settings.check import check_names, plain, values_of
 from avvp_pl.settings.conf import GLOBAL, ConfigFiles, config_dir, keys_of
 from avvp_pl.settings.limits import PASSED_ON, limit_of, members_of
 
@@ -54,12 +59,12 @@ class Names:
             if group not in self.files.groups or override.is_delete():
                 continue
             for value in map(plain, values_of(override)):
+                for word in value if isinstance(value, list) else [value]:
+                    self.files.check(group, str(word))
                 listed = isinstance(value, list) and self._takes_list(group)
                 words = value if listed else [value]
                 if not words or not all(isinstance(word, str) for word in words) or len(set(words)) < len(words):
                     raise InputError(f"{group}={_shown(value)}: it must be {self._expected(group)}")
-                for word in words:
-                    self.files.check(group, word)
 
     def for_jobs(self, arguments: Sequence[str]) -> list[str]:
         """Return the arguments of a sweep with the settings that only its jobs have where only the jobs see them.
@@ -67,14 +72,10 @@ class Names:
         Before a sweep, Hydra composes a configuration without the groups that are swept, and would refuse their
         settings. So they become parameters of the sweeper, which passes them on to each job.
         """
-        asked = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
-        if not asked and not any(override.key_or_group == "sweep" for override in self.overrides):
+        base = self._of_sweep(arguments, self._groups(swept=False))
+        if base is None:
             return list(arguments)
-        base = self._composed(self._groups(swept=False), with_hydra=True)
-        params = base.hydra.sweeper.get("params")  # as a sweep file gives them; null for commands without sweeps
-        if params is None or not (asked or base.hydra.mode == RunMode.MULTIRUN):
-            return list(arguments)
-        fixed: Any = OmegaConf.to_container(params)
+        fixed: Any = OmegaConf.to_container(base.hydra.sweeper.params)
         swept = {parsed.key_or_group for parsed in _parsed(f"{key}={value}" for key, value in fixed.items())}
         swept |= {override.key_or_group for override in self.overrides if override.is_sweep_override()}
         if not swept & set(self.files.groups):
@@ -95,10 +96,59 @@ class Names:
         kept = [argument for argument in arguments if argument == first or argument not in moved]
         return [of_jobs if argument == first else argument for argument in kept]
 
+    def check_jobs(self, arguments: Sequence[str]) -> None:
+        """Refuse a sweep before its first job if two jobs would have one folder, or one outside that of the sweep.
+
+        Refuse as well what :func:`~avvp_pl.settings.check.check_names` refuses in the first job.
+        """
+        of_hydra = [str(one.input_line) for one in self.overrides if one.key_or_group.startswith(("hydra.", "hydra/"))]
+        of_hydra = [line for line in of_hydra if not line.startswith("hydra.searchpath")]
+        base = self._of_sweep(arguments, [*self._groups(swept=False), *of_hydra])
+        if base is None:
+            return
+        fixed = _parsed(f"{key}={value}" for key, value in base.hydra.sweeper.params.items())
+        given = [one for one in self.overrides if str(one.input_line) not in of_hydra]
+        of_jobs = list({one.get_key_element(): one for one in [*fixed, *given]}.values())
+        first = self._composed([*_first_values(of_jobs), *of_hydra], with_hydra=True)
+        check_names(first, replace(self, overrides=tuple(of_jobs)).given(first.hydra.runtime.choices))
+        subdir = _subdir(base)
+        _check_inside(subdir, subdir)
+        if re.search(r"hydra[.:]job\.(num|id)\b", subdir):  # each job has its own
+            return
+        found: dict[str, str] = {}
+        for job in _jobs(of_jobs, subdir):
+            cfg, called = self._composed([*job, *of_hydra], with_hydra=True), " ".join(job)
+            folder = _folder(cfg)
+            if folder is None or _subdir(cfg) != subdir:
+                continue  # the job says what is wrong with it
+            _check_inside(folder, subdir)
+            if folder in found:
+                raise InputError(
+                    f"hydra.sweep.subdir={subdir}: the jobs {found[folder]!r} and {called!r} would both write into "
+                    f"{folder}; add what tells them apart, such as ${{seed}} or ${{hydra.job.num}}"
+                )
+            found[folder] = called
+
+    def check_single(self, hydra_cfg: Any) -> None:
+        """Refuse the values of a sweep in a single run, which would ignore them."""
+        if hydra_cfg.mode == RunMode.MULTIRUN or not hydra_cfg.sweeper.get("params"):
+            return
+        chosen = [file for file in hydra_cfg.runtime.choices.items() if file[0] in self.files.groups]
+        sweeps = [
+            f"{group}/{choice}.yaml"
+            for group, choice in chosen
+            if OmegaConf.select(OmegaConf.create(self.files.settings(group, str(choice))), "hydra.sweeper.params")
+        ]
+        file = sweeps[0] if sweeps else "a sweep file"
+        raise InputError(
+            f"{file}: hydra.sweeper.params has the values of a sweep, but this is a single run, which ignores them; "
+            f"give -m, or write `mode: MULTIRUN` under `hydra:` into {file} (docs/sweeps.md)"
+        )
+
     def check_folders(self) -> None:
         """Refuse ``~`` at the start of a run folder in the user's own files: Hydra would create a folder called ``~``.
 
-        On the command line it is replaced, and in every other setting as well.
+        On the command line it is replaced, and in every other setting as well. Refuse a name that is a path, too.
         """
         if not self.files.own:
             return
@@ -110,6 +160,9 @@ class Names:
                 node = node.get(part) if isinstance(node, Mapping) else None
             if isinstance(node, str) and node.startswith("~"):
                 raise InputError(f"{key}={node}: write the folder in full here: {Path(node).expanduser()}")
+        name, limit = cfg.get("name"), limit_of("name")  # a part of the run folder
+        if isinstance(name, str) and "${" not in name and limit is not None and name not in limit:
+            raise InputError(f"name={name}: it must be {limit}")
 
     def check_additions(self) -> None:
         """Refuse ``+key=value`` for a mistyped group, or for an argument that nothing reads."""
@@ -156,6 +209,11 @@ class Names:
             if name not in PASSED_ON:
                 self._check_below(str(name), value, known[name], choices)
 
+    def given(self, choices: Mapping[str, Any]) -> set[str]:
+        """Return the full keys of the settings that the user gives, on the command line and in the chosen own files."""
+        values = ((override.key_or_group, plain(override.value())) for override in self.overrides)
+        return {key for name, value in values for key in keys_of({name: value})} | set(self.files.given(choices))
+
     def as_setting(self, key: str) -> str | None:
         """Return how a group or setting is given, such as ``seed`` or ``+experiment``; None if it does not exist."""
         groups = self.files.groups_of(self.command)
@@ -172,6 +230,8 @@ class Names:
     def no_choice(self, group: str, choice: str, options: Sequence[str]) -> str:
         """Return what to say of a choice that a group does not have."""
         missing = f"there is no {group or 'config'} {choice!r}."
+        if file := self.files.misnamed(group, choice):
+            return f"{missing} {file} is not read: its name must end in .yaml"
         choices = f" The choices are: {', '.join(options)}" if options else ""
         experiments = [name for name in self.files.choices("experiment") if f"{name}_".startswith(f"{choice}_")]
         if experiments and group != "experiment" and self.command == "train":
@@ -362,6 +422,17 @@ class Names:
                 groups += [f"{key}={_shown(plain(value))}" for value in [*values_of(override)][:1]]
         return groups
 
+    def _of_sweep(self, arguments: Sequence[str], overrides: Sequence[str]) -> DictConfig | None:
+        """Return the configuration of a sweep before its jobs, with these overrides; None if there is no sweep."""
+        asked = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(arguments))
+        named = any(override.key_or_group == "sweep" for override in self.overrides)
+        if not asked and not named and not self.files.own:
+            return None
+        base = self._composed(overrides, with_hydra=True)
+        # the parameters are as a sweep file gives them; null for commands without sweeps
+        is_sweep = asked or base.hydra.mode == RunMode.MULTIRUN
+        return base if is_sweep and base.hydra.sweeper.get("params") is not None else None
+
     def _composed(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
         """Return the configuration with these overrides, or without any if they cannot be composed."""
         own = [f"hydra.searchpath=[{','.join(map(repr, self.files.own))}]"] if self.files.own else []
@@ -374,6 +445,49 @@ class Names:
         finally:
             GlobalHydra.instance().hydra = running
         raise AssertionError("the configuration without overrides must compose")
+
+
+def _first_values(overrides: Iterable[Override]) -> Iterator[str]:
+    """Yield the overrides of the first job of a sweep, without those whose values only Hydra can expand."""
+    for override in overrides:
+        if not override.is_sweep_override():
+            yield str(override.input_line)
+        else:
+            yield from (f"{override.get_key_element()}={_shown(plain(value))}" for value in [*values_of(override)][:1])
+
+
+def _jobs(overrides: list[Override], subdir: str) -> list[list[str]]:
+    """Return the overrides of each job of a sweep. Raises :class:`InputError` if only Hydra can tell them."""
+    if not any(override.value_type == ValueType.GLOB_CHOICE_SWEEP for override in overrides):
+        with suppress(HydraException):  # of a search, which draws its values
+            return BasicSweeper.split_arguments(overrides, None)[0]
+    raise InputError(
+        f"hydra.sweep.subdir={subdir}: which jobs this sweep has is only known when they run; add ${{hydra.job.num}}, "
+        "so that each has a folder of its own"
+    )
+
+
+def _subdir(cfg: DictConfig) -> str:
+    """Return the folder of a job as it is written, with interpolations."""
+    sweep: Any = OmegaConf.to_container(cfg.hydra.sweep)
+    return str(sweep["subdir"])
+
+
+def _check_inside(folder: str, subdir: str) -> None:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise InputError(f"hydra.sweep.subdir={subdir}: it must be a folder inside hydra.sweep.dir")
+
+
+def _folder(cfg: DictConfig) -> str | None:
+    """Return the folder of a job that does not run yet; None if only the job can tell."""
+    running = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
+        return os.path.normpath(str(cfg.hydra.sweep.subdir))
+    except OmegaConfBaseException:
+        return None
+    finally:
+        HydraConfig.instance().cfg = running
 
 
 def _parsed(overrides: Iterable[str]) -> tuple[Override, ...]:

@@ -104,6 +104,7 @@ def test_prototypes_that_do_not_exist_yet_are_built(command: Command, tmp_path: 
         (["inference=prototype", "labeling=none"], "labeling NoLabels has none; labeling=prototype has"),
         (["inference=prototype", "labeling=naive"], "labeling Naive has none; labeling=prototype has"),
         (["inference=[prototype,both]"], "both"),
+        (["labeling=prototype", "labeling.attending=[visul]"], "labeling.attending=visul: it must be a modality; the"),
         (["+experiment=han_ppl_test", "labeling.gamma=2"], "gamma=2: it must be a number in (0, 1]"),
         (["+experiment=han_ppl_test", "labeling.gama=1"], "Did you mean 'labeling.gamma'?"),
     ],

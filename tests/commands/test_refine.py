@@ -103,6 +103,8 @@ def test_the_next_stage_reads_the_file(command: Command, base: Path, tmp_path: P
         (("+refine=mA", "checkpoint={run}", "output=x.npz"), "there is no refine 'mA'."),
         (("+refine=ma", "checkpoint={run}", "output=x.npz", "refinement.threshold=2"), "it must be a number in [0, 1]"),
         (("+refine=ma", "checkpoint={run}", "output=x.npz", "refinement.treshold=1"), "'refinement.threshold'"),
+        (("+refine=jomold", "checkpoint={run}", "output=x.npz", "+refinement.smoothing.visul=0"), "mean 'visual'?"),
+        (("+refine=jomold", "checkpoint={run}", "output=x.npz", "+refinement.thresholds.touch=1"), "modalities are"),
         (("+refine=ma", "checkpoint={run}", "output=x.npz", "trainer.devices=2"), "refine runs in one process"),
         (("+recipe=ma", "checkpoint={run}", "output=x.npz"), "it is for python -m avvp_pl.recipe"),
     ],

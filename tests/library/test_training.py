@@ -74,6 +74,18 @@ def test_wrong_settings_are_refused_with_the_message_of_the_command(overrides: l
     assert message in str(error.value)
 
 
+def test_a_sweep_is_not_the_settings_of_one_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^a sweep is several runs, but compose returns the settings of one; start it"
+    ):
+        avvp_pl.compose("+sweep=seeds")
+    (tmp_path / "experiment").mkdir()
+    params = "hydra: {sweeper: {params: {seed: '0,1'}}}"
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{params}\n")
+    with pytest.raises(InputError, match=r"^experiment/mine\.yaml: hydra\.sweeper\.params has the values of a sweep"):
+        avvp_pl.compose("+experiment=mine", conf=tmp_path)
+
+
 def test_a_training_is_that_of_the_command(command: Command, tmp_path: Path) -> None:
     arguments = (*SETTINGS, "+experiment=ppl_soft")
     assert command("train", *arguments, f"hydra.run.dir={tmp_path / 'command'}") == 0

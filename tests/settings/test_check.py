@@ -11,9 +11,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from avvp_pl.errors import InputError
-from avvp_pl.settings.check import check_settings, check_sweep, refuse_secrets
-from avvp_pl.settings.limits import LIMITS, TOP_LEVEL, OrNull, limit_of
+from avvp_pl.settings.check import check_names, check_settings, check_sweep, refuse_secrets
+from avvp_pl.settings.limits import LIMITS, TOP_LEVEL, Each, Limit, Names, OrNull, limit_of
 from tests.settings.test_limits import ACCEPTED, NO_NUMBERS, REFUSED, cases
+
+
+def of_data(limit: Limit) -> str | None:
+    """What the names in a setting are names of."""
+    names = limit.limit if isinstance(limit, OrNull) else limit
+    return names.of if isinstance(names, Each | Names) else None
 
 
 def check(key: str, value: Any) -> None:
@@ -135,6 +141,20 @@ def test_modalities_that_attend_exist() -> None:
     with pytest.raises(InputError, match=r"^labeling\.attending=sound: it must be a modality; the modalities are aud"):
         check_settings(cfg)
     check_settings(OmegaConf.create({"data": None, "labeling": {"attending": ["sound"]}}))  # the data is not known yet
+
+
+@pytest.mark.parametrize("name", [name for name, limit in LIMITS.items() if of_data(limit)])
+def test_every_setting_by_modality_stream_or_split_has_names_of_the_data(name: str) -> None:
+    """Also one that is new: its limit says what its names are."""
+    key = name if "." in name else f"network.{name}"
+    cfg = OmegaConf.create({"data": {"modalities": {"touch": ["imu"]}}})
+    known = {"modality": "touch", "stream": "imu", "split": "val"}[str(of_data(LIMITS[name]))]
+    is_mapping = isinstance(LIMITS[name], Each)
+    OmegaConf.update(cfg, key, {known: 1} if is_mapping else [known], force_add=True)
+    check_names(cfg)
+    OmegaConf.update(cfg, key, {f"{known}x": 1} if is_mapping else [f"{known}x"], merge=False)
+    with pytest.raises(InputError, match=rf"^{re.escape(key)}.*{known}x: it must be a .*Did you mean '{known}'"):
+        check_names(cfg)
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,16 @@ def test_members_of_a_mapping_have_its_limit_whatever_they_are_called() -> None:
     assert members_of("labeling") is members_of("labeling.gamma") is members_of("compile") is members_of("") is None
 
 
+def test_mappings_say_what_their_keys_are() -> None:
+    """So that a key that the data does not have is refused."""
+    limits = {key: limit.limit if isinstance(limit, OrNull) else limit for key, limit in LIMITS.items()}
+    silent = {key for key, limit in limits.items() if isinstance(limit, Each) and limit.of is None}
+    assert silent == {
+        "data.modalities",
+        "data.rows_per_segment",
+    }  # the first defines modalities, a reader checks the other
+
+
 def test_arguments_of_other_libraries_have_a_limit_only_by_their_full_key() -> None:
     assert limit_of("callbacks.mine.momentum") is limit_of("logger.mine.seed") is limit_of("trainer.segments") is None
     assert limit_of("callbacks.safe_stop.max_loss") is not None

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.commands.command import command
+from avvp_pl.settings.conf import config_dir
 from avvp_pl.settings.limits import LIMITS, Each, OrNull
 from avvp_pl.settings.names import Names
 
@@ -105,7 +107,10 @@ def own(tmp_path: Path) -> Callable[..., list[str]]:
         "train -m +experiment=glob(ppl_*)",
         "train logger=[csv,tensorboard]",
         "train +method.weights.touch=1 +method.targets.smoothing.touch=0.9 +data.modalities.touch=[imu]",
-        "train +data.streams.imu=6 +data.sizes.more=100 ++data.sizes.val=3",
+        "train +data.streams.imu=6 +data.modalities.touch=[imu] ++data.sizes.val=3",
+        "train ~data.modalities.visual",
+        "train +experiment=mil_literal ~data.modalities.audio",
+        "train data.modalities={audio: [vggish], visual: [res152]}",
         "train +trainer.precision=bf16-mixed +callbacks.mine.threshold=3 ++seed=3",
         "train protocol.selection.monitor=null",
         "train callbacks.best=null",
@@ -116,7 +121,7 @@ def own(tmp_path: Path) -> Callable[..., list[str]]:
     ],
 )
 def test_good_command_lines_pass(say: Say, arguments: str) -> None:
-    assert say(*arguments.split()) is None
+    assert say(*re.split(r"(?<![:,]) ", arguments)) is None
 
 
 @pytest.mark.parametrize(
@@ -401,7 +406,7 @@ def test_mistakes_in_an_experiment_of_the_users_own_are_told(
     [
         "method: {targets: {_target_: mine.Targets, rates: 3}}",
         "labeling: {_target_: mine.Labeling, sharpness: 3}",
-        "method: {weights: {touch: 1.0}}\ndata: {sizes: {train: 3}}",
+        "method: {weights: {touch: 1.0}}\ndata: {sizes: {train: 3}, modalities: {touch: [x]}}",
         "trainer: {precision: bf16-mixed}\ncallbacks: {early: {_target_: mine.Stop, patience: 3}}",
         "compile: {mode: reduce-overhead}",
     ],
@@ -412,14 +417,255 @@ def test_an_experiment_of_the_users_own_may_give_another_class_or_modality(
     assert say("train", *own({"experiment/free.yaml": f"# @package _global_\n{content}\n"}), "+experiment=free") is None
 
 
+@pytest.mark.parametrize("key", ["method.weights", "method.targets.smoothing", "network.head_dropout", "data.streams"])
+def test_mappings_may_be_extended_by_what_the_data_has(say: Say, key: str) -> None:
+    name, value = ("x", "1") if key == "data.streams" else ("touch", "0.5")
+    for data in ("+data.modalities.touch=[x]", "+data.modalities={touch: [x]}"):
+        assert say("train", data, f"+{key}.{name}={value}") is None
+        assert say("train", data, f"+{key}={{{name}: {value}}}") is None  # as Hydra itself advises
+
+
+ONLY = "it must be a modality; the modalities are audio, visual."
+NO_MODALITY = [
+    (
+        "+method.weights.touhc=1",
+        "method.weights.touhc: it must be a modality or one of video, others; the modalities are",
+    ),
+    ("+method.weights={vidio: 1}", "method.weights.vidio: ... are audio, visual. Did you mean 'video'?"),
+    ("+method.targets.smoothing.Visual=0", f"method.targets.smoothing.Visual: {ONLY} Did you mean 'visual'?"),
+    ("+network.head_dropout.visul=0.5", f"network.head_dropout.visul: {ONLY} Did you mean 'visual'?"),
+    ("labeling=naive labeling.attending=[visul]", f"labeling.attending=visul: {ONLY} Did you mean 'visual'?"),
+    (
+        "labeling=naive labeling.attending=[touhc] +method.weights.touhc=1",
+        "method.weights.touhc: it must be a modality",
+    ),
+    ("network.fuse_single_stream=[touch]", f"network.fuse_single_stream=touch: {ONLY}"),
+    (
+        "+data.sizes.tset=16",
+        "data.sizes.tset: it must be a split; the splits are train, val, test. Did you mean 'test'?",
+    ),
+    ("+data.streams.clap=16", "data.streams.clap: it must be a stream; the streams are vggish, res152, r2plus1d_18."),
+    # what only the defaults may name
+    (
+        "~data.modalities.visual labeling=naive labeling.attending=[visual]",
+        "labeling.attending=visual: it must be a mod",
+    ),
+    (
+        "~data.modalities.visual method.weights.visual=0.5",
+        "method.weights.visual: it must be a modality or one of video,",
+    ),
+    (
+        "~data.modalities.visual ++method.targets.smoothing={visual: 0.5}",
+        "method.targets.smoothing.visual: it must be ",
+    ),
+    (
+        "data.modalities={audio: [vggish], visual: [res152]} data.streams.r2plus1d_18=3",
+        "data.streams.r2plus1d_18: it must",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), NO_MODALITY)
+def test_a_name_that_the_data_does_not_have_is_refused(say: Say, arguments: str, said: str) -> None:
+    assert holds(say("train", *re.split(r"(?<![:,]) ", arguments)), said)
+
+
 @pytest.mark.parametrize(
-    "key",
-    ["method.weights", "method.targets.smoothing", "data.modalities", "data.streams", "data.sizes"],
+    ("content", "arguments"),
+    [
+        ("method: {weights: {touhc: 1}}", ""),
+        ("method: {weights: {visual: 1}}", "~data.modalities.visual"),
+        ("network: {head_dropout: {visul: 0.5}}", ""),
+        ("data: {sizes: {tset: 3}}", ""),
+        ("data: {streams: {clap: 3}}", ""),
+    ],
 )
-def test_mappings_by_modality_may_be_extended(say: Say, key: str) -> None:
-    value = "[x]" if key == "data.modalities" else "1"
-    assert say("train", f"+{key}.touch={value}") is None
-    assert say("train", f"+{key}={{touch: {value}}}") is None  # as Hydra itself advises
+def test_a_name_that_the_data_does_not_have_is_refused_in_a_file_too(
+    say: Say, own: Callable[..., list[str]], content: str, arguments: str
+) -> None:
+    mine = own({"experiment/typo.yaml": f"# @package _global_\n{content}\n"})
+    assert re.match(
+        r"[\w.]+: it must be a (modality|stream|split)",
+        say("train", *mine, "+experiment=typo", *arguments.split()) or "",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "-m +method.weights.touch=0,1",
+        "-m +method.weights.touch=1 seed=0,1",
+        "-m +experiment=mil,han +method.weights.touch=1 seed=0,1",
+        "+sweep=typo",
+        "+sweep=seeds +method.weights.touch=1",
+    ],
+)
+def test_a_sweep_over_what_the_data_does_not_have_is_refused_before_its_first_job(
+    say: Say, own: Callable[..., list[str]], tmp_path: Path, arguments: str
+) -> None:
+    params = "hydra: {mode: MULTIRUN, sweeper: {params: {+method.weights.touch: '0,1'}}}"
+    mine = own({"sweep/typo.yaml": f"# @package _global_\n{params}\n"})
+    assert holds(
+        say("train", *mine, *arguments.split()), "method.weights.touch: it must be a modality or one of video,"
+    )
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("seed=0,1 hydra.sweep.subdir=../x/${seed}", "hydra.sweep.subdir=../x/${seed}: it must be a folder inside"),
+        ("seed=0,1 hydra.sweep.subdir=/x/${seed}", "hydra.sweep.subdir=/x/${seed}: it must be a folder inside"),
+        (
+            "seed=0,1 hydra.sweep.subdir=${data.root} data=llp data.root=/x",
+            "hydra.sweep.subdir=${data.root}: it must be",
+        ),
+        (
+            "seed=0,1 hydra.sweep.subdir=${name}",
+            "hydra.sweep.subdir=${name}: the jobs 'seed=0' and 'seed=1' would both write into mil; add what tells them",
+        ),
+        (
+            "+experiment=mil,han seed=0,1 hydra.sweep.subdir=${name}",
+            "hydra.sweep.subdir=${name}: the jobs '+experiment=mil",
+        ),
+        (
+            "seed=0,1 hydra.sweep.subdir=${hydra.job.name}",
+            "hydra.sweep.subdir=${hydra.job.name}: the jobs 'seed=0' and",
+        ),
+        (
+            "+experiment=glob(ppl*) hydra.sweep.subdir=${name}",
+            "hydra.sweep.subdir=${name}: which jobs this sweep has is",
+        ),
+    ],
+)
+def test_jobs_have_folders_of_their_own_inside_that_of_the_sweep(
+    say: Say, tmp_path: Path, arguments: str, said: str
+) -> None:
+    assert holds(say("train", "-m", *arguments.split()), said)
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "seed=0,1 hydra.sweep.subdir=${name}/${seed}",
+        "+experiment=mil,han hydra.sweep.subdir=${name}",
+        "+experiment=mil,han seed=0,1 hydra.sweep.subdir=${hydra.job.override_dirname}",
+        "seed=0,1 hydra.sweep.subdir=${name}/${hydra.job.num}",
+        "+experiment=glob(ppl_soft*) hydra.sweep.subdir=${name}/${hydra:job.num}",
+    ],
+)
+def test_jobs_may_have_other_folders(say: Say, arguments: str) -> None:
+    assert say("train", "-m", *arguments.split()) is None
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", "a\\b"])
+def test_a_name_is_no_path(say: Say, own: Callable[..., list[str]], tmp_path: Path, name: str) -> None:
+    expected = f"name={name}: it must be text (no path) such as my_name, or null"
+    assert say("train", f"name={name}") == expected
+    mine = own({"experiment/named.yaml": f"# @package _global_\nname: {name}\n"})
+    assert say("train", *mine, "+experiment=named") == expected
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("group", ["sweep", "experiment"])
+def test_the_values_of_a_sweep_are_refused_in_a_single_run(say: Say, own: Callable[..., list[str]], group: str) -> None:
+    params = "hydra: {sweeper: {params: {seed: '0,1'}}}"
+    mine = own({f"{group}/mine.yaml": f"# @package _global_\n{params}\n"})
+    said = f"{group}/mine.yaml: hydra.sweeper.params has the values of a sweep, but this is a single run, which ignores"
+    assert holds(say("train", *mine, f"+{group}=mine"), said)
+    assert say("train", *mine, "-m", f"+{group}=mine") is None
+    assert len(say.configurations) == 2
+
+
+def test_the_sweep_and_the_launcher_on_the_page_about_sweeps_work(
+    say: Say, own: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    page = (config_dir().parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(# @package _global_\n# file: conf/(\S+)\n.*?)```", page, re.DOTALL)
+    mine = own({name: content for content, name in blocks})
+    assert say("train", "-m", *mine, "+sweep=mine") is None
+    found = [(cfg["name"], cfg["labeling"]["gamma"], cfg["seed"]) for cfg in say.configurations]
+    assert found == [
+        (name, gamma, seed) for name in ("ppl_soft", "ppl_hard") for gamma in (0.5, 1) for seed in (0, 1, 2)
+    ]
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        searched = f"hydra.searchpath=[file://{tmp_path / 'own'}]"
+        assert compose("train", [searched, "+launcher=four"], return_hydra_config=True).hydra.launcher.n_jobs == 4
+
+
+WRONG_FILES = [
+    (
+        {"inference/bad.yaml": "_target_: mine.It\nshare: 0.7\n"}, "inference=bad",
+        "inference/bad.yaml: its settings ... under 'inference'; the first line ... be: # @package inference.bad",
+    ),
+    (
+        {"inference/bad.yaml": "_target_: mine.It\nshare: 0.7\n"}, "inference=[bad,classifier]",
+        "inference/bad.yaml: its settings ... the first line of the file must be: # @package inference.bad",
+    ),
+    (
+        {"method/bad.yaml": "# @package labeling\ndefaults: [mil, _self_]\n"}, "method=bad",
+        "method/bad.yaml: its settings ... under 'labeling'; the file must have no line `# @package`",
+    ),
+    (
+        {"method/bad.yaml": "# @package _global_\ndefaults: [mil, _self_]\n"}, "method=bad",
+        "method/bad.yaml: its settings ... at the top of the configuration; the file must have no line `# @package`",
+    ),
+    (
+        {"method/bad.yaml": "# @package labeling\n_target_: x.Y\n", "experiment/bad.yaml": "{override /method: bad}"},
+        "+experiment=bad", "method/bad.yaml: its settings ... the file must have no line `# @package`",
+    ),
+    (
+        {"experiment/bad.yaml": "{/method: ma}"}, "+experiment=bad",
+        "experiment/bad.yaml: the group method has a value already; in the defaults list, write: override /method",
+    ),
+    (
+        {"experiment/bad.yaml": "{override method: ma}"}, "+experiment=bad",
+        "experiment/bad.yaml: 'override method' ... is no group in experiment/; write: override /method: ma",
+    ),
+    (
+        {"experiment/bad.yaml": "{inference: [classifier]}"}, "+experiment=bad",
+        "experiment/bad.yaml: 'inference' ... is no group in experiment/; write: override /inference: [classifier]",
+    ),
+    (
+        {"experiment/bad.yaml": "# @package _global_\ndefault:\n  - override /method: ma\n"}, "+experiment=bad",
+        "experiment/bad.yaml: 'default' must be 'defaults', the list of the files",
+    ),
+    (
+        {"labeling/bad.yaml": "Defaults: [naive, _self_]\n"}, "labeling=bad",
+        "labeling/bad.yaml: 'Defaults' must be 'defaults', the list of the files",
+    ),
+    (
+        {"experiment/bad.yaml": "# @package _global_\noptimizer.learning_rate: 0.01\n"}, "+experiment=bad",
+        "experiment/bad.yaml: a key with dots ... learning_rate as a mapping: optimizer: {learning_rate: 0.01}",
+    ),
+    (
+        {"optimizer/bad.yaml": "defaults: [adam, _self_]\nschedule.factor: 3\n"}, "optimizer=bad",
+        "optimizer/bad.yaml: a key with dots ... optimizer.schedule.factor as a mapping: schedule: {factor: 3}",
+    ),
+    ({"experiment/bad.yml": "seed: 3\n"}, "+experiment=bad", "experiment/bad.yml is not read: its name must end in"),
+    ({"data/bad.yml": "seed: 3\n"}, "data=bad", "data/bad.yml is not read: its name must end in .yaml"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "arguments", "said"), WRONG_FILES)
+def test_a_wrong_file_is_named_with_what_to_write(
+    say: Say, own: Callable[..., list[str]], files: dict[str, str], arguments: str, said: str
+) -> None:
+    """A file in braces is the entry of a defaults list."""
+    listed = {
+        name: f"# @package _global_\ndefaults:\n  - {content}\n" if content.startswith("{") else content
+        for name, content in files.items()
+    }
+    message = say("train", *own(listed), *arguments.split()) or ""
+    assert holds(message[message.index(said.partition(" ")[0].partition(":")[0]) :], said)
+
+
+def test_a_setting_beside_one_that_is_missing_may_be_a_misspelling(say: Say, own: Callable[..., list[str]]) -> None:
+    mine = own({"data/bad.yaml": "defaults: [folder, _self_]\nmodalites: {audio: [a]}\n"})
+    said = say("train", *mine, "data=bad", "data.root=x") or ""
+    assert said.startswith("data.modalities=null: it must be a mapping such as")
+    assert said.endswith("; is 'modalites' beside it a misspelling?")
 
 
 def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members() -> None:
