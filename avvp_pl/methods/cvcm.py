@@ -25,7 +25,7 @@ class CVCM(Method):
     ``targets`` are the labels y of each modality, and L_MIL asks for every event that a modality has. In the epochs
     before ``start_epoch`` (counted from 0) the labels are smoothed, y -> s y + (1 - s) / 2, where ``smoothing`` has s
     for each modality (1 if it is not named), and there is no L_CM. From then on the labels are not smoothed, and L_CM
-    has the weight ``weight_contrastive``.
+    has the weight ``weight_contrastive``. A modality that ``weights`` does not name has the weight of ``others``.
 
     L_CM (:func:`cross_modal_loss`) compares the first modality with the second one, in the videos of a batch and in as
     many mixed ones: the first modality of each video with the second one of another, its *partner* (:func:`partners`).
@@ -59,7 +59,7 @@ class CVCM(Method):
                 f"{type(network).__name__}"
             )
         self.video_weight = weights.get("video", 1.0)
-        self.modality_weights = [weights.get(name, 1.0) for name in modalities]
+        self.modality_weights = [weights.get(name, weights.get("others", 1.0)) for name in modalities]
         self.weight_contrastive, self.temperature = weight_contrastive, temperature
         self.start_epoch, self.seed, self.targets = start_epoch, seed, targets
         kept = torch.tensor([smoothing.get(name, 1.0) for name in modalities])

@@ -342,7 +342,7 @@ LIMITS: dict[str, Limit] = {
     "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}", "modality", beside=("video", "others")),
     "weight_classification": WEIGHT,
     "method.temperature": POSITIVE,
-    "method.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}"),
+    "method.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),
     "contrast.others": Choice(("encoded", "projected")),
     "contrast.form": Choice(("cross_entropy", "log_mix")),
     "contrast.temperature": POSITIVE,

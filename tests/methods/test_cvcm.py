@@ -232,9 +232,10 @@ def test_only_the_contrast_depends_on_the_draw() -> None:
     assert not torch.allclose(one["cross_modal"].value, other["cross_modal"].value, rtol=1e-4)
 
 
-def test_weights() -> None:
+@pytest.mark.parametrize("name", ["visual", "others"])
+def test_weights(name: str) -> None:
     net, batch = test_cvcm.make_net(), four_videos()
-    part = CVCM(net, MODALITIES, {"video": 0.5, "audio": 2.0, "visual": 0.0}, 0.0, 1.0, 0, {}, 0, Given())
+    part = CVCM(net, MODALITIES, {"video": 0.5, "audio": 2.0, name: 0.0}, 0.0, 1.0, 0, {}, 0, Given())
     output, labels = net(batch), LABELS[batch.index - 10]
     terms = part(Step(net, batch, output, 0, 0.0))
     assert list(terms) == ["mil", "guided"]  # a weight of 0 leaves the contrast out
