@@ -63,7 +63,7 @@ def check_sweep(overrides: list[str]) -> None:
         for element in values_of(override):
             value = plain(element)
             if "${" not in str(value):  # an interpolation is resolved and checked in the job
-                _check(key, value, limit)
+                check_value(key, value, limit)
 
 
 def values_of(override: Override) -> Iterable[Any]:
@@ -96,16 +96,17 @@ def _check_all(cfg: DictConfig, prefix: str = "") -> None:
             continue
         value = cfg[name]
         if limit is not None:
-            _check(key, value, limit)
+            check_value(key, value, limit)
         elif isinstance(value, DictConfig):
             _check_all(value, f"{key}.")
 
 
-def _check(key: str, value: Any, limit: Limit) -> None:
+def check_value(key: str, value: Any, limit: Limit) -> None:
+    """Raise :class:`InputError` for a value outside its limit."""
     members = limit.limit if isinstance(limit, OrNull) else limit
     if isinstance(members, Each) and isinstance(value, Mapping):  # name the member that is wrong
         for name, member in value.items():
-            _check(f"{key}.{name!s}", member, members.limit)
+            check_value(f"{key}.{name!s}", member, members.limit)
     if value not in limit:
         reason = members.wrong_key(value) if isinstance(members, Each) and isinstance(value, Mapping) else ""
         raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}{reason}")
