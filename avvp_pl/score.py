@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from omegaconf import DictConfig
 
 from avvp_pl.commands.command import command
+from avvp_pl.processes.surroundings import is_output_lost
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,15 @@ def score(cfg: DictConfig) -> None:
     if cfg.output is not None:
         write_scores(Path(cfg.output), scores, compared.events, "common")
     print_scores(scores, ", ".join(map(str, tables.predicted.values())))
+    counts = dict(zip(tables.predicted, compared.predicted.any((1, 3)).sum(0).tolist(), strict=True))
+    if len(set(counts.values())) > 1:
+        print(", ".join(f"{modality}: {count} of {scores.listed}" for modality, count in counts.items()))
     if scores.with_predictions < scores.listed:
         first = next(name for name, found in zip(compared.names, compared.predicted, strict=True) if not found.any())
         place, count = found_at(videos, first), scores.listed - scores.with_predictions
         print(f"{count} listed videos have no predictions; they count as empty, such as {place}")
+    if cfg.output is None and is_output_lost():  # what was printed is all that there is
+        sys.exit(1)
 
 
 main = command("score", score)

@@ -14,6 +14,7 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from jaxtyping import config as jaxtyping_config
 from omegaconf import DictConfig, OmegaConf
 
 from avvp_pl.commands.build import build_data, build_model
@@ -33,6 +34,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the development data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def _unchecked_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user meets: the shapes in signatures are checked only while tests run."""
+    monkeypatch.setattr(jaxtyping_config, "jaxtyping_disable", True)
 
 
 def make_tiny(shortest: int | None = None) -> ParsingSet:

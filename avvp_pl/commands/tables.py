@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from avvp_pl.data.annotations import Oddities, Timelines, read_names, read_timelines, stack_timelines
-from avvp_pl.data.joins import check_annotated, check_grid, check_names
+from avvp_pl.data.joins import check_annotated, check_grid, check_list, check_names
 from avvp_pl.data.llp import vocabulary
 from avvp_pl.errors import InputError, nearest
 
@@ -90,5 +90,6 @@ def read_compared(
 
     truth, predicted = ({modality: timelines(path) for modality, path in paths.items()} for paths in tables)
     check_annotated(videos, names, {path: timelines(path) for path in tables.truth.values()}, oddities)
+    check_list(videos, names, [timelines(path) for paths in tables for path in paths.values()], events)
     stacked = (torch.from_numpy(stack_timelines(names, of, segments, len(events))) for of in (truth, predicted))
     return Compared(names, events, *stacked)

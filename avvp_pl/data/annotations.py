@@ -30,6 +30,8 @@ Timelines: TypeAlias = dict[str, npt.NDArray[np.bool_]]
 
 # `float` accepts more (1_0, digits of other alphabets, infinity), but in a table these are signs of damage
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# what a table with inclusive offsets shows of them: only its shortest events are seen to be wrong
+INCLUSIVE = "ignored; if the offsets of this table are inclusive, add the duration of a segment to all of them"
 SEPARATORS = {",": "comma-separated", ";": "separated by semicolons", "  ": "separated by spaces"}
 
 
@@ -96,6 +98,15 @@ def read_names(path: Path) -> list[str]:
     return list(lines)
 
 
+def read_numbered(path: Path) -> dict[str, str]:
+    """Read the videos for which a list has a number in place of events, with that number."""
+    try:
+        rows = list(_rows(path, ("filename", "event_labels")))
+    except InputError:  # the list has no events
+        return {}
+    return {row["filename"]: row["event_labels"] for _, row in rows if NUMBER.fullmatch(row["event_labels"])}
+
+
 def read_list(path: Path) -> list[str]:
     """Read the names of videos from a file with one name on each line, or with a column ``filename``."""
     texts = [(line, text) for line, text in enumerate(_text(path).split("\n"), start=1) if text.strip()]
@@ -153,7 +164,7 @@ def read_timelines(
         timeline, number = timelines[name], _number(event, numbers, path, line)
         here, around = timeline[onset:offset, number], timeline[max(0, onset - 1) : offset + 1, number]
         odd = {
-            "start where they end (ignored)": onset == offset,
+            f"start where they end ({INCLUSIVE})": onset == offset,
             "end before they start (ignored)": offset < onset,
             "overlap another of the same event (merged)": here.any(),
             "adjoin another of the same event (merged)": onset < offset and around.any() and not here.any(),

@@ -7,22 +7,46 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from avvp_pl.data.annotations import Oddities, TimedRow, Timelines, found_at, read_timed_rows, to_segments
+from avvp_pl.data.annotations import (
+    Oddities,
+    TimedRow,
+    Timelines,
+    found_at,
+    read_numbered,
+    read_timed_rows,
+    to_segments,
+)
 from avvp_pl.errors import SHOWN, InputError, quote
 
 FINEST = 0.001  # seconds of the shortest segment that is proposed
 ROUNDING = 1e-6  # seconds by which written times may be rounded
 MOST_SEGMENTS = 1_000_000  # of a video that is proposed
 
+ENDING = r"\.(?=\w*[a-z])\w{2,5}$"  # .mp4, but not the .8 of an LLP-style name
+# the row of a table that sums up the others, with or without a number
+TOTAL = r"[\W\d_]*(grand total|total|sum|count|mean|average|all|rows|videos)[\W\d_]*"
+# what the names of videos have in common, and what is said of a name that lacks it
+COMMON = {
+    r".*\d": "it has no digit",
+    r".*[^\W\d_]": "it has no letter",
+    r"\S+$": "it has a space in it",
+    r".{11}_[\d.]+_[\d.]+$": "it has not the form ID_START_END",
+    rf".*{ENDING}": "it has no ending such as .mp4",
+}
+
 
 def check_names(path: Path, table: Timelines, listed: Mapping[str, Path], oddities: Oddities) -> None:
-    """Count the videos of a table that are not listed; raises :class:`InputError` if those are all of them.
+    """Count the videos of a table that are not listed, and say that a table has no rows.
 
-    ``listed`` maps each listed video to the table that lists it. A table without rows names no video, and is accepted.
+    ``listed`` maps each listed video to the table that lists it. Raises :class:`InputError` if no video of the table is
+    listed, or if some would be with another ending, folder or capital letters: their events would be missing.
     """
+    if not table:
+        oddities.note(f"{path}: tables that have no rows (no video has an event there)", path.name)
     others = [name for name in table if name not in listed]
     if not others:
         return
@@ -33,6 +57,14 @@ def check_names(path: Path, table: Timelines, listed: Mapping[str, Path], odditi
         raise InputError(
             f"{path}: names none of the {len(listed)} listed videos: it has {first}, and {there}. "
             "Write the same names in both (capital letters and endings such as .mp4 count), or give the other list"
+        )
+    if alike := _alike(others, listed):
+        name, similar = next(iter(alike.items()))
+        there = f"{listed[similar]} has {found_at(listed[similar], similar)}"
+        raise InputError(
+            f"{path}: {len(alike)} of its {len(table)} videos would be listed under another name: it has "
+            f"{found_at(path, name)}, and {there}. Write the same names in both: endings such as .mp4, folders and "
+            "capital letters count"
         )
     oddities.note(f"{path}: videos that are not listed (ignored)", first, len(others))
 
@@ -54,6 +86,33 @@ def check_annotated(list_path: Path, names: Sequence[str], truth: Mapping[Path, 
             f"{', '.join(map(str, truth))}; {path} has {found_at(path, name)}. Write the same names in both"
         )
     oddities.note(f"{list_path}: listed videos without any annotation (no event counts as true)", first, len(missing))
+
+
+def check_list(list_path: Path, names: Sequence[str], tables: Iterable[Timelines], events: Collection[str]) -> None:
+    """Raise :class:`InputError` for a row of a list that is no video, such as a total: it would have a perfect score.
+
+    A video without events may be in none of the ``tables`` of annotation and predictions. So a row is taken for
+    something else only if none of them names it, and if it lacks what all videos in them, and nearly all in the list,
+    have in common.
+    """
+    named = {name for table in tables for name in table}
+    unnamed = [name for name in names if name not in named]
+    lacking = {form: {name for name in names if not re.match(form, name, re.IGNORECASE)} for form in COMMON}
+    few = (len(names) - len(unnamed)) / 3
+    odd = {form: those for form, those in lacking.items() if not those & named and len(those) <= few}
+    numbered = read_numbered(list_path)
+    for name in unnamed:
+        reasons = [COMMON[form] for form, those in odd.items() if name in those]
+        if name in numbered and numbered[name] not in events:
+            reasons.append(f"it has the number {numbered[name]} in place of events")
+        if re.fullmatch(TOTAL, name, re.IGNORECASE):
+            reasons.append("it reads like a total")
+        if reasons:
+            raise InputError(
+                f"{list_path}: {found_at(list_path, name)} is in none of the tables and unlike the videos that are "
+                f"({'; '.join(reasons)}), so it seems to be no video; remove the row or, if it is a video without "
+                "events, add a row with its name and three empty cells to a table of annotation"
+            )
 
 
 def check_grid(paths: Iterable[Path], names: Collection[str], segments: int, segment_seconds: float) -> None:
@@ -106,6 +165,33 @@ def _common_step(times: Iterable[float]) -> float | None:
         step, uncertainty = time / steps, rounding / steps  # the longest time is the most exact measure of a step
     step = float(f"{step:.9g}")
     return step if step >= FINEST and not any(to_segments(time, step) % 1 for time in times) else None
+
+
+def _alike(others: Iterable[str], listed: Iterable[str]) -> dict[str, str]:
+    """Return those of the ``others`` that are a listed name except for its folder, its ending or capital letters."""
+    by_stem: dict[str, list[str]] = {}
+    for name in listed:
+        by_stem.setdefault(_parts(name)[1], []).append(name)
+    alike = {}
+    for name in others:
+        for similar in by_stem.get(_parts(name)[1], []):
+            # two folders, or two endings, tell two videos apart
+            if all(
+                one == other or not (one and other) for one, other in zip(_parts(name), _parts(similar), strict=True)
+            ):
+                alike[name] = similar
+    return alike
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Return the folder, the stem and the ending of a name, in small letters.
+
+    >>> _parts("clips/Dog_1.MP4"), _parts("AP0061o0Nvk_101.8_111.8")
+    (('clips', 'dog_1', '.mp4'), ('', 'ap0061o0nvk_101.8_111.8', ''))
+    """
+    folder, _, file = name.casefold().replace("\\", "/").rpartition("/")
+    stem = re.sub(ENDING, "", file)
+    return folder, stem, file[len(stem) :]
 
 
 def _most_similar(name: str, names: Iterable[str]) -> str:

@@ -167,11 +167,20 @@ class PackedStore:
             if index is None or (reason := self._outdated(index, wanted, streams)):
                 why = "the index is damaged or of another version" if index is None else reason
                 log.info("%s: the packed features are not current (%s), so they are packed again", self.folder, why)
+                if index is not None and self._made_otherwise(index, streams):
+                    log.warning(
+                        "%s: another run with the settings before would pack the features once more; give each of the "
+                        "settings a folder of its own for them (data.packed=DIR)",
+                        self.folder,
+                    )
                 index = self.pack(all_names(), streams)
             whole = {stream: self._map(index, stream) for stream in streams}
             rows = {split: index.rows(names) for split, names in wanted.items()}
         except InputError as error:
-            log.warning("the packed features cannot be used or renewed, so the files are read: %s", error)
+            why, *problems = str(error).splitlines()
+            if problems:  # one of them is the error that follows, if it is in a file that is needed
+                why = f"{why.removesuffix(':')}, listed by avvp_pl.prepare"
+            log.warning("the packed features cannot be used or renewed, so the files are read: %s", why)
             return None
         log.info(
             "%s: the packed features are used (%s, %s). Only the sizes and times of their files were compared; "
@@ -239,12 +248,8 @@ class PackedStore:
 
     def _outdated(self, index: Index, wanted: Mapping[str, Sequence[str]], streams: Sequence[str]) -> str | None:
         """Return why the store cannot serve the wanted videos, or None if it can; compares only sizes and times."""
-        files = self.files
-        if (index.segments, index.dtype) != (files.segments, files.dtype):
-            return (
-                f"they have segments={index.segments} and dtype={index.dtype}, but segments={files.segments} and "
-                f"dtype={files.dtype} are wanted"
-            )
+        if otherwise := self._made_otherwise(index, streams):
+            return otherwise
         try:
             rows = [index.rows(names) for names in wanted.values()]
         except ValueError:
@@ -252,8 +257,6 @@ class PackedStore:
         for stream in streams:
             if stream not in index.streams or not self._has_array(index, stream):
                 return f"{stream} is missing or incomplete"
-            if (before := index.streams[stream].rows_per_segment) != (now := files.rows_per_segment.get(stream)):
-                return f"rows_per_segment of {stream} was {before} and is now {now}"
             states, sources = self._states(stream, index.names), index.streams[stream].sources
             if states is None:
                 continue
@@ -264,6 +267,20 @@ class PackedStore:
             )
             if changed:
                 return f"{changed} files of {stream} have another size or time"
+        return None
+
+    def _made_otherwise(self, index: Index, streams: Sequence[str]) -> str | None:
+        """Return which settings of the store are not those that are wanted, or None if all are."""
+        files = self.files
+        if (index.segments, index.dtype) != (files.segments, files.dtype):
+            return (
+                f"they have segments={index.segments} and dtype={index.dtype}, but segments={files.segments} and "
+                f"dtype={files.dtype} are wanted"
+            )
+        for stream in streams:
+            now = files.rows_per_segment.get(stream)
+            if stream in index.streams and (before := index.streams[stream].rows_per_segment) != now:
+                return f"rows_per_segment of {stream} was {before} and is now {now}"
         return None
 
     def _is_current_and_whole(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from avvp_pl.commands.tables import OF_TWO, given_tables, read_compared
@@ -13,6 +14,8 @@ from avvp_pl.data.annotations import Oddities
 from avvp_pl.errors import InputError
 from avvp_pl.library.results import Scores
 from avvp_pl.metrics import score_timelines
+from avvp_pl.settings.check import check_value
+from avvp_pl.settings.limits import TOP_LEVEL
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +37,26 @@ def score(
     ``segments`` is the number of segments of the longest video. Raises :class:`InputError` where the tables cannot be
     read or do not fit together.
     """
-    if segments < 1 or not segment_seconds > 0:
-        raise InputError(f"segments={segments}, segment_seconds={segment_seconds}: both must be above 0")
-    if not truth and not predicted:
+    given = {"videos": _plain(videos), "truth": _plain(truth), "predicted": _plain(predicted)}
+    given |= {"classes": _plain(classes), "segments": _plain(segments), "segment_seconds": _plain(segment_seconds)}
+    if given["truth"] == given["predicted"] == {}:
         raise InputError("truth and predicted are empty; give a table for each modality")
-    true, found = ({name: str(path) for name, path in given.items()} for given in (truth, predicted))
+    for name, value in given.items():
+        if value != {}:  # the other of the two says what is missing
+            check_value(name, value, TOP_LEVEL[name])
     unused = {name: None for names in OF_TWO for name in names.values()}
-    tables = given_tables(OmegaConf.create({**unused, "truth": true, "predicted": found}))
+    tables = given_tables(OmegaConf.create({**unused, "truth": given["truth"], "predicted": given["predicted"]}))
     oddities = Oddities()
     of_events = None if classes is None else str(classes)
     compared = read_compared(Path(videos), tables, of_events, segments, segment_seconds, oddities)
     oddities.report(log)
     return Scores(score_timelines(compared.predicted, compared.truth, modalities=list(tables.truth)), compared.events)
+
+
+def _plain(given: object) -> object:
+    """Return paths, also those in a mapping, as strings, and numbers of NumPy as Python's: as settings are."""
+    if isinstance(given, Mapping):
+        return {name: _plain(path) for name, path in given.items()}
+    if isinstance(given, np.generic):
+        return given.item()
+    return str(given) if isinstance(given, Path) else given

@@ -49,6 +49,9 @@ def compose(*overrides: str, command: str = "train", conf: str | Path | None = N
     >>> compose("+experiment=ppl_soft", "labeling.k=5").labeling.k
     5
     """
+    for override in overrides:
+        if not isinstance(override, str) or override.startswith("-"):
+            raise InputError(f"{override!r} is not a setting; give each one as compose('+experiment=mil', 'seed=1')")
     own = [] if conf is None else ["--config-dir", str(conf)]
     names = Names(command, ConfigFiles(), ())
     try:

@@ -84,7 +84,8 @@ def score_timelines(
     """Score predicted against true timelines; segments outside ``mask`` are ignored.
 
     F = 2TP / (2TP + FP + FN) for each event with any prediction or truth, averaged over those events (1 where
-    there are none), then over videos, times 100.
+    there are none), then over videos, times 100. Raises ValueError if something else than tensors of booleans is given,
+    if the shapes do not fit, or if two scores would have the same name.
 
     >>> truth = torch.zeros(1, 4, 2, 1, dtype=torch.bool)
     >>> truth[0, :2, 0, 0] = True  # heard in the first two of four segments, never seen
@@ -94,6 +95,8 @@ def score_timelines(
     >>> scores.segment["audio"], scores.event["audio"], scores.segment["visual"]
     (80.0, 100.0, 100.0)
     """
+    track_names(modalities)
+    _check_tensors(prediction, truth, mask)
     return _scores(_sums(prediction, truth, mask, len(modalities), prediction.shape[-1]), modalities)
 
 
@@ -106,12 +109,15 @@ def video_f1(
     """Compute the F1 of each video as a fraction in float64; :func:`score_timelines` averages it.
 
     Levels are as in ``LEVELS``; columns are the tracks, then ``event_av``. ``type_av`` is the mean of the tracks.
+    Raises ValueError as :func:`score_timelines` does.
 
     >>> truth = torch.zeros(2, 4, 2, 1, dtype=torch.bool)
     >>> truth[0, :2, 0, 0] = True  # heard in half of the first video, never seen, and nothing in the second
     >>> video_f1(torch.zeros_like(truth), truth)[:, 0].tolist()  # audio, visual, audio_visual, event_av of segments
     [[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     """
+    track_names(modalities)
+    _check_tensors(prediction, truth, mask)
     counted = _count(prediction, truth, mask, len(modalities), prediction.shape[-1])
     return _video_f1(counted, len(modalities)).permute(2, 0, 1)
 
@@ -120,7 +126,7 @@ class AVVPMetric(Metric):
     """:func:`score_timelines` over batches and processes; ``compute`` gives :class:`ParsingScores`.
 
     Every state is a sum over videos, so the result depends neither on the batches nor on how the videos are distributed
-    over processes.
+    over processes. Raises ValueError if two scores would have the same name, or if there is no event.
     """
 
     full_state_update = False
@@ -133,9 +139,11 @@ class AVVPMetric(Metric):
 
     def __init__(self, modalities: Sequence[str], num_events: int) -> None:
         super().__init__()
+        if num_events < 1:
+            raise ValueError(f"num_events is {num_events}; it must be 1 or more")
+        tracks = len(track_names(modalities))
         self.modalities = tuple(modalities)
         self.num_events = num_events
-        tracks = len(track_names(modalities))
         self.add_state("f1", torch.zeros(2, tracks + 1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(2, 3, tracks, num_events).long(), dist_reduce_fx="sum")
         self.add_state("listed", torch.tensor(0), dist_reduce_fx="sum")
@@ -147,7 +155,8 @@ class AVVPMetric(Metric):
         truth: Bool[Tensor, "N T M C"],
         mask: Bool[Tensor, "N T"] | None = None,
     ) -> None:
-        """Add videos; raises ValueError and adds nothing if the shapes do not fit."""
+        """Add videos; raises ValueError and adds nothing if these are no tensors of booleans whose shapes fit."""
+        _check_tensors(prediction, truth, mask)
         sums = _sums(prediction, truth, mask, len(self.modalities), self.num_events)
         self.f1 += sums.f1
         self.counts += sums.counts
@@ -160,8 +169,27 @@ class AVVPMetric(Metric):
 
 
 def track_names(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Return the tracks of these modalities: each of them and, if there are several, their conjunction."""
-    return (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
+    """Return the tracks of these modalities: each of them and, if there are several, their conjunction.
+
+    Raises ValueError unless all scores have different names.
+    """
+    tracks = (*modalities, "_".join(modalities)) if len(modalities) > 1 else tuple(modalities)
+    scores = (*tracks, "type_av", "event_av")
+    if isinstance(modalities, str) or not tracks or len(set(scores)) < len(scores):
+        raise ValueError(
+            f"modalities are {modalities!r}; they must be different names, and none of them that of another score "
+            f"({', '.join(scores[len(modalities) :])})"
+        )
+    return tracks
+
+
+def _check_tensors(prediction: object, truth: object, mask: object) -> None:
+    """Raise ValueError for what is not a tensor of booleans; the mask may be None."""
+    given = {"prediction": prediction, "truth": truth, **({} if mask is None else {"mask": mask})}
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or value.dtype != torch.bool:
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise ValueError(f"{name} has {kind} values; it must be a tensor of booleans")
 
 
 def _sums(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from avvp_pl.errors import nearest
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.mil_pooling import attentive_mil_pooling
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+
+OF_LLP = ("audio", "visual")  # modalities that settings may name although the data has others
 
 
 class HAN(ParsingNetwork):
@@ -23,6 +26,9 @@ class HAN(ParsingNetwork):
     ``cross_attention_dropout`` of training batches cross-attention is skipped, so that the network also works without
     it (see ``attending``). ``head_dropout`` has the fraction of features that the heads miss in training, for each
     modality; one that it does not name misses none. The ``features`` of the output are those without this dropout.
+
+    Raises ValueError for a stream without a dimension, a name that is no modality, sizes below 1, and a ``dim`` that
+    the heads cannot share.
     """
 
     def __init__(
@@ -41,6 +47,15 @@ class HAN(ParsingNetwork):
         head_dropout: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        _check_streams(modalities, stream_dims)
+        _check_modalities("fuse_single_stream", fuse_single_stream, modalities)
+        _check_modalities("head_dropout", head_dropout or {}, modalities)
+        sizes = {"num_events": num_events, "dim": dim, "num_heads": num_heads, "feedforward_dim": feedforward_dim}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}; it must be 1 or more")
+        if dim % num_heads:
+            raise ValueError(f"num_heads is {num_heads}; it must divide dim, {dim}")
         self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
         self.fusions = nn.ModuleDict(
@@ -113,6 +128,30 @@ class HAN(ParsingNetwork):
         if self.attending is None:
             return None
         return x.new_tensor([float(name in self.attending) for name in self.modalities])
+
+
+def _check_streams(modalities: Mapping[str, Sequence[str]], stream_dims: Mapping[str, int]) -> None:
+    """Raise ValueError unless there are modalities, each with a list of streams whose dimensions are known."""
+    if not modalities:
+        raise ValueError("modalities is empty; give each modality with its streams")
+    for name, streams in modalities.items():
+        if isinstance(streams, str) or not streams:
+            raise ValueError(f"the modality {name!r} has the streams {streams!r}; give a list such as ['clap']")
+        for stream in streams:
+            if stream not in stream_dims:
+                raise ValueError(
+                    f"stream_dims has no {stream!r}, a stream of {name}, but only {', '.join(stream_dims)}."
+                    f"{nearest(stream, stream_dims)}"
+                )
+
+
+def _check_modalities(argument: str, names: Iterable[str], modalities: Collection[str]) -> None:
+    """Raise ValueError for a name in an argument that is no modality, and would have no effect."""
+    for name in names:
+        if name not in modalities and name not in OF_LLP:
+            raise ValueError(
+                f"{argument} names {name!r}; the modalities are {', '.join(modalities)}.{nearest(name, modalities)}"
+            )
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ GONE = {errno.EPIPE, errno.EIO}  # the reader of a pipe has ended, or the termin
 
 
 class Outlet(io.FileIO):
-    """Standard output or error. What it cannot take goes nowhere: the results of a run are in its folder."""
+    """Standard output or error. What it cannot take goes nowhere: the results of most commands are in files."""
 
     failed = False
+    lost = False  # failed, and not because the reader has left
 
     def write(self, content: Any) -> int:
         """Write; say once what went wrong, unless the reader has left, as ``head`` does."""
@@ -24,10 +25,18 @@ class Outlet(io.FileIO):
             return super().write(content)
         except OSError as error:
             if not self.failed and error.errno not in GONE:
+                self.lost = True
                 with suppress(OSError):
                     os.write(2, f"the output cannot be written ({error.strerror}), and is lost\n".encode())
             self.failed = True
             return memoryview(content).nbytes
+
+
+def is_output_lost() -> bool:
+    """Return whether standard output could not be written, on a full disk for example, though someone may read it."""
+    sys.stdout.flush()
+    outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(outlet, Outlet) and outlet.lost
 
 
 def become_independent() -> None:

@@ -54,6 +54,7 @@ def hard_labels(
     """Eq. (9): y = w * [mean_k exp(f . C_P) > mean_k exp(f . C_N)].
 
     By default an event without negative prototypes gets y = w, and an event without positive prototypes gets y = 0.
+    Raises ValueError if the shapes do not fit.
     """
     evidence = _evidence_of_weak(features, prototypes, weak_labels, 1.0, lacking)
     return weak_labels[:, None, None, :] * (evidence > 0)
@@ -69,8 +70,10 @@ def soft_labels(
     """Eq. (10): y = w * S_P / (S_P + S_N), with S = mean_k exp(f . C / tau).
 
     By default an event without negative prototypes gets y = w, and an event without positive prototypes gets y = 0.
+    Raises ValueError if the shapes do not fit, or if ``tau`` is not above 0.
     """
-    return weak_labels[:, None, None, :] * _evidence_of_weak(features, prototypes, weak_labels, tau, lacking).sigmoid()
+    evidence = _evidence_of_weak(features, prototypes, weak_labels, tau, lacking)
+    return weak_labels[:, None, None, :] * evidence.sigmoid()
 
 
 def naive_soft_labels(
@@ -95,6 +98,15 @@ def _evidence_of_weak(
     lacking: Lacking,
 ) -> Float[Tensor, "B T M C"]:
     """Compute :func:`prototype_evidence` where w = 1, and 0 elsewhere: a video has one or two of all events."""
+    centers = (prototypes.positive.shape, prototypes.negative.shape)
+    fits = features.ndim == 4 and weak_labels.ndim == 2 and len(weak_labels) == len(features)
+    if not fits or any(len(of) != 3 or of[::2] != (weak_labels.shape[1], features.shape[3]) for of in centers):
+        raise ValueError(
+            f"features {list(features.shape)}, weak labels {list(weak_labels.shape)} and prototypes "
+            f"{' and '.join(str(list(of)) for of in centers)} must be [B, T, M, D], [B, C] and [C, K, D]"
+        )
+    if not tau > 0:
+        raise ValueError(f"tau is {tau}; it must be above 0")
     video, event = (weak_labels > 0).nonzero(as_tuple=True)  # [n] each
     own = features[video].flatten(1, 2)  # [n, T * M, D]
     with torch.autocast(features.device.type, enabled=False):  # as in prototype_evidence

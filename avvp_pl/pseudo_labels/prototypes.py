@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import faiss
 import numpy as np
@@ -79,7 +79,8 @@ def prototypes_of(
     ``features`` are those of a network's output, and ``segments`` the masks of :func:`select_segments` for the same
     videos. ``k`` may be a pair, k_p and k_n. ``normalize`` scales the features to length 1 first, as training does
     unless ``labeling.normalize_features=false``; features that are compared with the prototypes must then be scaled as
-    well. Raises ValueError if the shapes do not fit, if ``k`` is below 1, or if a feature is not finite.
+    well. Raises ValueError if the shapes do not fit, if ``k`` is below 1, if there is no such ``backend``, or if a
+    feature is not finite.
 
     >>> features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]).reshape(1, 3, 1, 2)
     >>> key = torch.tensor([True, True, False]).reshape(1, 3, 1, 1)  # of one event
@@ -87,15 +88,18 @@ def prototypes_of(
     >>> found.positive.tolist(), found.negative.tolist()
     ([[[1.0, 0.0]]], [[[0.0, 1.0]]])
     """
-    masks = torch.stack([segments.positive, segments.negative], dim=3)  # [B, T, M, 2, C]
-    numbers = (k, k) if isinstance(k, int) else k
-    if masks.shape[:3] != features.shape[:3]:
+    shape, other = segments.positive.shape, segments.negative.shape
+    if features.ndim != 4 or len(shape) != 4 or shape != other or shape[:3] != features.shape[:3]:
+        signs = f"{list(shape)}" if shape == other else f"{list(shape)} and {list(other)}"
         raise ValueError(
-            f"features {list(features.shape)} and segments {list(segments.positive.shape)} must be of the same videos, "
-            "segments and modalities"
+            f"features {list(features.shape)} and segments {signs} must be of the same videos, segments and modalities"
         )
-    if min(numbers) < 1:
+    numbers = tuple(k) if isinstance(k, Sequence) else (k, k)
+    if len(numbers) != 2 or not all(isinstance(number, int) and number >= 1 for number in numbers):
         raise ValueError(f"k is {k}; it must be a number of prototypes, 1 or more, or a pair of them")
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(get_args(Backend))}")
+    masks = torch.stack([segments.positive, segments.negative], dim=3)  # [B, T, M, 2, C]
     rows = features.flatten(0, 2)
     problem, row = masks.flatten(0, 2).flatten(1).T.nonzero(as_tuple=True)  # sorted by problem: sign * C + event
     own = F.normalize(rows, dim=1) if normalize else rows

@@ -29,15 +29,30 @@ def select_segments(
     video with the event, a modality takes part only if its own p* is at least ``min_modality`` times the joint p*. This
     is not in the paper: where one modality is easier, the joint p* selects all key segments from it.
 
+    Raises ValueError if the shapes do not fit, if a factor or threshold is not in [0, 1] or, on the CPU, if a
+    probability is NaN or above 1 (on a GPU, that would have to be waited for).
+
     >>> import torch
     >>> p = torch.tensor([0.9, 0.5, 0.1]).reshape(1, 3, 1, 1)
     >>> found = select_segments(p, torch.ones(1, 1), torch.ones(1, 3, dtype=torch.bool), gamma=0.9, beta=0.2)
     >>> found.positive.flatten().tolist(), found.negative.flatten().tolist()
     ([True, False, False], [False, False, True])
     """
+    shape = segment_probs.shape
+    if len(shape) != 4 or mask.shape != shape[:2] or weak_labels.shape != (shape[0], shape[3]):
+        raise ValueError(
+            f"probabilities {list(shape)}, weak labels {list(weak_labels.shape)} and mask {list(mask.shape)} must be "
+            "[B, T, M, C], [B, C] and [B, T]"
+        )
+    factors = {"gamma": gamma, "beta": beta, "min_modality": min_modality, "mistake_threshold": mistake_threshold}
+    for name, factor in factors.items():
+        if not 0 <= factor <= 1:
+            raise ValueError(f"{name} is {factor}; it must be in [0, 1]")
     valid = mask[:, :, None, None]
     probs = segment_probs.masked_fill(~valid, -1)
     joint_peak = probs.amax(dim=(1, 2), keepdim=True)  # [B, 1, 1, C]
+    if joint_peak.device.type == "cpu" and not (joint_peak <= 1).all():
+        raise ValueError("some probabilities are NaN or above 1")
     peak = probs.amax(dim=1, keepdim=True) if per_modality else joint_peak
     occurs = weak_labels[:, None, None, :] > 0.5
     takes_part = valid & (peak >= min_modality * joint_peak)  # true for every modality if the peak is the joint one

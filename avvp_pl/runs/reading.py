@@ -315,7 +315,7 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
     shipped, it sets the run apart only if the other runs differ in it. ``trained_as`` says which experiment the
     checkpoints were trained as that an experiment of ``evaluate`` tests.
     """
-    found: dict[tuple[str, ...], dict[int, Run]] = {}
+    found: dict[tuple[str, ...], list[Run]] = {}
     short: dict[tuple[str, ...], tuple[str, ...]] = {}
     references: dict[tuple[str, ...], Mapping[str, Any] | None] = {}
     names = {run.name for run in runs}
@@ -327,19 +327,36 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
         keys = [key for key in known if key in told]
         identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
         short[identity], references[identity] = tuple(_part(key, known[key]) for key in keys), reference
-        seeds = found.setdefault(identity, {})
-        if run.seed in seeds:
-            _warn_of_two(seeds[run.seed], run)
-        if run.seed not in seeds or _weight(run) > _weight(seeds[run.seed]):
-            seeds[run.seed] = run
+        found.setdefault(identity, []).append(run)
     settings = []
-    for identity, seeds in found.items():
+    for identity, alike in found.items():
+        seeds, repeated = one_of_each_seed(alike)
+        for message in repeated:
+            log.warning("%s", message)
         # two classes can have the same name in two modules
         unique = all(other == identity or other[0] != identity[0] or short[other] != short[identity] for other in found)
         said, own = short[identity] if unique else identity[1:], tuple(seeds[seed] for seed in sorted(seeds))
         settings.append(Setting(" ".join([identity[0], *said]), own, said, references[identity]))
         _warn_of_roots(settings[-1])
     return settings
+
+
+def one_of_each_seed(runs: Sequence[Run]) -> tuple[dict[int, Run], list[str]]:
+    """Return the run to use of each seed, of runs that differ in their seeds only, and what to say of the others.
+
+    Of two runs with the same seed it is the training, or else the newer one: a mean over both would count one twice.
+    """
+    seeds: dict[int, Run] = {}
+    repeated = []
+    for run in runs:
+        other = seeds.get(run.seed)
+        if other is not None:
+            same = other.scores == run.scores
+            how = "are the same run" if same else "differ in their scores, but in no setting and not in their seed"
+            repeated.append(f"{other.folder} and {run.folder} {how}; the training is used, or else the newer one")
+        if other is None or _weight(run) > _weight(other):
+            seeds[run.seed] = run
+    return seeds, repeated
 
 
 def label_of(config: DictConfig, given: Sequence[str] = ()) -> str:
@@ -443,12 +460,6 @@ def _composed(*overrides: str) -> DictConfig:
             return compose("train", list(overrides))
     finally:
         GlobalHydra.instance().hydra = running
-
-
-def _warn_of_two(one: Run, other: Run) -> None:
-    alike = one.scores == other.scores
-    said = "are the same run" if alike else "differ in their scores, but in no setting and not in their seed"
-    log.warning("%s and %s %s; the training is used, or else the newer one", one.folder, other.folder, said)
 
 
 def _warn_of_roots(setting: Setting) -> None:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 from avvp_pl.runs import markdown, names
-from avvp_pl.runs.reading import Run, by_number, inferences_of, read_run
+from avvp_pl.runs.reading import Run, by_number, inferences_of, one_of_each_seed, read_run
 from avvp_pl.runs.tested import remark
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,10 @@ def conclude() -> bool:
 def write_summary(folder: Path) -> list[Failure]:
     """Write ``summary.md`` into the folder of a sweep: the table, and the jobs without scores, which are returned."""
     runs, failures = read_runs(folder)
+    runs, repeated = _without_repeated(runs)
     parts = [markdown_table(runs, best_first=(folder / SEARCHED).exists())] if runs else []
+    if repeated:
+        parts.append("Repeated:\n" + "".join(f"- {markdown.literally(said)}\n" for said in repeated))
     if failures:
         parts.append("Failed:\n" + "".join(f"- {markdown.literally(str(failure))}\n" for failure in failures))
     with atomic_write(folder / names.SUMMARY) as file:
@@ -152,6 +155,20 @@ def read_runs(folder: Path) -> tuple[list[Tested], list[Failure]]:
         except InputError as damage:
             failures.append(Failure(name, setting, str(damage)))
     return runs, failures
+
+
+def _without_repeated(runs: Sequence[Tested]) -> tuple[list[Tested], list[str]]:
+    """Return one run for each setting and seed, as a report uses them, and what to say of the others."""
+    settings: dict[str, list[Run]] = {}
+    for run in runs:
+        settings.setdefault(run.setting, []).append(run.run)
+    used: set[Path] = set()
+    repeated: list[str] = []
+    for alike in settings.values():
+        seeds, said = one_of_each_seed(alike)
+        used |= {run.folder for run in seeds.values()}
+        repeated += said
+    return [run for run in runs if run.run.folder in used], repeated
 
 
 def _jobs(folder: Path) -> list[Path]:

@@ -33,7 +33,7 @@ def check_settings(cfg: DictConfig, given: Collection[str] = ()) -> None:
     ``given`` are the full keys of the settings that the user gives: see :func:`check_names`.
     """
     for key, limit, place in _limited(cfg):
-        _check(key, place.value, limit, place.misspelled(key))
+        check_value(key, place.value, limit, place.misspelled(key))
     check_names(cfg, given)
     _check_attention(cfg)
     _check_selection(cfg)
@@ -75,7 +75,7 @@ def check_sweep(overrides: list[str]) -> None:
         for element in values_of(override):
             value = plain(element)
             if "${" not in str(value):  # an interpolation is resolved and checked in the job
-                _check(key, value, limit)
+                check_value(key, value, limit)
 
 
 def values_of(override: Override) -> Iterable[Any]:
@@ -133,11 +133,12 @@ def _limited(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Limit, _P
             yield from _limited(place.value, f"{key}.")
 
 
-def _check(key: str, value: Any, limit: Limit, misspelled: str = "") -> None:
+def check_value(key: str, value: Any, limit: Limit, misspelled: str = "") -> None:
+    """Raise :class:`InputError` for a value outside its limit."""
     members = limit.limit if isinstance(limit, OrNull) else limit
     if isinstance(members, Each) and isinstance(value, Mapping):  # name the member that is wrong
         for name, member in value.items():
-            _check(f"{key}.{name!s}", member, members.limit)
+            check_value(f"{key}.{name!s}", member, members.limit)
     if value not in limit:
         reason = members.wrong_key(value) if isinstance(members, Each) and isinstance(value, Mapping) else ""
         raise InputError(f"{key}={'null' if value is None else value}: it must be {limit}{reason}{misspelled}")

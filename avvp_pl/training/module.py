@@ -19,7 +19,7 @@ from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Tea
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
 from avvp_pl.runs.loggers import CLOCK
-from avvp_pl.runs.tested import ROW, TAUGHT, EpochTested, of_checkpoint, row_of
+from avvp_pl.runs.tested import ROW, TAUGHT, VALIDATED, EpochTested, Videos, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
@@ -69,6 +69,7 @@ class ParsingModule(pl.LightningModule):
         self.row: dict[str, float] = {}  # what is known of this epoch so far, for its checkpoints
         self.row_is_taken = False
         self.taught = False  # whether pseudo labels have taught anything yet
+        self.validated: Videos | None = None  # how many of the validation videos were scored last
         self.tested: EpochTested | None = None  # None before a test, and where the weights are of no training
         self.tested_row: dict[str, float] = {}  # what was logged in the tested epoch
         self.tested_step = 0  # steps of the optimizer by its end
@@ -197,7 +198,8 @@ class ParsingModule(pl.LightningModule):
             assert self.optimization is not None
             epochs, of = self.current_epoch + self._done(batch_idx), self.trainer.max_epochs or 1
             rate = {"learning_rate": self.optimization.rate(epochs, of)}  # of the last step
-            self.log_dict({**means, **rate}, on_step=False, on_epoch=True, sync_dist=True)
+            videos = len(batch.index)  # Lightning would look for it in the batch, and complain
+            self.log_dict({**means, **rate}, on_step=False, on_epoch=True, sync_dist=True, batch_size=videos)
             self.losses = {}
 
     def keep_best(self) -> None:
@@ -260,6 +262,7 @@ class ParsingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation videos."""
         scores = self._log_scores("val", self.val_metric)
+        self.validated = Videos(scores.listed, len(self.trainer.datamodule.splits["val"]))  # type: ignore[attr-defined]
         self.row |= {f"val/{name}": score for name, score in scores.flat().items()}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
@@ -329,6 +332,7 @@ class ParsingModule(pl.LightningModule):
         # identical runs have identical checkpoints, so durations are not kept
         checkpoint[ROW] = {name: value for name, value in self.row.items() if not name.startswith(CLOCK)}
         checkpoint[TAUGHT] = self._has_taught
+        checkpoint[VALIDATED] = None if self.validated is None else list(self.validated)
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -339,7 +343,8 @@ class ParsingModule(pl.LightningModule):
         """
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             _check_epoch(checkpoint)
-            self.taught = checkpoint.get(TAUGHT) is True
+            self.taught, validated = checkpoint.get(TAUGHT) is True, checkpoint.get(VALIDATED)
+            self.validated = Videos(*validated) if validated else None
         elif self._trainer is not None:
             checkpoint["state_dict"] = tested_weights(checkpoint)
             self.test_epoch_of(checkpoint)

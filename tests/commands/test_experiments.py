@@ -28,6 +28,7 @@ SETTINGS = (
     "data.sizes.val=16",
     "data.sizes.test=16",
     *SMALL_NETWORK,
+    "data.batch_size=16",
     "trainer.max_epochs=4",
     "optimizer.learning_rate=0.003",
     "threads=1",
@@ -100,7 +101,10 @@ def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
     """With the same effective batch and without dropout, losses, prototypes, labels and predictions agree."""
     cfg = settings_of(experiment)
     videos = "data.sizes.train=192"
-    same = [*settings_for(experiment, runs.folder, videos), videos, "trainer.max_epochs=3", "data.batch_size=16"]
+    same = [*settings_for(experiment, runs.folder, videos), videos, "trainer.max_epochs=3"]
+    if cfg["network"]["_target_"].endswith(("MGN", "CVCM")):
+        # many of their gradients are hardly more than rounding errors at first, which Adam turns into steps of this size
+        same.append("optimizer.learning_rate=0.0003")
     for name, value in cfg["network"].items():
         if "dropout" in name:
             same += [f"network.{name}.{key}=0" for key in value] if isinstance(value, dict) else [f"network.{name}=0"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 
 from avvp_pl.metrics import score_timelines
 from tests.conftest import Command
-from tests.small import scores
+from tests.small import environment, of_shell, scores
 
 DENSE = "filename\tonset\toffset\tevent_labels\n"
 
@@ -162,6 +164,63 @@ def test_composed_and_decomposed_names(command: Command, tmp_path: Path) -> None
     given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
     assert command("score", f"videos={tmp_path / 'videos.csv'}", *given) == 0
     assert json.loads((tmp_path / "scores.json").read_text())["per_event"]["event"]["audio"] == {"B\xe4r": 100.0}
+
+
+def test_a_total_below_the_list_is_no_video(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would be a perfect one."""
+    names = [f"clip_{number}" for number in range(6)]
+    truth = table(tmp_path / "t.csv", "".join(f"{name}\t0\t5\tDog\n" for name in names[1:]))
+    found = table(tmp_path / "p.csv", "".join(f"{name}\t4\t5\tDog\n" for name in names[2:]))
+    given = [f"truth={{audio: {truth}}}", f"predicted={{audio: {found}}}", f"output={tmp_path / 'scores.json'}"]
+    videos = tmp_path / "videos.csv"
+    for total in ("Total\t6", "6 videos\t"):
+        videos.write_text("filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names) + f"{total}\n")
+        assert command("score", f"videos={videos}", *given) == 2
+        error = capfd.readouterr().err
+        assert f"{videos}: {total.split()[0]}" in error.replace("'", "")
+        assert "in line 8 is in none of the tables and unlike the videos that are" in error
+        assert not (tmp_path / "scores.json").exists()
+    table(
+        tmp_path / "t.csv", truth.read_text().partition("\n")[2] + "6 videos\t\t\t\n"
+    )  # the annotation says it is one
+    assert command("score", f"videos={videos}", *given) == 0
+
+
+def test_predictions_of_each_modality_are_counted(
+    command: Command, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Together, both videos have predictions; and a table that has none is a warning."""
+    truth = table(tmp_path / "t.csv", "v\t0\t5\tDog\nw\t0\t2\tDog\n")
+    found, nothing = table(tmp_path / "p.csv", "v\t0\t5\tDog\nw\t0\t5\tDog\n"), table(tmp_path / "n.csv", "")
+    true = f"truth={{audio: {truth}, visual: {truth}}}"
+    assert command("score", f"videos={videos}", true, f"predicted={{audio: {found}, visual: {nothing}}}") == 0
+    printed = capfd.readouterr().out
+    assert "2 of 2 videos have predictions\naudio: 2 of 2, visual: 0 of 2\n" in printed
+    assert f"1 x {nothing}: tables that have no rows (no video has an event there), such as n.csv" in printed
+    assert command("score", f"videos={videos}", true, f"predicted={{audio: {found}, visual: {found}}}") == 0
+    assert "audio: 2 of 2" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("redirected", "writes", "code"),
+    [(">/dev/full", False, 1), (">/dev/full", True, 0), ("| head -c 1 >/dev/null", False, 0), ("", False, 0)],
+)
+def test_a_result_that_cannot_be_printed_is_lost(
+    videos: Path, tmp_path: Path, redirected: str, writes: bool, code: int
+) -> None:
+    """Unless it is in a file; and a reader that leaves, as ``head`` does, has read enough."""
+    if "full" in redirected and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    path = table(tmp_path / "t.csv", "v\t0\t5\tDog\n")
+    output = [f"output={tmp_path / 'scores.json'}"] if writes else []
+    line = of_shell("score", f"videos={videos}", f"truth={{audio: {path}}}", f"predicted={{audio: {path}}}", *output)
+    script = f"set -o pipefail; {shlex.join(line)} {redirected}"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert ("and is lost" in done.stderr) == ("full" in redirected)
+    assert (tmp_path / "scores.json").exists() == writes
 
 
 BOTH_WAYS = {

@@ -128,6 +128,23 @@ def test_an_epoch_before_the_first_labels_is_said_to_be_one(
     assert scores(run)["tested"] == {"epoch": 1, "monitor": None, "score": None, "pseudo_labels": True}
 
 
+def test_an_epoch_that_some_of_the_validation_videos_selected_is_said_to_be_one(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its score is not comparable with that of others, and neither is the choice of the epoch."""
+    settings = ("+experiment=mil", "trainer.max_epochs=1", "data.eval_batch_size=4")
+    run = train(command, tmp_path / "run", *settings, "+trainer.limit_val_batches=0.5")
+    said = "the tested epoch 0 was selected by 8 of 16 validation videos (trainer.limit_val_batches)"
+    assert said in capfd.readouterr().out
+    assert scores(run)["tested"]["validation_videos"] == {"scored": 8, "all": 16}
+    assert command("evaluate", f"checkpoint={checkpoint(run)}", f"hydra.run.dir={tmp_path / 'again'}") == 0
+    assert said in capfd.readouterr().out
+    assert scores(tmp_path / "again") == scores(run)
+    whole = train(command, tmp_path / "whole", *settings, "+trainer.limit_val_batches=4")
+    assert "validation videos (" not in capfd.readouterr().out
+    assert "validation_videos" not in scores(whole)["tested"]
+
+
 def test_a_run_without_validation_tests_its_last_epoch(command: Command, tmp_path: Path) -> None:
     unvalidated = ("trainer.max_epochs=2", "+trainer.limit_val_batches=0", "protocol.selection.monitor=null")
     run = train(command, tmp_path / "run", "+experiment=mil", *unvalidated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from avvp_pl.data.annotations import INCLUSIVE
 from tests.damage.place import (
     DENSE,
     MODALITIES,
@@ -55,7 +56,12 @@ CASES: dict[str, list[Case]] = {
             lambda p: instead(p.prediction(""), Path.mkdir),
         ),
         prediction("empty", "error", f"{NO_TABLE} filename, onset, offset, event_labels are missing.", b""),
-        prediction("a header alone", "read", "", ""),
+        prediction(
+            "a header alone",
+            "warning",
+            "predicted_audio.csv: tables that have no rows (no video has an event there), such as predicted_audio.csv",
+            "",
+        ),
         prediction(
             "no header", "error", f"{NO_TABLE} filename, onset, offset, event_labels are missing.", ROW.encode()
         ),
@@ -178,7 +184,7 @@ CASES: dict[str, list[Case]] = {
             "onset and offset the same",
             "2",
             "warning",
-            f"predicted_audio.csv: rows that start where they end (ignored){FIRST}",
+            f"predicted_audio.csv: rows that start where they end ({INCLUSIVE}){FIRST}",
         ),
         ends(
             "a fraction of a segment",
@@ -506,6 +512,18 @@ CASES: dict[str, list[Case]] = {
             "error",
             "videos.csv, line 2: '----' is no name of a video; remove this line or correct it",
             lambda p: p.videos(f"{WEAK}----\n{VAL}\n{TEST}\n"),
+        ),
+        Case(
+            "a total below the list",
+            "error",
+            "videos.csv: 'Total' in line 4 is in none of the tables and unlike the videos that are",
+            lambda p: p.videos(f"{WEAK}{VAL}\t\n{TEST}\t\nTotal\t2\n"),
+        ),
+        Case(
+            "one of two names with an ending",
+            "error",
+            f"predicted_audio.csv: 1 of its 2 videos would be listed under another name: it has '{VAL}.mp4' in line 3,",
+            lambda p: p.prediction(f"{ROW}{VAL}.mp4\t0\t5\tSpeech\n"),
         ),
         Case("byte order marks inside", "read", "", lambda p: p.videos(f"\ufeff{WEAK}{VAL}\n\ufeff{TEST}\n")),
         Case("no list", "error", "videos.csv: no such file", lambda p: p.videos("").unlink()),

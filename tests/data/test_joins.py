@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avvp_pl.data.annotations import Oddities, Timelines
-from avvp_pl.data.joins import check_annotated, check_grid, check_names
+from avvp_pl.data.joins import check_annotated, check_grid, check_list, check_names
 from avvp_pl.errors import InputError
 
 HEADER = "filename\tonset\toffset\tevent_labels"
@@ -39,9 +39,101 @@ def test_names_that_are_not_listed(tmp_path: Path) -> None:
     check_names(path, timelines("x", "v", "y"), listed, oddities)
     kind = f"{path}: videos that are not listed (ignored)"
     assert (dict(oddities.counts), oddities.examples) == ({kind: 2}, {kind: "'x' in line 2"})
-    check_names(path, timelines(), listed, oddities)
     check_names(path, timelines("w"), listed, oddities)
     assert oddities.counts.total() == 2
+    check_names(path, timelines(), listed, oddities)
+    assert oddities.counts.pop(f"{path}: tables that have no rows (no video has an event there)") == 1
+    assert oddities.counts.total() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("v_2.mp4", "v_2"),
+        ("clips/v_2", "v_2"),
+        (r"C:\clips\V_2.MP4", "v_2"),
+        ("V_2", "v_2"),
+        ("w_1", "w_1.webm"),
+        ("w_1.WEBM", "w_1.webm"),
+        ("AP0061o0Nvk_101.8_111.8.mp4", "AP0061o0Nvk_101.8_111.8"),
+    ],
+)
+def test_names_that_are_listed_in_another_spelling(tmp_path: Path, name: str, similar: str) -> None:
+    """Their events would be missing, with nothing but a count that most tables have."""
+    names = ("v_1", "v_2", "w_1.webm", "AP0061o0Nvk_101.8_111.8")
+    videos = listing(tmp_path / "videos.csv", *names)
+    path = table(tmp_path / "table.csv", "v_1\t0\t1\tDog", f"{name}\t0\t1\tDog", "other\t0\t1\tDog")
+    said = f"{path}: 1 of its 3 videos would be listed under another name: it has {name!r} in line 3, and {videos} has "
+    with pytest.raises(InputError, match=re.escape(f"{said}{similar!r} in line {names.index(similar) + 2}. Write")):
+        check_names(path, timelines("v_1", name, "other"), dict.fromkeys(names, videos), Oddities())
+
+
+@pytest.mark.parametrize("name", ["v_1.webm", "b/v_2", "AP0061o0Nvk_101.8_111", "v_1.mp4.txt", "v_1x"])
+def test_names_of_other_videos(tmp_path: Path, name: str) -> None:
+    """Another ending, or another folder, is that of another video."""
+    names = ("v_1.mp4", "a/v_2", "AP0061o0Nvk_101.8_111.8")
+    videos, oddities = listing(tmp_path / "videos.csv", *names), Oddities()
+    path = table(tmp_path / "table.csv", f"{name}\t0\t1\tDog")
+    check_names(path, timelines("v_1.mp4", name), dict.fromkeys(names, videos), oddities)
+    assert oddities.counts.total() == 1
+
+
+CLIPS = tuple(f"clip_{number}" for number in range(6))
+YOUTUBE = ("BjCEufrlXm4_20_30", "-3-abcdefgh_0_10", "AP0061o0Nvk_101.8_111.8", "00000000000_30_40")
+
+
+@pytest.mark.parametrize(
+    ("names", "row", "said"),
+    [
+        (CLIPS, "Total\t6", "it has no digit; it has the number 6 in place of events; it reads like a total"),
+        (CLIPS, "6 videos\t", "it has a space in it; it reads like a total"),
+        (CLIPS, "6", "it has no letter"),
+        (CLIPS, "X\t6.0", "it has no digit; it has the number 6.0 in place of events"),
+        (CLIPS, "=COUNTA(A2:A7)", None),
+        (CLIPS, "(the end)", "it has no digit; it has a space in it"),
+        (CLIPS, "clip_7", None),
+        (CLIPS, "Total_1", "it reads like a total"),
+        (YOUTUBE, "n=4", "it has not the form ID_START_END"),
+        (YOUTUBE, "_bcdefghijk_0_10", None),
+        (("a.avi", "b.avi", "c.avi"), "d", "it has no ending such as .mp4"),
+        (("a", "b", "c"), "Total", "it reads like a total"),
+        (("a", "b", "c"), "video 1", "it has a space in it"),
+        (("a", "b_1", "two words"), "video 1", None),
+        (("v1", "v2"), "kitchen", None),  # two names have too much in common by chance
+        ((), "kitchen", None),
+    ],
+)
+def test_a_row_of_the_list_that_is_no_video(tmp_path: Path, names: Sequence[str], row: str, said: str | None) -> None:
+    """It would have a perfect score: nothing is true there, and nothing is predicted."""
+    path = tmp_path / "videos.csv"
+    rows = [f"{name}\tDog" for name in names] + [row if "\t" in row else f"{row}\t"]
+    path.write_text("filename\tevent_labels\n" + "".join(f"{text}\n" for text in rows))
+    listed = [*names, row.partition("\t")[0]]
+    tables = [timelines(*names[:1]), timelines(*names[1:])]
+    if said is None:
+        check_list(path, listed, tables, ["Dog"])
+        return
+    place = f"{path}: {listed[-1]!r} in line {len(listed) + 1}"
+    with pytest.raises(
+        InputError, match=re.escape(f"{place} is in none of the tables and unlike the videos that are (")
+    ):
+        check_list(path, listed, tables, ["Dog"])
+    with pytest.raises(InputError, match=re.escape(f"({said})")):
+        check_list(path, listed, tables, ["Dog"])
+    check_list(path, listed, [*tables, timelines(listed[-1])], ["Dog"])  # a table says that it has no events
+
+
+def test_numbers_may_be_events(tmp_path: Path) -> None:
+    path = tmp_path / "videos.csv"
+    path.write_text("filename\tevent_labels\nv\t6\n")
+    check_list(path, ["v"], [timelines("w")], ["6", "7"])
+
+
+def test_many_rows_that_differ_from_those_in_the_tables_are_videos(tmp_path: Path) -> None:
+    """If few videos have events, what these have in common may be chance."""
+    names = [*CLIPS[:4], "Anna", "Ben"]
+    path = listing(tmp_path / "videos.csv", *names)
+    check_list(path, names, [timelines(*CLIPS[:4])], [])
 
 
 @pytest.mark.parametrize("name", ["ABC_2.mp4", "abc_2", "ABC_2\u200b"])

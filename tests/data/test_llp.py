@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from avvp_pl.data.annotations import INCLUSIVE
 from avvp_pl.data.llp import LLP_EVENTS, LLPFolder, feature_key, load_llp, vocabulary
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
@@ -228,7 +229,7 @@ def test_oddities_of_all_tables_are_logged_once(folder: Folder, caplog: pytest.L
         f"1 x {folder.root}/data/AVVP_{message}"
         for message in (
             "eval_visual.csv: rows that reach past the end (cut off), such as 'CCCCCCCCCCC_5_15' in line 2",
-            "eval_visual.csv: rows that start where they end (ignored), such as 'elsewhere' in line 4",
+            f"eval_visual.csv: rows that start where they end ({INCLUSIVE}), such as 'elsewhere' in line 4",
             "eval_visual.csv: videos that are not listed (ignored), such as 'elsewhere' in line 4",
             "train.csv: rows with an event named twice (counted once), such as 'AAAAAAAAAAA_0_10' in line 2",
             "train.csv: videos without any event, such as 'holiday_video_1' in line 3",

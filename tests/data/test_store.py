@@ -328,7 +328,10 @@ def test_another_form_is_packed_again(data: Data, change: dict[str, Any], logged
     options = {"segments": change.get("segments", 10), "truth_required": False}
     logged()
     loaded = data.load(**options)
-    assert "so they are packed again" in logged()
+    said = logged()
+    assert "so they are packed again" in said
+    assert "another run with the settings before would pack the features once more" in said  # at every start
+    assert "(data.packed=DIR)" in said
     assert same(loaded, data.load(packed=False, **options))
 
 
@@ -369,6 +372,17 @@ def test_one_missing_file_is_an_error(data: Data, logged: Callable[[], str]) -> 
     with pytest.raises(InputError, match=r"sound/v1\.npy: no such file, but 'v1' is listed"):
         data.load()
     assert (data.packed / "index.json").read_bytes() == before
+
+
+def test_problems_of_a_store_that_cannot_be_renewed_are_said_once(data: Data, caplog: pytest.LogCaptureFixture) -> None:
+    data.pack()
+    for name in ("t1", "x1"):
+        data.path("sound", name).unlink()
+    caplog.clear()
+    with pytest.raises(InputError, match=r"sound/t1\.npy: no such file"):
+        data.load()
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning.endswith("so the files are read: 2 problems, listed by avvp_pl.prepare")
 
 
 def test_all_problems_are_gathered_and_leave_no_store(data: Data) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import avvp_pl
@@ -50,9 +51,30 @@ def test_it_is_the_function_also_after_the_command_was_imported(given: dict[str,
         ({"predicted": {}, "truth": {}}, "truth and predicted are empty"),
         ({"videos": "nowhere.csv"}, "nowhere.csv: no such file"),
         ({"predicted": {"audio": "nowhere.csv"}}, "nowhere.csv: no such file"),
+        ({"truth": "a.csv"}, "truth=a.csv: it must be a mapping such as {audio: CSV, visual: CSV}"),
+        ({"predicted": ["a.csv"]}, "predicted=['a.csv']: it must be a mapping such as {audio: CSV, visual: CSV}"),
+        ({"truth": None}, "truth must be given"),
+        ({"truth": {"audio": 3}}, "truth.audio=3: it must be a path"),
+        (
+            {"truth": {"a b": "a.csv"}, "predicted": {"a b": "a.csv"}},
+            "'a b' is not a possible name (only letters, digi",
+        ),
+        ({"truth": {"type_av": "a.csv"}}, "'type_av' is the name of a score"),
+        ({"videos": None}, "videos=null: it must be a path"),
+        ({"classes": ["Dog"]}, "classes=['Dog']: it must be a path"),
+        ({"segments": "10"}, "segments=10: it must be a whole number in [1, 1000000]"),
+        ({"segments": 10.5}, "segments=10.5: it must be a whole number in [1, 1000000]"),
+        ({"segments": 0}, "segments=0: it must be a whole number in [1, 1000000]"),
+        ({"segment_seconds": "1"}, "segment_seconds=1: it must be a number above 0"),
+        ({"segment_seconds": float("nan")}, "segment_seconds=nan: it must be a number above 0"),
     ],
 )
 def test_wrong_tables_are_one_clear_error(given: dict[str, Any], change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         avvp_pl.score(**{**given, **change})
     assert message in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers(given: dict[str, Any]) -> None:
+    numbers: dict[str, Any] = {"segments": np.int64(10), "segment_seconds": np.float32(1)}
+    assert avvp_pl.score(**given, **numbers) == avvp_pl.score(**given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -66,9 +67,12 @@ def test_settings_are_read_as_on_the_command_line(monkeypatch: pytest.MonkeyPatc
         (["data=llp"], "data.root must be given: data.root=..."),
         (["seed"], "'seed' has no value; settings are given as NAME=VALUE"),
         (["+logger.api_key=abc"], "a secret must not be a setting"),
+        (["-m", "seed=1,2"], "'-m' is not a setting; give each one as compose('+experiment=mil', 'seed=1')"),
+        (["--cfg=job"], "'--cfg=job' is not a setting"),
+        ([["seed=1"]], "['seed=1'] is not a setting; give each one as"),
     ],
 )
-def test_wrong_settings_are_refused_with_the_message_of_the_command(overrides: list[str], message: str) -> None:
+def test_wrong_settings_are_refused_with_the_message_of_the_command(overrides: list[Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         avvp_pl.compose(*overrides)
     assert message in str(error.value)

@@ -3,17 +3,17 @@
 import csv
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import config as jaxtyping_config
 from torch import Tensor
 from torch.multiprocessing import get_context
 
@@ -519,12 +519,6 @@ def test_weak_labels_everywhere_on_llp(llp_test: tuple[Tensor, Tensor]) -> None:
 # Shapes and coverage
 
 
-@pytest.fixture
-def _unchecked_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a user meets: the shapes in signatures are checked only while tests run."""
-    monkeypatch.setattr(jaxtyping_config, "jaxtyping_disable", True)
-
-
 @pytest.mark.usefixtures("_unchecked_signatures")
 @pytest.mark.parametrize(
     ("prediction", "truth", "mask"),
@@ -568,6 +562,40 @@ def test_another_number_of_events_raises_and_counts_nothing(events: int) -> None
         metric.update(~empty(2, 5, 2, events), ~empty(2, 5, 2, events))
     metric.update(empty(1, 5, 2, 3), empty(1, 5, 2, 3))
     assert_same(metric.compute(), score_timelines(empty(1, 5, 2, 3), empty(1, 5, 2, 3)))
+
+
+@pytest.mark.usefixtures("_unchecked_signatures")
+@pytest.mark.parametrize("change", [Tensor.float, Tensor.numpy, Tensor.tolist, Tensor.byte])
+@pytest.mark.parametrize("argument", ["prediction", "truth", "mask"])
+def test_what_is_no_tensor_of_booleans_raises(argument: str, change: Callable[[Tensor], Any]) -> None:
+    given: dict[str, Any] = {"prediction": empty(2, 5, 2, 3), "truth": empty(2, 5, 2, 3), "mask": ~empty(2, 5)}
+    given[argument] = change(given[argument])
+    for score in (score_timelines, video_f1, AVVPMetric(MODALITIES, num_events=3).update):
+        with pytest.raises(ValueError, match=rf"^{argument} has \S+ values; it must be a tensor of booleans$"):
+            score(**given)
+
+
+@pytest.mark.parametrize(
+    "modalities",
+    [["a", "a"], ["a", "b", "a"], "audio", [], ["type_av"], ["event_av", "a"], ["a", "b", "a_b_a"]],
+)
+def test_two_scores_of_one_name_raise(modalities: Sequence[str]) -> None:
+    timelines = empty(2, 5, len(modalities), 3)
+    if modalities == ["a", "b", "a_b_a"]:  # all of these differ
+        assert len(score_timelines(timelines, timelines, modalities=modalities).segment) == 6
+        return
+    said = re.escape(f"modalities are {modalities!r}; they must be different names, and none of them that of another")
+    for score in (score_timelines, video_f1):
+        with pytest.raises(ValueError, match=f"^{said}"):
+            score(timelines, timelines, modalities=modalities)
+    with pytest.raises(ValueError, match=f"^{said}"):
+        AVVPMetric(modalities, num_events=3)
+
+
+@pytest.mark.parametrize("num_events", [0, -1])
+def test_a_metric_has_events(num_events: int) -> None:
+    with pytest.raises(ValueError, match=f"^num_events is {num_events}; it must be 1 or more$"):
+        AVVPMetric(MODALITIES, num_events)
 
 
 def test_coverage_counts_videos_and_those_with_a_prediction() -> None:

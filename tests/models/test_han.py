@@ -1,8 +1,10 @@
 """HAN against an independent forward pass on videos without padding, and its symmetries."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -476,3 +478,34 @@ def test_outputs_are_in_full_precision() -> None:
     for output, dtype in ((half, torch.float32), (double, torch.float64)):
         assert output.features.dtype == output.segment_probs.dtype == dtype
         assert output.video_probs.dtype == output.modality_probs.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"modalities": {}}, "modalities is empty"),
+        (
+            {"modalities": {"audio": "clap"}},
+            "the modality 'audio' has the streams 'clap'; give a list such as ['clap']",
+        ),
+        ({"modalities": {"audio": []}}, "the modality 'audio' has the streams []"),
+        ({"stream_dims": {"a": 3, "w": 5}}, "stream_dims has no 'v', a stream of visual, but only a, w."),
+        ({"fuse_single_stream": ["visul"]}, "fuse_single_stream names 'visul'; the modalities are audio, visual. Did "),
+        (
+            {"head_dropout": {"visul": 0.5}},
+            "head_dropout names 'visul'; the modalities are audio, visual. Did you mean ",
+        ),
+        ({"dim": 16, "num_heads": 3}, "num_heads is 3; it must divide dim, 16"),
+        ({"num_events": 0}, "num_events is 0; it must be 1 or more"),
+        ({"num_heads": 0}, "num_heads is 0; it must be 1 or more"),
+        ({"dim": 0}, "dim is 0; it must be 1 or more"),
+    ],
+)
+def test_an_impossible_network_is_refused(change: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"modalities": {"audio": ["a"], "visual": ["v"]}, "stream_dims": {"a": 3, "v": 5}}
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        HAN(**{**given, "num_events": 2, "dim": 8, **change})
+
+
+def test_settings_may_name_modalities_of_llp_that_the_data_lacks() -> None:
+    HAN({"touch": ["t"]}, {"t": 3}, num_events=2, dim=8, fuse_single_stream=["visual"], head_dropout={"audio": 0.5})

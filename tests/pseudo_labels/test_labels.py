@@ -1,5 +1,6 @@
 """Pseudo labels against the equations computed with exact decimals, which do not overflow."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -291,3 +292,39 @@ def test_labels_are_the_same_inside_autocast(label: Any) -> None:
     expected = label(features, prototypes, weak)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(label(features, prototypes, weak), expected)
+
+
+@pytest.mark.usefixtures("_unchecked_signatures")
+@pytest.mark.parametrize(
+    ("features", "weak", "positive", "negative"),
+    [
+        pytest.param((2, 5, 2, 4), (2, 1), (3, 2, 4), (3, 2, 4), id="events-broadcast"),
+        pytest.param((2, 5, 2, 4), (1, 3), (3, 2, 4), (3, 2, 4), id="videos-broadcast"),
+        pytest.param((2, 5, 2, 4), (3, 3), (3, 2, 4), (3, 2, 4), id="videos"),
+        pytest.param((2, 5, 2, 4), (2, 3), (2, 2, 4), (3, 2, 4), id="positive-events"),
+        pytest.param((2, 5, 2, 4), (2, 3), (3, 2, 4), (4, 2, 4), id="negative-events"),
+        pytest.param((2, 5, 2, 4), (2, 3), (3, 2, 5), (3, 2, 5), id="dimension"),
+        pytest.param((2, 5, 2, 4), (3,), (3, 2, 4), (3, 2, 4), id="no-videos-axis"),
+        pytest.param((2, 5, 4), (2, 3), (3, 2, 4), (3, 2, 4), id="no-modalities-axis"),
+        pytest.param((2, 5, 2, 4), (2, 3), (3, 4), (3, 4), id="no-prototypes-axis"),
+    ],
+)
+def test_wrong_shapes_raise(
+    features: tuple[int, ...], weak: tuple[int, ...], positive: tuple[int, ...], negative: tuple[int, ...]
+) -> None:
+    used = [torch.ones(shape[:2], dtype=torch.bool) for shape in (positive, negative)]
+    prototypes = Prototypes(torch.ones(positive), used[0], torch.ones(negative), used[1])
+    said = re.escape(
+        f"features {list(features)}, weak labels {list(weak)} and prototypes {list(positive)} and {list(negative)} must"
+    )
+    with pytest.raises(ValueError, match=f"^{said}"):
+        hard_labels(torch.ones(features), prototypes, torch.zeros(weak))
+    with pytest.raises(ValueError, match=f"^{said}"):
+        soft_labels(torch.ones(features), prototypes, torch.zeros(weak), tau=0.1)
+
+
+@pytest.mark.parametrize("tau", [0.0, -0.1, float("nan")])
+def test_tau_is_above_0(tau: float) -> None:
+    features, prototypes, weak = random_case((2, 2, 2, 3, 2, 4), seed=0)
+    with pytest.raises(ValueError, match=rf"^tau is {tau}; it must be above 0$"):
+        soft_labels(features, prototypes, weak, tau)

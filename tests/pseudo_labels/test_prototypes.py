@@ -536,11 +536,26 @@ class TestPrototypesOf:
         assert torch.equal(one.negative, same.negative)
         assert not torch.equal(one.negative, other.negative)
 
-    @pytest.mark.parametrize("k", [0, (1, 0)])
-    def test_an_impossible_k_is_refused(self, k: int | tuple[int, int]) -> None:
+    @pytest.mark.usefixtures("_unchecked_signatures")
+    @pytest.mark.parametrize("k", [0, (1, 0), 2.5, (2, 2.5), (1, 2, 3), "5", None])
+    def test_an_impossible_k_is_refused(self, k: Any) -> None:
         with pytest.raises(ValueError, match="it must be a number of prototypes, 1 or more, or a pair"):
             prototypes_of(self.features, self.segments, k)
 
     def test_segments_of_other_videos_are_refused(self) -> None:
         with pytest.raises(ValueError, match="must be of the same videos, segments and modalities"):
             prototypes_of(self.features[:3], self.segments, 1)
+
+    @pytest.mark.usefixtures("_unchecked_signatures")
+    def test_segments_of_other_shapes_are_refused(self) -> None:
+        one = Segments(self.positive, self.positive[..., :1])
+        with pytest.raises(ValueError, match="must be of the same videos, segments and modalities"):
+            prototypes_of(self.features, one, 1)
+        with pytest.raises(ValueError, match="must be of the same videos, segments and modalities"):
+            prototypes_of(self.features.flatten(0, 1), self.segments, 1)
+
+    @pytest.mark.usefixtures("_unchecked_signatures")
+    def test_a_backend_that_does_not_exist_is_refused(self) -> None:
+        backend: Any = "torhc"
+        with pytest.raises(ValueError, match=r"^backend is 'torhc'; it must be one of faiss, torch$"):
+            prototypes_of(self.features, self.segments, 1, backend=backend)

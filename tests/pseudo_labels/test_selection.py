@@ -1,6 +1,8 @@
 """Key segments against loops over the text of Eqs. (5)-(7), and their edge cases."""
 
 import itertools
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -217,3 +219,44 @@ def test_permuting_permutes_the_key_segments_and_longer_padding_changes_nothing(
     for actual, before in ((found.positive, expected.positive), (found.negative, expected.negative)):
         assert torch.equal(actual[:, :5], before[videos][:, segments][:, :, modalities][..., events])
         assert not actual[:, 5:].any()
+
+
+@pytest.mark.usefixtures("_unchecked_signatures")
+@pytest.mark.parametrize(
+    ("probs", "weak", "mask"),
+    [
+        pytest.param((2, 5, 2, 3), (1, 3), (2, 5), id="weak-videos-broadcast"),
+        pytest.param((2, 5, 2, 3), (2, 1), (2, 5), id="weak-events-broadcast"),
+        pytest.param((2, 5, 2, 3), (2, 4), (2, 5), id="weak-events"),
+        pytest.param((2, 5, 2, 3), (3,), (2, 5), id="weak-no-videos-axis"),
+        pytest.param((2, 5, 2, 3), (2, 3), (1, 5), id="mask-videos-broadcast"),
+        pytest.param((2, 5, 2, 3), (2, 3), (2, 1), id="mask-segments-broadcast"),
+        pytest.param((2, 5, 3), (2, 3), (2, 5), id="no-modalities-axis"),
+    ],
+)
+def test_wrong_shapes_raise(probs: tuple[int, ...], weak: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    said = re.escape(
+        f"probabilities {list(probs)}, weak labels {list(weak)} and mask {list(mask)} must be [B, T, M, C]"
+    )
+    with pytest.raises(ValueError, match=f"^{said}"):
+        select_segments(torch.zeros(probs), torch.zeros(weak), torch.ones(mask, dtype=torch.bool), 0.9, 0.2)
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta", "min_modality", "mistake_threshold"])
+@pytest.mark.parametrize("value", [2.0, -0.1, float("nan")])
+def test_factors_are_fractions(name: str, value: float) -> None:
+    probs, weak, mask = random_case((4, 5, 2, 3), seed=0, steps=None)
+    factors: dict[str, Any] = {"gamma": 0.9, "beta": 0.2, name: value}
+    with pytest.raises(ValueError, match=rf"^{name} is {value}; it must be in \[0, 1\]$"):
+        select_segments(probs, weak, mask, **factors)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5, float("inf")])
+def test_what_is_no_probability_raises_unless_it_is_padding(value: float) -> None:
+    probs, weak = torch.full((2, 3, 1, 2), 0.5), torch.ones(2, 2)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    probs[0, 2] = value
+    select_segments(probs, weak, mask, 0.9, 0.2)
+    probs[0, 1, 0, 1] = value
+    with pytest.raises(ValueError, match=r"^some probabilities are NaN or above 1$"):
+        select_segments(probs, weak, mask, 0.9, 0.2)

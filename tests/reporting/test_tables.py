@@ -170,6 +170,16 @@ def test_a_row_says_that_its_runs_never_learned_from_pseudo_labels(make: Maker) 
     assert labels(tables_of(make({"name": "ppl_soft", "tested": epoch_of(1, True)}))["all"]) == ["ppl_soft"]
 
 
+def test_a_row_says_that_some_of_the_validation_videos_selected_its_epoch(make: Maker) -> None:
+    tested = {**epoch_of(3, None), "validation_videos": {"scored": 8, "all": 16}}
+    settings = make({"name": "mil", "tested": tested}, {"name": "han", "tested": epoch_of(3, None)})
+    table = tables_of(settings)["all"]
+    assert labels(table) == ["mil (selected by 8 of 16 validation videos)", "han"]
+    assert any(
+        "mil: epoch 3 (val/segment/type_av 40.25 of 8 of 16 validation videos) of seed 0" in n for n in table.notes
+    )
+
+
 def test_tested_epochs_are_noted_with_their_validation_scores(make: Maker) -> None:
     settings = make({"name": "mil", "tested": epoch_of(3, None)}, "han", scores=(50.0, 60.0))
     (note,) = (note for note in tables_of(settings)["all"].notes if "epoch" in note)

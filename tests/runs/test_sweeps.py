@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,24 @@ def test_settings_that_differ_are_rows_and_seeds_are_averaged(tmp_path: Path) ->
     assert lines[2].startswith("| data.noise=0.2 | 2 | 15.0 ± 7.1 |")
     assert lines[3].startswith("| data.noise=0.8 | 2 | 3.0 ± 0.0 |")
     assert len(lines) == 4
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    """A run that was made twice would make a mean more certain than it is; a report uses one of the two as well."""
+    for number, (seed, score) in enumerate([(1, 10.0), (1, 10.0), (2, 20.0), (2, 30.0)]):
+        job(tmp_path, number, ["+experiment=mil", f"seed={seed}"], score)
+        os.utime(tmp_path / str(number) / "scores.json", (0, 100 + number))
+    assert write_summary(tmp_path) == []
+    said = (tmp_path / "summary.md").read_text()
+    (row,) = [line for line in said.splitlines() if line.startswith("| all ")]
+    assert row.startswith("| all | 2 | 20.0 ± 14.1 |")
+    assert row.endswith("| 1, 3 |")
+    repeated = said.partition("Repeated:\n")[2].splitlines()
+    assert [("are the same run" in line, "differ in their scores" in line) for line in repeated] == [
+        (True, False),
+        (False, True),
+    ]
+    assert all("the training is used, or else the newer one" in line for line in repeated)
 
 
 def test_a_row_says_that_its_runs_never_learned_from_pseudo_labels(tmp_path: Path) -> None:

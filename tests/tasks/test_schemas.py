@@ -12,6 +12,7 @@ import pytest
 
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores
+from avvp_pl.runs.tested import EpochTested, Videos
 from avvp_pl.tasks.parsing import write_scores
 from avvp_pl.tasks.schemas import SCHEMAS, schema
 
@@ -45,6 +46,18 @@ def scores(tmp_path: Path) -> Any:
 
 def test_scores(scores: Any) -> None:
     assert valid("scores", scores)
+    tested = {"epoch": 3, "monitor": "val/segment/type_av", "score": 51.5, "pseudo_labels": None}
+    part = {"validation_videos": {"scored": 8, "all": 16}}
+    for entry in (None, tested, {**tested, "monitor": None, "score": None, "pseudo_labels": False}, {**tested, **part}):
+        assert valid("scores", {**scores, "tested": entry, "test_videos": "0f"})
+
+
+def test_every_key_of_a_run_is_in_the_schema(scores: Any) -> None:
+    """An unknown key is allowed, but each that is written is explained."""
+    of_run = {"tested": EpochTested(3, "val/average", 51.5, True, Videos(8, 16)).as_dict(), "test_videos": "0f"}
+    properties: Any = schema("scores")["properties"]
+    assert {*scores, *of_run} == set(properties)
+    assert set(of_run["tested"]) == set(properties["tested"]["properties"])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +71,11 @@ def test_scores(scores: Any) -> None:
         (("videos", "with_predictions"), -1),
         (("per_event", "segment", "audio", "Dog"), "12"),
         (("protocol",), 3),
+        (("tested",), 3),
+        (("tested",), {"epoch": 3}),
+        (("tested",), {"epoch": -1, "monitor": None, "score": None, "pseudo_labels": None}),
+        (("tested",), {"epoch": 1, "monitor": None, "score": None, "pseudo_labels": "no"}),
+        (("test_videos",), None),
     ],
 )
 def test_wrong_scores_are_noticed(scores: Any, place: tuple[str, ...], value: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.utilities.data import warning_cache
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -444,3 +446,13 @@ class TestCheckpoints:
         assert module.labeling.pseudo_labels is not None
         assert torch.equal(module.labeling.pseudo_labels, labels)
         assert all(isinstance(part, Part) for part in module.parts.values())
+
+
+def test_nobody_guesses_the_size_of_a_batch(build: Build, tiny: ParsingSet) -> None:
+    """Without truth of the training videos, as of one's own data, Lightning finds a batch ambiguous and says so."""
+    assert tiny.train is not None
+    module, data = build("ppl_soft", videos=replace(tiny, train=replace(tiny.train, truth=None)))
+    warning_cache.clear()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*infer the `batch_size`")
+        fit(module, data, epochs=2, callbacks=[])

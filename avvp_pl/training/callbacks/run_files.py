@@ -68,6 +68,13 @@ class RunFiles(pl.Callback):
                     "network that was trained on weak labels alone",
                     tested.epoch,
                 )
+            if tested.part is not None:
+                log.warning(
+                    "the tested epoch %d was selected by %s (trainer.limit_val_batches): its score is not that of a "
+                    "run that validates all of them",
+                    tested.epoch,
+                    tested.part,
+                )
         if not complete:
             some = f"{len(order)} of {len(names)} test videos (trainer.limit_test_batches)"
             what = "a few steps (trainer.fast_dev_run)" if is_trial else some
