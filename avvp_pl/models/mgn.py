@@ -126,13 +126,19 @@ class MGN(ParsingNetwork):
         features, before = (full_precision(torch.stack(x, dim=2)) for x in (segments, list(projected.values())))
         return ParsingOutput(features, torch.stack(segment_probs, dim=2), video_probs, pooled, before)
 
+    def layers_of(self, name: str) -> nn.ModuleList:
+        """Return the attention layers of a modality."""
+        layers = self.layers[name]
+        assert isinstance(layers, nn.ModuleList)
+        return layers
+
     def _attend(
         self, name: str, x: Float[Tensor, "B T D"], tokens: Float[Tensor, "C D"], mask: Bool[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B C D"]]:
         """Let the segments of a modality and its event tokens attend to one another."""
         joined = torch.cat([x, tokens.expand(len(x), -1, -1)], dim=1)  # [B, T + C, D]
         visible = F.pad(mask, (0, len(tokens)), value=True)
-        for layer in self.layers[name]:
+        for layer in self.layers_of(name):
             joined = layer(joined, visible)
         return joined[:, : x.shape[1]], joined[:, x.shape[1] :]
 

@@ -103,7 +103,7 @@ def test_two_processes_train_as_one(runs: Runs, experiment: str) -> None:
     videos = "data.sizes.train=192"
     same = [*settings_for(experiment, runs.folder, videos), videos, "trainer.max_epochs=3"]
     if cfg["network"]["_target_"].endswith(("MGN", "CVCM")):
-        # many of their gradients are hardly more than rounding errors at first, which Adam turns into steps of this size
+        # many of their gradients are hardly more than rounding errors at first, which Adam turns into whole steps
         same.append("optimizer.learning_rate=0.0003")
     for name, value in cfg["network"].items():
         if "dropout" in name:

@@ -17,8 +17,8 @@ from avvp_pl.runs.reading import by_setting, read_runs
 from tests.conftest import Command
 from tests.small import SMALL, environment, of_shell, same_bits, scores, shell, weights
 
-SETTINGS = (*SMALL, "data.sizes.train=48", "trainer.max_epochs=3", "optimizer.learning_rate=0.003", "threads=1")
-SETTINGS = (*SETTINGS, "logger=csv")
+LEARNING = ("data.sizes.train=48", "trainer.max_epochs=3", "optimizer.learning_rate=0.003")
+SETTINGS = (*SMALL, *LEARNING, "threads=1", "logger=csv")
 
 
 @pytest.fixture(scope="module")

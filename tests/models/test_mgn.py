@@ -126,7 +126,7 @@ def assert_equals_reference(net: MGN, batch: Batch, hard: bool = True) -> None:
         groups = {}
         for m, (name, x) in enumerate(streams.items()):
             joined = torch.cat([x, net.event_tokens[m]])
-            for layer in net.layers[name]:  # type: ignore[union-attr]
+            for layer in net.layers_of(name):
                 joined = reference_layer(layer, joined)
             segments, tokens = joined[: len(x)], joined[len(x) :]
             if name in net.regroupings:
@@ -153,7 +153,7 @@ def assert_equals_reference(net: MGN, batch: Batch, hard: bool = True) -> None:
 @pytest.mark.parametrize("assignment", ["gumbel", "hard", "soft"])
 def test_it_equals_the_reference(modalities: int, segment_scores: str, assignment: str) -> None:
     regrouped = ["audio", "text"]
-    given = {"segment_scores": segment_scores, "assignment": assignment, "regrouped": regrouped}
+    given: dict[str, Any] = {"segment_scores": segment_scores, "assignment": assignment, "regrouped": regrouped}
     net = make_net(modalities, **given)
     assert_equals_reference(net, make_batch(), assignment != "soft")
     assert_equals_reference(net, make_batch((4, 1, 3)), assignment != "soft")
@@ -421,7 +421,7 @@ def test_assignments_in_training_and_evaluation(assignment: Any) -> None:
 
 
 def test_a_hard_assignment_has_the_gradient_of_the_soft_one() -> None:
-    hard, soft = (Grouping(3, DIM, NUM_HEADS, 10, 5, how) for how in ("hard", "soft"))  # type: ignore[arg-type]
+    hard, soft = (Grouping(3, DIM, NUM_HEADS, 10, 5, how) for how in ("hard", "soft"))
     soft.load_state_dict(hard.state_dict())
     torch.manual_seed(0)
     tokens, members, mask = torch.randn(2, 3, DIM), torch.randn(2, 5, DIM), torch.ones(2, 5, dtype=torch.bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -111,6 +112,7 @@ def test_features_may_stay_as_they_are(videos: VideoSet, net: Counting) -> None:
 
 
 def test_a_network_that_has_diverged_is_an_error(videos: VideoSet, net: Counting) -> None:
-    net.net.event_head.bias[3] = torch.nan
+    head: Any = net.net.event_head
+    head.bias[3] = torch.nan
     with pytest.raises(ValueError, match=r"^some segment probabilities are NaN: the network has diverged$"):
         list(EncodedVideos(net, videos, BLOCKS, 0.0))
