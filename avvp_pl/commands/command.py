@@ -200,17 +200,25 @@ def _of_hydra(error: Exception, root: BaseException, names: Names) -> str:
     key = getattr(root, "full_key", None)
     if key and (found := re.search(r"Interpolation key '([^']+)' not found", f"{root}")):
         return f"{key} takes its value from the setting {found[1]!r}, which does not exist"
-    if found := re.match(r"Multiple values for ([\w/]+)\. To override", message):
-        if file := names.files.chosen_beside(found[1]):
-            return (
-                f"{file}: the group {found[1]} has a value already; in the defaults list, write: override /{found[1]}"
-            )
-        return f"the group {found[1]} has a value already; give {found[1]}=... without +"
+    twice = r"Multiple values for ([\w/]+)\. To override|([\w/]+)(?:@\S+)? appears more than once in the final defaults"
+    if found := re.match(twice, message):
+        return _chosen_twice(found[1] or found[2], names)
     if found := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
         return f"{found[1]!r} is a setting already; give {found[1]}=... without +"
     if isinstance(root, OmegaConfBaseException):
         return _one_line(f"{error} {root}" if root is not error else root)
     return _one_line(error)
+
+
+def _chosen_twice(group: str, names: Names) -> str:
+    """Explain a second value of a group: it may be that of a group that it is in, such as ``method/targets``."""
+    around = [group, group.partition("/")[0]]
+    for given in around:
+        if file := names.files.chosen_beside(given):
+            return f"{file}: the group {given} has a value already; in the defaults list, write: override /{given}"
+    added = [override.key_or_group for override in names.overrides if override.is_add()]
+    given = next((name for name in around if name in added), group)
+    return f"the group {given} has a value already; give {given}=... without +"
 
 
 def _named(error: BaseException) -> str:

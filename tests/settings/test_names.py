@@ -207,6 +207,11 @@ def test_choices_that_do_not_exist(say: Say, arguments: str, said: str) -> None:
         ("train +method.gama=1", "there is no group or setting 'method.gama' to add. Did you mean"),
         ("train ++method.gama=1", "there is no setting 'method.gama'. Did you mean 'labeling.gamma'?"),
         ("train +seed=3", "'seed' is a setting already; give seed=... without +"),
+        ("train +method=mil", "the group method has a value already; give method=... without +"),
+        (
+            "train +optimizer/schedule=step",
+            "the group optimizer/schedule has a value already; give optimizer/schedule=... without +",
+        ),
         ("train +method.weights.touch=-1", "method.weights.touch=-1: it must be a number of at least 0"),
         (
             "train ~labeling",
