@@ -289,7 +289,8 @@ def shipped(name: str, protocol: str | None = None, trained_as: str | None = Non
         groups["protocol"] = experiment.protocol
     elif protocol in _choices("protocol"):
         groups["protocol"] = _composed(f"protocol={protocol}").protocol
-    settings = _told(OmegaConf.to_container(OmegaConf.create({"seed": 0, **groups}), resolve=True))
+    told = _without_data(OmegaConf.to_container(OmegaConf.create({"seed": 0, **groups})))
+    settings = _told(OmegaConf.to_container(OmegaConf.create(told), resolve=True))
     settings[INFERENCE] = settings[VALIDATED_BY] = _inferences(name)[0]
     epochs = OmegaConf.to_container(experiment.trainer, resolve=False)["max_epochs"]  # type: ignore[index, call-overload]
     if isinstance(epochs, int):  # and not a reference to the data's
@@ -303,6 +304,14 @@ def shipped(name: str, protocol: str | None = None, trained_as: str | None = Non
         VALIDATED_BY: training[VALIDATED_BY],
         **{f"trained_{key}": value for key, value in training.items() if key.startswith("labeling.")},
     }
+
+
+def _without_data(settings: Any) -> Any:
+    """Return nested settings without those that take their value from the data, such as the number of segments."""
+    if not isinstance(settings, dict):
+        return settings
+    kept = {name: value for name, value in settings.items() if not str(value).startswith("${data.")}
+    return {name: _without_data(value) for name, value in kept.items()}
 
 
 def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None) -> list[Setting]:

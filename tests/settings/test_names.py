@@ -232,7 +232,6 @@ def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None
         ("method.label", "labeling.labels"),
         ("method.weight_pseudo_label", "labeling.weight_pseudo_label"),
         ("method.learning_rate", "optimizer.learning_rate"),
-        ("labeling.smoothing.visual", "method.targets.smoothing.visual"),
     ],
 )
 def test_a_setting_of_another_group_is_named(say: Say, given: str, meant: str) -> None:
