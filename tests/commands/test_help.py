@@ -242,7 +242,7 @@ def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
         (tmp_path / "FOUND" / f"{modality}.csv").write_text(table)
     for _, _, module, *arguments in examples(name):
         small = SMALL_NETWORK if "data.root=DIR" in arguments else SMALL
-        more = (*small, *FAST) if module == "avvp_pl.train" else ()
+        more = (*small, *FAST) if module in {"avvp_pl.train", "avvp_pl.recipe"} else ()
         assert command(module.removeprefix("avvp_pl."), *arguments, *more) == 0, arguments
     named = re.findall(r"outputs/[\w/]+\.html", in_terminal(page(name), 120))
     assert all((tmp_path / path).is_file() for path in named)
