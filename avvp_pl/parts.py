@@ -64,7 +64,7 @@ class Step(NamedTuple):
     """Everything that one training step knows.
 
     ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that
-    it is the same after a resume.
+    it is the same after a resume. ``number`` is that of the batch in its epoch, from 0, for what takes turns.
     """
 
     network: ParsingNetwork
@@ -73,6 +73,7 @@ class Step(NamedTuple):
     epoch: int
     done: float
     team: Team = Team()
+    number: int = 0
 
 
 class Term(NamedTuple):

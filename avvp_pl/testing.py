@@ -49,7 +49,7 @@ def losses(overrides: Sequence[str], epoch: int = 2, steps: int = 20) -> list[fl
     batch = train[torch.arange(min(len(train), cfg.data.batch_size))]
     found = []
     for number in range(steps):
-        step = Step(model.network, batch, model(batch), epoch, done=0.0)
+        step = Step(model.network, batch, model(batch), epoch, done=0.0, number=number)
         loss = total(model.method(step) | (model.labeling(step) if model.labeling.ready else {}))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -122,15 +122,17 @@ def build_model(
 ) -> ParsingModule:
     """Return the module that ``cfg`` describes, around ``network`` or a new network.
 
-    Of ``network``, ``modalities`` and ``events``, each part is given those that its constructor has as arguments; parts
-    inside it are given no network. If not ``trained``, the module has no optimizer and can only be tested.
+    Of ``network``, ``modalities`` and ``events``, each part is given those that its constructor has as arguments, and
+    an inference also the ``decision``; parts inside it are given no network. If not ``trained``, the module has no
+    optimizer and can only be tested.
     """
     if network is None:
         network = build_network(cfg, videos)
     words = {"modalities": list(videos.modalities), "events": list(videos.events)}
     given = {"network": network, **words}
+    decision = build("protocol.decision", cfg.protocol.decision, Decision, given, words)
     inferences = {
-        str(name): build(f"inference.{name}", node, Inference, given, words)
+        str(name): build(f"inference.{name}", node, Inference, {**given, "decision": decision}, words)
         for name, node in cfg.inference.items()
         if node is not None
     }
@@ -144,7 +146,7 @@ def build_model(
         method=build("method", cfg.method, Method, given, words),
         labeling=build("labeling", cfg.labeling, Labeling, given, words),
         inferences=inferences,
-        decision=build("protocol.decision", cfg.protocol.decision, Decision, given, words),
+        decision=decision,
         optimization=build("optimizer", cfg.optimizer, Optimization) if trained else None,
         task=build("protocol.task", cfg.protocol.task, ParsingTask),
         modalities=words["modalities"],

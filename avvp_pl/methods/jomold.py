@@ -17,8 +17,9 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
 from avvp_pl.losses.mil import PROBABILITY_MARGIN
 from avvp_pl.methods.targets import Smoothed
+from avvp_pl.models.alone import run_alone
 from avvp_pl.parts import Refinement, Step
-from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+from avvp_pl.types import ParsingNetwork
 
 
 class NoiseRates(Refinement):
@@ -39,7 +40,7 @@ class NoiseRates(Refinement):
 
     def __call__(self, network: ParsingNetwork, videos: VideoSet, batch_size: int) -> Float[Tensor, "M C"]:
         """Return the rates."""
-        probs = torch.cat([_alone(network, batch).modality_probs for batch in videos.batches(batch_size)]).cpu()
+        probs = torch.cat([run_alone(network, batch).modality_probs for batch in videos.batches(batch_size)]).cpu()
         has_event = videos.weak_labels.cpu() > 0  # [N, C]
         unfitted = probs * self.positive_label < self.thresholds * probs.mean(0)  # [N, M, C]
         return (unfitted & has_event[:, None]).sum(0).double() / has_event.sum(0).clamp(min=1)
@@ -97,7 +98,7 @@ class Denoised(Smoothed):
         share = self._share(step.epoch, step.done)
         if not share:
             return labels
-        probs = _alone(step.network, step.batch, self.ranking_dropout).modality_probs
+        probs = run_alone(step.network, step.batch, self.ranking_dropout).modality_probs
         clamped = probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
         losses = binary_cross_entropy(clamped, labels, reduction="none")
         # the batches of all processes are one batch
@@ -131,16 +132,3 @@ def noisy(
     best = rank[:, None] < removable[:, None]  # [B, M, M, C]: for the label of a modality, of every modality
     others = ~torch.eye(rank.shape[1], dtype=torch.bool, device=rank.device)[:, :, None]
     return worst & (best & others).any(2)
-
-
-@torch.no_grad()
-def _alone(network: ParsingNetwork, batch: Batch, dropout: bool = False) -> ParsingOutput:
-    """Run a network in which no modality attends to another one."""
-    training, attending = network.training, network.attending
-    network.train(training and dropout)
-    network.attending = ()
-    try:
-        return network(batch)
-    finally:
-        network.train(training)
-        network.attending = attending

@@ -2,6 +2,7 @@
 
 from avvp_pl.models.ave import AVE
 from avvp_pl.models.avsdn import AVSDN
+from avvp_pl.models.cmpae import CMPAE
 from avvp_pl.models.cvcm import CVCM
 from avvp_pl.models.han import HAN
 from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling, max_mil_pooling
@@ -10,6 +11,7 @@ from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentu
 __all__ = [
     "AVE",
     "AVSDN",
+    "CMPAE",
     "CVCM",
     "HAN",
     "PooledProbs",

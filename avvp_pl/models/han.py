@@ -179,7 +179,7 @@ class HybridAttentionLayer(nn.Module):
 
     Normalization comes after each of the two (post-norm), and all modalities read the same input. In the
     cross-attention the query is a segment of one modality, and the keys are all segments of the other modalities.
-    ``crossing`` is 0 for modalities that skip it.
+    ``crossing`` is 0 for modalities that skip it; with ``cross=False`` all of them do.
     """
 
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, cross: bool) -> None:
@@ -194,11 +194,15 @@ class HybridAttentionLayer(nn.Module):
         self.norm_feedforward = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
+        self,
+        x: Float[Tensor, "B M T D"],
+        mask: Bool[Tensor, "B T"],
+        crossing: Float[Tensor, " M"] | None = None,
+        cross: bool = True,
     ) -> Float[Tensor, "B M T D"]:
         """Attend within and across modalities."""
         attended = self.dropout.residual(x, self.self_attention(x, mask))
-        if self.cross_attention is not None:
+        if cross and self.cross_attention is not None:
             heard = self.cross_attention(x, mask)
             if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]

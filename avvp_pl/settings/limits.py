@@ -337,6 +337,11 @@ LIMITS: dict[str, Limit] = {
     "event_feedforward_dim": COUNT,
     "event_heads": COUNT,
     "event_dropout": Number(0, 1, high_open=True),
+    "network.cross_share": SHARE,
+    "absence_dropout": Number(0, 1, high_open=True),
+    "negative_slope": WEIGHT,
+    "evidence_temperature": POSITIVE,
+    "evidence_limit": POSITIVE,
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
     "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}", "modality", beside=("video", "others")),
@@ -357,6 +362,8 @@ LIMITS: dict[str, Limit] = {
     "targets.ramp": Choice(("code", "linear")),
     "targets.ramp_epochs": WEIGHT,
     "targets.ranking_dropout": FLAG,
+    "weight_mutual": WEIGHT,
+    "least_uncertainty": SHARE,
     # refine
     "refinement.threshold": SHARE,
     "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),
@@ -390,6 +397,12 @@ LIMITS: dict[str, Limit] = {
     "max_segments_per_event": OrNull(COUNT),
     "feature_memory_gb": WEIGHT,
     "include_self": FLAG,
+    # inference
+    "inference.cmpae.cross_share": SHARE,
+    "inference.cmpae.tuned": Names("[visual]", "modality"),
+    "inference.cmpae.lowest": SHARE,
+    "inference.cmpae.highest": SHARE,
+    "inference.cmpae.candidates": COUNT,
     # optimizer
     "optimizer.algorithm": Choice(("adam", "adamw")),
     "learning_rate": POSITIVE,

@@ -159,7 +159,7 @@ class ParsingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of what weak labels and, once there are any, pseudo labels teach."""
-        step = Step(self.network, batch, self(batch), self._epoch, self._done(batch_idx), self.team)
+        step = Step(self.network, batch, self(batch), self._epoch, self._done(batch_idx), self.team, batch_idx)
         terms = self.method(step)
         loss = total(terms)
         if self.labeling.ready:

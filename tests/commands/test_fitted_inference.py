@@ -231,6 +231,29 @@ def test_two_processes_fit_it_as_one(command: Command, own: Own, tmp_path: Path)
             assert (one / "predictions" / table).read_bytes() == (two / "predictions" / table).read_bytes()
 
 
+def test_the_protocol_of_cmpae_tests_with_thresholds_that_are_in_the_checkpoint(
+    command: Command, tmp_path: Path
+) -> None:
+    """Those of one decision: with another one they are fitted again. The common protocol is as it always is."""
+    run = train(command, tmp_path / "run", "+experiment=mil", "protocol=cmpae", *LEARNING)
+    assert scores(run)["protocol"] == "cmpae"
+    assert "16 validation videos: thresholds of visual events " in (run / "train.log").read_text()
+    thresholds = content(run, "best")["fitted"]["inferences.cmpae.thresholds"]
+    assert (thresholds[0] == 0.45).all()
+    assert len(set(thresholds[1].tolist())) > 1
+    assert torch.isin(thresholds[1], torch.tensor([number / 20 for number in range(5, 15)])).all()
+    again = evaluate(command, run, tmp_path / "again")
+    for file in FILES:
+        assert (again / file).read_bytes() == (run / file).read_bytes(), file
+    assert "thresholds" not in (again / "evaluate.log").read_text()
+    other = evaluate(command, run, tmp_path / "other", "protocol=jomold")
+    assert "16 validation videos: thresholds of visual events " in (other / "evaluate.log").read_text()
+    common = train(command, tmp_path / "common", "+experiment=mil", *LEARNING)
+    assert "fitted" not in content(common, "best")
+    own = evaluate(command, common, tmp_path / "own", "protocol=cmpae")
+    assert list(OmegaConf.load(own / "config.yaml").inference) == ["cmpae"]
+
+
 def test_an_epoch_without_prototypes_is_tested_by_prototypes(command: Command, tmp_path: Path) -> None:
     """And not by the classifier, under their name: they are built before the test."""
     settings = ("+experiment=ppl_soft", "trainer.max_epochs=1", "data.sizes.train=96", "optimizer.learning_rate=0.01")

@@ -157,7 +157,7 @@ CASES: dict[str, list[Case]] = {
         ),
         setting(
             "inference=[prototype,prototype]",
-            "it must be one of classifier, prototype, prototype_hard, or a list of different ones",
+            "it must be one of classifier, cmpae, prototype, prototype_hard, or a list of different ones",
             command="evaluate",
         ),
         setting(

@@ -216,7 +216,10 @@ def test_wrong_folders_are_one_clear_error(parser: Parser, data: ParsingSet, str
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"inference": "classifer"}, "inference=classifer: it must be one of prototype, classifier, prototype_hard."),
+        (
+            {"inference": "classifer"},
+            "inference=classifer: it must be one of prototype, classifier, cmpae, prototype_hard.",
+        ),
         ({"device": "abacus"}, "device=abacus: cannot be used"),
         ({"segments": 0}, "segments=0: it must be a whole number, 1 or more"),
         ({"rows_per_segment": {"vggsh": 2}}, "rows_per_segment: 'vggsh' is not one of the streams"),

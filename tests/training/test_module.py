@@ -143,17 +143,17 @@ class TestSteps:
 
     def test_parts_know_how_far_the_training_is(self, build: Build) -> None:
         """Three steps an epoch."""
-        seen: list[tuple[int, float]] = []
+        seen: list[tuple[int, float, int]] = []
         module, data = build("mil")
         forward = module.method.forward
 
         def watch(step: Step) -> dict[str, Term]:
-            seen.append((step.epoch, step.done))
+            seen.append((step.epoch, step.done, step.number))
             return forward(step)
 
         module.method.forward = watch  # type: ignore[method-assign]
         fit(module, data, epochs=2)
-        assert seen == [(epoch, batch / 3) for epoch in range(2) for batch in range(3)]
+        assert seen == [(epoch, batch / 3, batch) for epoch in range(2) for batch in range(3)]
 
 
 class TestParts:
