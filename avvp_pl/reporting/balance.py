@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from avvp_pl.figures import PAGE, legend_below, styled, told_apart
-from avvp_pl.reporting.curves import by_value, error_line, left_out, of_common_seeds, seeds_of, sweep_curves
+from avvp_pl.reporting.curves import Curve, by_value, error_line, left_out, of_common_seeds, seeds_of, sweep_curves
 from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, count, handle, sentences
-from avvp_pl.runs.reading import Setting
+from avvp_pl.runs.reading import INFERENCE, VALIDATED_BY, Setting
 
 KEY = "data.noise_ratio"
 PANELS = {
@@ -25,9 +25,10 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
     """Draw the test scores by ``data.noise_ratio``, one line for each method; None where it was not varied alone.
 
     The panels are the average of all scores, and the scores of either modality, which show when a method gives up one
-    of them. All points of a line have the same seeds (:func:`~avvp_pl.reporting.curves.of_common_seeds`).
+    of them. All points of a line have the same seeds (:func:`~avvp_pl.reporting.curves.of_common_seeds`). Where there
+    are too many lines, those of the inferences that were validated come first, so that no method is missing.
     """
-    whole = sweep_curves(settings, KEY)
+    whole = sorted(sweep_curves(settings, KEY), key=lambda curve: not _is_validated(curve))
     cut = [of_common_seeds(curve) for curve in whole]
     curves = [curve for curve in cut if len(curve.points) > 1]
     if not curves:
@@ -71,6 +72,12 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
         f"The table has {count(left, 'further curve')}." if (left := len(curves) - len(shown)) else "",
     )
     return Drawing("balance", "Scores by the balance of the modalities", caption, figure, numbers)
+
+
+def _is_validated(curve: Curve) -> bool:
+    """Return whether the runs of a curve were tested by the inference that selected their epoch."""
+    (run, *_), *_ = curve.points.values()
+    return run.settings.get(VALIDATED_BY) in {None, run.settings.get(INFERENCE)}
 
 
 def _ratio(value: float) -> str:

@@ -62,3 +62,21 @@ def test_points_of_other_seeds_are_left_out_and_named() -> None:
     assert drawing is not None
     assert {row["noise_ratio"] for row in drawing.numbers} == {0.5, 1.0}
     assert "share no seed with the others: mil at 2" in drawing.caption
+
+
+def test_of_too_many_lines_those_of_the_validated_inferences_are_drawn() -> None:
+    """Four methods, each tested by the inference that was validated and by another one: no method is missing."""
+    runs = []
+    for number, name in enumerate(["a", "b", "c", "d"]):
+        for inference in ("prototype", "classifier"):
+            for ratio in (0.5, 2.0):
+                run = at(name, 0, ratio, 10.0 * number, 50.0)
+                told = {"inference": inference, "inference.validated_by": "prototype"}
+                runs.append(replace(run, settings={**run.settings, **told}))
+    drawing = draw_balance(settings_of(*runs))
+    assert drawing is not None
+    (legend,) = drawing.figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[:4] == [f"{name} inference=prototype" for name in "abcd"]
+    assert len(labels) == 6
+    assert "2 further curves" in drawing.caption
