@@ -186,8 +186,8 @@ def test_a_wrong_link_is_found(text: str, broken: list[str]) -> None:
         ("`method=own` is in `conf/method/own.yaml`", []),
         ("```yaml\nweight: 1\n```\n`method.weight=2`", []),
         ("`python -m avvp_pl.score video=CSV`", ["avvp_pl.score video="]),
-        ("```sh\npython -m avvp_pl.train seeds=0,1 \\\n    'data.root=DIR' recipe=x # a=b\n```",
-         ["avvp_pl.train seeds=", "avvp_pl.train recipe="]),
+        ("```sh\npython -m avvp_pl.train seeds=0,1 \\\n    'data.root=DIR' recipes=x # a=b\n```",
+         ["avvp_pl.train seeds=", "avvp_pl.train recipes="]),
         ("gamma=0.5 in prose, and `gamma=0.5` without a group", []),
     ],
 )  # fmt: skip

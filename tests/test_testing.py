@@ -67,7 +67,7 @@ class Negative(Base):
 
 
 def of(kind: type[Base]) -> list[str]:
-    without = [f"~method.{name}" for name in ("class_weighting", "weights", "targets")]
+    without = [f"~method.{name}" for name in ("class_weighting", "weights", "targets", "contrast")]
     return [*SMALL, *without, f"method._target_={__name__}.{kind.__name__}"]
 
 

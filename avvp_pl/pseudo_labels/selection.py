@@ -44,8 +44,9 @@ def select_segments(
             f"probabilities {list(shape)}, weak labels {list(weak_labels.shape)} and mask {list(mask.shape)} must be "
             "[B, T, M, C], [B, C] and [B, T]"
         )
-    factors = {"gamma": gamma, "beta": beta, "min_modality": min_modality, "mistake_threshold": mistake_threshold}
-    for name, factor in factors.items():
+    if not gamma >= 0:  # with a gamma above 1, which settings cannot have, nothing is positive
+        raise ValueError(f"gamma is {gamma}; it must be at least 0")
+    for name, factor in {"beta": beta, "min_modality": min_modality, "mistake_threshold": mistake_threshold}.items():
         if not 0 <= factor <= 1:
             raise ValueError(f"{name} is {factor}; it must be in [0, 1]")
     valid = mask[:, :, None, None]

@@ -78,7 +78,8 @@ CASES: dict[str, list[Case]] = {
         setting("method.gamma=0.5", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
         setting(
             "method=ppl",
-            "there is no method 'ppl'. The choices are: mil. Experiments of this name, for +experiment=, are: "
+            "there is no method 'ppl'. The choices are: cmpae, cvcm, jomold, ma, mgn, mil, poibin. Experiments of this "
+            "name, for +experiment=, are: "
             "ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft",
         ),
         setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),
@@ -152,7 +153,8 @@ CASES: dict[str, list[Case]] = {
         ),
         setting(
             "+experiment=ppl_soft",
-            "experiment/ppl_soft: there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_pl.train",
+            "experiment/ppl_soft: there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_pl.recipe or "
+            "avvp_pl.train",
             command="evaluate",
         ),
         setting(
@@ -218,7 +220,7 @@ CASES: dict[str, list[Case]] = {
         ),
         experiment(
             "a group that is not there",
-            "there is no method 'nope'. The choices are: mil",
+            "there is no method 'nope'. The choices are: cmpae",
             "# @package _global_\ndefaults:\n  - override /method: nope\n",
         ),
     ],

@@ -242,13 +242,21 @@ def test_wrong_shapes_raise(probs: tuple[int, ...], weak: tuple[int, ...], mask:
         select_segments(torch.zeros(probs), torch.zeros(weak), torch.ones(mask, dtype=torch.bool), 0.9, 0.2)
 
 
-@pytest.mark.parametrize("name", ["gamma", "beta", "min_modality", "mistake_threshold"])
+@pytest.mark.parametrize("name", ["beta", "min_modality", "mistake_threshold"])
 @pytest.mark.parametrize("value", [2.0, -0.1, float("nan")])
 def test_factors_are_fractions(name: str, value: float) -> None:
     probs, weak, mask = random_case((4, 5, 2, 3), seed=0, steps=None)
     factors: dict[str, Any] = {"gamma": 0.9, "beta": 0.2, name: value}
     with pytest.raises(ValueError, match=rf"^{name} is {value}; it must be in \[0, 1\]$"):
         select_segments(probs, weak, mask, **factors)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan")])
+def test_gamma_is_not_negative_and_above_1_nothing_is_positive(value: float) -> None:
+    probs, weak, mask = random_case((4, 5, 2, 3), seed=0, steps=None)
+    with pytest.raises(ValueError, match=rf"^gamma is {value}; it must be at least 0$"):
+        select_segments(probs, weak, mask, gamma=value, beta=0.2)
+    assert not select_segments(probs, weak, mask, gamma=1.01, beta=0.2).positive.any()
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1.5, float("inf")])

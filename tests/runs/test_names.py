@@ -39,7 +39,7 @@ def test_no_other_module_writes_them(file: Path) -> None:
 
 def test_what_this_test_would_find() -> None:
     assert {"scores.json", "last.ckpt", "error.txt", "summary.md"} <= FILES
-    assert {"checkpoints", "predictions", "pictures"} == FOLDERS
+    assert {"checkpoints", "predictions", "pictures", "stages"} == FOLDERS
     assert written('"""Write scores.json."""\npath = folder / "checkpoints" / f"{x}/last.ckpt"') == {
         "checkpoints",
         "last.ckpt",

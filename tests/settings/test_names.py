@@ -230,7 +230,6 @@ def test_settings_that_do_not_exist(say: Say, arguments: str, said: str) -> None
     [
         ("method.gamma", "labeling.gamma"),
         ("method.label", "labeling.labels"),
-        ("method.weight_pseudo_label", "labeling.weight_pseudo_label"),
         ("method.learning_rate", "optimizer.learning_rate"),
     ],
 )

@@ -113,13 +113,13 @@ class TestSteps:
     def test_every_trained_weight_has_a_gradient(self, build: Build, case: list[str], labeled: bool) -> None:
         """If only of zeros: several processes wait for all of them in every step."""
         experiment, *settings = case
-        module, data = build(experiment, *settings)
+        module, data = build(experiment, "method/targets=smoothed", *settings)  # some need a file of labels
         module.start(data.splits["train"])
         if labeled:
             ready(module, data)
         torch.autograd.backward(module.training_step(data.splits["train"][torch.arange(8)], 0))
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
-        assert trained.keys() == {name for name, _ in module.named_parameters() if name.startswith("network.")}
+        assert trained.keys() == {name for name, _ in module.named_parameters() if ".teacher." not in name}
         assert [name for name, weight in trained.items() if weight.grad is None] == []
         assert (settings != []) == all(not weight.grad.any() for weight in trained.values() if weight.grad is not None)
 
@@ -162,6 +162,7 @@ class TestParts:
         assert list(module.parts) == [
             "method",
             "method.targets",
+            "method.contrast",
             "labeling",
             "inferences.classifier",
             "inferences.prototype",
