@@ -153,8 +153,8 @@ CASES: dict[str, list[Case]] = {
         ),
         setting(
             "+experiment=ppl_soft",
-            "experiment/ppl_soft: there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_pl.recipe or "
-            "avvp_pl.train",
+            "experiment/ppl_soft: there is no group 'method' in avvp_pl.evaluate; it is for python -m avvp_pl.recipe "
+            "or avvp_pl.train",
             command="evaluate",
         ),
         setting(
