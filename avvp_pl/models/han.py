@@ -80,19 +80,19 @@ class HAN(ParsingNetwork):
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
         projected = self.project(batch)  # [B, M, T, D]
         crossing = self._crossing(projected)
-        x = self.encode(projected, batch.mask, crossing)
-        features, projected = (full_precision(part.transpose(1, 2)) for part in (x, projected))  # [B, T, M, D]
+        x = seen = self.encode(projected, batch.mask, crossing)
         if self.head_dropout:
             parts = zip(self.modalities, x.unbind(1), strict=True)
-            x = torch.stack(
+            seen = torch.stack(
                 [self.head_dropout[name](part) if name in self.head_dropout else part for name, part in parts], 1
             )
-        scores = (self.score_events(x, crossing), self.temporal_head(x), self.modality_head(x))
+        scores = (self.score_events(seen, crossing), self.temporal_head(seen), self.modality_head(seen))
         # from the logits on everything is computed in full precision, also inside autocast
         logits = (full_precision(score.transpose(1, 2)) for score in scores)
         event_logits, temporal_logits, modality_logits = logits  # [B, T, M, C]
         segment_probs = event_logits.sigmoid()  # Eq. (2)
         video_probs, modality_probs = attentive_mil_pooling(segment_probs, temporal_logits, modality_logits, batch.mask)
+        features, projected = (full_precision(part.transpose(1, 2)) for part in (x, projected))  # [B, T, M, D]
         return ParsingOutput(features, segment_probs, video_probs, modality_probs, projected)
 
     def project(self, batch: Batch) -> Float[Tensor, "B M T D"]:
