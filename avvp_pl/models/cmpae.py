@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avvp_pl.models.dropout import Dropout
-from avvp_pl.models.han import HybridAttentionLayer, StreamFusion, full_precision
+from avvp_pl.models.han import HybridAttentionLayer, StreamFusion, StreamFusions, crossing_of, full_precision
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 
@@ -67,14 +67,7 @@ class CMPAE(ParsingNetwork):
         self.feature_dim, self.num_events, self.cross_share = dim, num_events, cross_share
         self.temperature, self.limit = evidence_temperature, evidence_limit
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
-        self.fusions = nn.ModuleDict(
-            {
-                name: NonlinearFusion(
-                    [stream_dims[s] for s in streams], dim, len(streams) > 1 or name in fuse_single_stream
-                )
-                for name, streams in modalities.items()
-            }
-        )
+        self.fusions = StreamFusions(modalities, stream_dims, dim, fuse_single_stream, NonlinearFusion)
         self.video_layer = nn.Sequential(nn.Linear(dim, dim), nn.LeakyReLU(negative_slope))
         self.video_head = nn.Linear(dim, num_events)
         self.cross = cross_attention and len(modalities) > 1
@@ -94,10 +87,7 @@ class CMPAE(ParsingNetwork):
 
     def forward(self, batch: Batch) -> CMPAEOutput:
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
-        projected = [
-            self.fusions[name]([batch.features_in[stream] for stream in streams])
-            for name, streams in self.modalities.items()
-        ]  # [B, T, D] each
+        projected = self.fusions(batch)  # [B, T, D] each
         video_probs, video_uncertainty = self._whole_video(projected, batch.mask)
         x = torch.stack(projected, dim=1)  # [B, M, T, D]
         encoded = self._encode(x, batch.mask)
@@ -134,9 +124,7 @@ class CMPAE(ParsingNetwork):
             alone = layer(alone, mask, cross=False)
         if not self.cross or self.attending == ():
             return alone
-        crossing = None
-        if self.attending is not None:
-            crossing = x.new_tensor([float(name in self.attending) for name in self.modalities])
+        crossing = crossing_of(self.modalities, self.attending, like=x)
         for layer in self.layers:
             x = layer(x, mask, crossing)
         return self.cross_share * x + (1 - self.cross_share) * alone

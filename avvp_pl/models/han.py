@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,14 +59,7 @@ class HAN(ParsingNetwork):
             raise ValueError(f"num_heads is {num_heads}; it must divide dim, {dim}")
         self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
-        self.fusions = nn.ModuleDict(
-            {
-                name: StreamFusion(
-                    [stream_dims[s] for s in streams], dim, len(streams) > 1 or name in fuse_single_stream
-                )
-                for name, streams in modalities.items()
-            }
-        )
+        self.fusions = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
         cross = cross_attention and len(self.modalities) > 1
         self.layers = nn.ModuleList(
             HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross) for _ in range(num_layers)
@@ -97,13 +91,7 @@ class HAN(ParsingNetwork):
 
     def project(self, batch: Batch) -> Float[Tensor, "B M T D"]:
         """Return the features of each segment by itself."""
-        return torch.stack(
-            [
-                self.fusions[name]([batch.features_in[stream] for stream in streams])
-                for name, streams in self.modalities.items()
-            ],
-            dim=1,
-        )
+        return torch.stack(self.fusions(batch), dim=1)
 
     def encode(
         self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
@@ -125,9 +113,14 @@ class HAN(ParsingNetwork):
         drawn = self.training and self.cross_attention_dropout > 0
         if drawn and torch.rand(()) < self.cross_attention_dropout:
             return x.new_zeros(len(self.modalities))
-        if self.attending is None:
-            return None
-        return x.new_tensor([float(name in self.attending) for name in self.modalities])
+        return crossing_of(self.modalities, self.attending, like=x)
+
+
+def crossing_of(
+    modalities: Iterable[str], attending: Collection[str] | None, like: Tensor
+) -> Float[Tensor, " M"] | None:
+    """Return 1 for each modality that is ``attending`` to the others, else 0; None if all are."""
+    return None if attending is None else like.new_tensor([float(name in attending) for name in modalities])
 
 
 def _check_streams(modalities: Mapping[str, Sequence[str]], stream_dims: Mapping[str, int]) -> None:
@@ -172,6 +165,39 @@ class StreamFusion(nn.Module):
         projected = [project(stream) for project, stream in zip(self.projections, streams, strict=True)]
         fused: Tensor = self.fuse(torch.cat(projected, dim=-1))
         return fused
+
+
+class StreamFusions(nn.ModuleDict):
+    """The fusion of every modality by its name, of the class ``kind``.
+
+    Several streams of a modality are fused, and so is the single one of the modalities in ``fuse_single_stream``.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Sequence[str]],
+        stream_dims: Mapping[str, int],
+        dim: int,
+        fuse_single_stream: Collection[str],
+        kind: type[StreamFusion] = StreamFusion,
+    ) -> None:
+        super().__init__(
+            {
+                name: kind([stream_dims[s] for s in streams], dim, len(streams) > 1 or name in fuse_single_stream)
+                for name, streams in modalities.items()
+            }
+        )
+        self.streams = {name: tuple(streams) for name, streams in modalities.items()}
+
+    def forward(self, batch: Batch) -> list[Float[Tensor, "B T D"]]:
+        """Project and fuse the streams of each modality."""
+        return [self[name]([batch.features_in[stream] for stream in streams]) for name, streams in self.streams.items()]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, batch: Batch) -> list[Float[Tensor, "B T D"]]:
+            """Run :meth:`forward`."""
+            ...
 
 
 class HybridAttentionLayer(nn.Module):

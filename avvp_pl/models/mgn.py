@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
 from avvp_pl.models.dropout import Dropout
-from avvp_pl.models.han import SegmentAttention, StreamFusion, full_precision
+from avvp_pl.models.han import SegmentAttention, StreamFusions, full_precision
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 Assignment = Literal["soft", "hard", "gumbel"]
@@ -78,14 +78,7 @@ class MGN(ParsingNetwork):
         def grouping(tokens: int, how: Assignment = "soft") -> Grouping:
             return Grouping(tokens, dim, num_heads, feedforward_dim, mixing_dim, how)
 
-        self.fusions = nn.ModuleDict(
-            {
-                name: StreamFusion(
-                    [stream_dims[s] for s in streams], dim, len(streams) > 1 or name in fuse_single_stream
-                )
-                for name, streams in modalities.items()
-            }
-        )
+        self.fusions = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
         self.layers = nn.ModuleDict({name: layers(num_layers) for name in modalities})
         self.regroupings = nn.ModuleDict(
             {name: grouping(segments, assignment) for name in modalities if name in regrouped}
@@ -105,10 +98,7 @@ class MGN(ParsingNetwork):
                 f"network.segments={self.segments}: mgn has weights for each segment up to this number, and a video "
                 f"has {mask.shape[1]}; train with at least {mask.shape[1]}, or with network.regrouped=[]"
             )
-        projected = {
-            name: self.fusions[name]([batch.features_in[stream] for stream in streams])
-            for name, streams in self.modalities.items()
-        }  # [B, T, D] each
+        projected = dict(zip(self.modalities, self.fusions(batch), strict=True))  # [B, T, D] each
         segments, groups, modality_probs, segment_probs = [], {}, [], []
         for tokens, (name, x) in zip(self.event_tokens, projected.items(), strict=True):
             x, tokens = self._attend(name, x, tokens, mask)
