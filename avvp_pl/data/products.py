@@ -19,6 +19,7 @@ All values are in [0, 1]. A file is read without unpickling anything, and writte
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import re
@@ -103,6 +104,18 @@ def places_of(
         said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
         log.info(said, path, len(ignored), axis, quote(ignored[0]))
     return np.array([places[name] for name in wanted], dtype=np.int64)
+
+
+def columns_of(
+    product: Product, modalities: Sequence[str], events: Sequence[str], path: Path
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where these modalities and events stand in the values of a product (:func:`places_of`)."""
+    return places_of(modalities, "modalities", product, path), places_of(events, "events", product, path)
+
+
+def checksum(values: npt.NDArray[Any]) -> str:
+    """Return a checksum by which a resumed run knows that it has read the same values."""
+    return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
 
 
 def _arrays(product: Product) -> dict[str, npt.NDArray[Any]]:

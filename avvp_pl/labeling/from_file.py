@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avvp_pl.data.products import Product, places_of, read_product
+from avvp_pl.data.products import Product, checksum, columns_of, places_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.labeling.stored import StoredLabels
@@ -56,9 +55,7 @@ class FromFile(StoredLabels):
 
     def digest(self) -> str | None:
         """Return a checksum of the labels of the training videos."""
-        if self.stored is None:
-            return None
-        return hashlib.blake2b(self.stored.numpy().tobytes(), digest_size=16).hexdigest()
+        return None if self.stored is None else checksum(self.stored.numpy())
 
 
 def labels_of(
@@ -70,7 +67,7 @@ def labels_of(
     above the weak label.
     """
     rows = places_of(videos.names, "videos", product, path)
-    columns = places_of(modalities, "modalities", product, path), places_of(events, "events", product, path)
+    columns = columns_of(product, modalities, events, path)
     lengths = videos.lengths.numpy()
     if len(wrong := np.flatnonzero(product.lengths[rows] != lengths)):
         row = int(wrong[0])

@@ -12,6 +12,11 @@ from avvp_pl.losses.cross_entropy import binary_cross_entropy
 PROBABILITY_MARGIN = 1e-7  # pooled probabilities can exceed 1 (Eq. 3), so they are clamped before the logarithm
 
 
+def within_margin(probs: Tensor) -> Tensor:
+    """Clamp probabilities to [1e-7, 1 - 1e-7], where both they and their complements have a logarithm."""
+    return probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+
+
 def mil_loss(
     video_probs: Float[Tensor, "B C"],
     weak_labels: Float[Tensor, "B C"],
@@ -23,8 +28,7 @@ def mil_loss(
     >>> mil_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]))  # log 2
     tensor(0.6931)
     """
-    clamped = video_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-    return binary_cross_entropy(clamped, weak_labels, weight=event_weights)
+    return binary_cross_entropy(within_margin(video_probs), weak_labels, weight=event_weights)
 
 
 def guided_loss(
@@ -35,7 +39,7 @@ def guided_loss(
     HAN's guided losses (Tian et al. 2020) ask every modality for every event of the video. Methods that know better
     which modality shows an event give other targets.
     """
-    clamped = modality_probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    clamped = within_margin(modality_probs)
     loss = modality_probs.new_zeros(())
     # also with a weight of 0, because with several processes every weight of the network needs a gradient
     for probs, target, weight in zip(clamped.unbind(1), targets.unbind(1), weights, strict=True):

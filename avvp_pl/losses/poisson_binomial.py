@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avvp_pl.losses.mil import PROBABILITY_MARGIN
+from avvp_pl.losses.mil import within_margin
 
 IMPOSSIBLE = -1e30  # log 0, but finite: its gradients are 0 and not NaN
 
@@ -33,7 +33,7 @@ def count_distribution(probs: Float[Tensor, "*n S"], mask: Bool[Tensor, "*#n S"]
     tensor([0.1250, 0.3750, 0.5000])
     """
     segments = probs.shape[-1]
-    p = probs.masked_fill(~mask, 0).clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    p = within_margin(probs.masked_fill(~mask, 0))
     missing = (0, 2 ** (segments - 1).bit_length() - segments)
     absent = F.pad((-p).log1p().masked_fill(~mask, 0), missing)
     present = F.pad(p.log().masked_fill(~mask, IMPOSSIBLE), missing, value=IMPOSSIBLE)

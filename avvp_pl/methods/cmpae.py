@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avvp_pl.errors import InputError
-from avvp_pl.losses.mil import PROBABILITY_MARGIN
+from avvp_pl.losses.mil import within_margin
 from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
 from avvp_pl.models.cmpae import CMPAE, CMPAEOutput
@@ -61,9 +61,7 @@ def mutual_loss(
     Otherwise the modalities learn from P, and a is 1 minus the uncertainty. The global uncertainty counts as at least
     ``least_uncertainty``. The factors a and 1 - u have gradients of their own, as in the public code.
     """
-    video, modalities = (
-        probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN) for probs in (output.video_probs, output.modality_probs)
-    )
+    video, modalities = within_margin(output.video_probs), within_margin(output.modality_probs)
     highest, place = modalities.max(dim=1)  # [B, C]
     of_highest = output.modality_uncertainty.gather(1, place[:, None]).squeeze(1)
     means = modalities.mean(1), output.modality_uncertainty.mean(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from avvp_pl.data.products import places_of, read_product
+from avvp_pl.data.products import checksum, columns_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
-from avvp_pl.losses.mil import PROBABILITY_MARGIN
+from avvp_pl.losses.mil import within_margin
 from avvp_pl.methods.targets import Smoothed
 from avvp_pl.models.alone import run_alone
 from avvp_pl.parts import Refinement, Step
@@ -80,13 +79,9 @@ class Denoised(Smoothed):
     def start(self, videos: VideoSet) -> None:
         """Read the rates."""
         product = read_product(self.file, "rates")
-        axes = (
-            places_of(self.modalities, "modalities", product, self.file),
-            places_of(self.events, "events", product, self.file),
-        )
-        rates = product.values[np.ix_(*axes)]
+        rates = product.values[np.ix_(*columns_of(product, self.modalities, self.events, self.file))]
         self.rates.copy_(torch.from_numpy(rates))
-        self.checksum = hashlib.blake2b(rates.tobytes(), digest_size=16).hexdigest()
+        self.checksum = checksum(rates)
 
     def digest(self) -> str | None:
         """Return a checksum of the rates."""
@@ -99,8 +94,7 @@ class Denoised(Smoothed):
         if not share:
             return labels
         probs = run_alone(step.network, step.batch, self.ranking_dropout).modality_probs
-        clamped = probs.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-        losses = binary_cross_entropy(clamped, labels, reduction="none")
+        losses = binary_cross_entropy(within_margin(probs), labels, reduction="none")
         # the batches of all processes are one batch
         everywhere, has_event = step.team.gather_batch(losses), step.team.gather_batch(step.batch.weak_labels) > 0
         removed = noisy(everywhere, has_event, share * self.rates)
@@ -123,9 +117,8 @@ def noisy(
     and that of another modality is one of the k smallest there, with k = floor(rate of m * number of these videos).
     """
     among = has_event[:, None]  # [B, 1, C]
-    rank = (
-        losses.masked_fill(~among, torch.inf).argsort(dim=0, stable=True).argsort(dim=0)
-    )  # [B, M, C], 0: the smallest
+    order = losses.masked_fill(~among, torch.inf).argsort(dim=0, stable=True)
+    rank = order.argsort(dim=0)  # [B, M, C], 0: the smallest
     count = among.sum(0)  # [1, C]
     removable = (rates * count).long()  # [M, C]
     worst = among & (rank >= count - removable)

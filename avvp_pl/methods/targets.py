@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avvp_pl.data.products import places_of, read_product
+from avvp_pl.data.products import checksum, columns_of, places_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Step, Targets
@@ -61,7 +60,7 @@ class FromFile(Smoothed):
         """Read the labels of these videos."""
         labels = modality_labels_of(self.file, videos, self.modalities, self.events)
         self.register_buffer("labels", labels, persistent=False)
-        self.checksum = hashlib.blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
+        self.checksum = checksum(labels.numpy())
 
     def forward(self, step: Step) -> Float[Tensor, "B M C"]:
         """Smooth the labels of the file, but not those that were removed."""
@@ -83,12 +82,8 @@ def modality_labels_of(
     label is above the weak label.
     """
     product = read_product(path, "modality_labels")
-    axes = (
-        places_of(videos.names, "videos", product, path),
-        places_of(modalities, "modalities", product, path),
-        places_of(events, "events", product, path),
-    )
-    labels = product.values[np.ix_(*axes)]
+    rows = places_of(videos.names, "videos", product, path)
+    labels = product.values[np.ix_(rows, *columns_of(product, modalities, events, path))]
     above = labels > videos.weak_labels.cpu().numpy()[:, None]
     if above.any():
         video, modality, event = (int(axis) for axis in np.argwhere(above)[0])
