@@ -58,14 +58,7 @@ class Stages:
         job = HydraConfig.get()
         own = Names.of_job("recipe", job).files.own
         searched = [f"hydra.searchpath=[{','.join(map(repr, own))}]"] if own else []
-        given: Any = OmegaConf.to_container(job.overrides.task)
-        keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(given)]
-        laid_over = ConfigFiles(own).laid_over("recipe", given)
-        # a setting of a group that only the stages have was added here, and may be there or not in a stage
-        given = [
-            f"++{text.lstrip('+')}" if "." in key and key.partition(".")[0] in laid_over else text
-            for text, key in zip(given, keys, strict=True)
-        ]
+        given = _given(job, own)
         if cfg.trainer.get("fast_dev_run"):
             raise InputError(
                 "trainer.fast_dev_run writes no checkpoint, but the stages of a recipe need those of the stages before "
@@ -73,9 +66,9 @@ class Stages:
             )
         last, stages = list(described)[-1], []
         for name, (command, settings) in described.items():
-            passed_on = [text for text, key in zip(given, keys, strict=True) if _is_passed_on(key, command)]
+            passed_on = [setting for key, setting in given if _is_passed_on(key, command)]
             if name == last:
-                passed_on += [text for text, key in zip(given, keys, strict=True) if key == "name"] + list(cfg.last)
+                passed_on += [setting for key, setting in given if key == "name"] + list(cfg.last)
             if command == "train":
                 passed_on += [
                     "resume=auto",
@@ -137,6 +130,21 @@ def _described(cfg: DictConfig) -> dict[str, tuple[str, list[str]]]:
     if command != "train":
         raise InputError(f"stages.{name}.command={command}: the last stage must be train")
     return described
+
+
+def _given(job: Any, own: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the settings that a job was given, each with its key, as stages can be given them.
+
+    A setting of a group that only the stages have was added to the recipe, and may be there or not in a stage.
+    """
+    settings: Any = OmegaConf.to_container(job.overrides.task)
+    laid_over = ConfigFiles(own).laid_over("recipe", settings)
+    given = []
+    for setting, override in zip(settings, OverridesParser.create().parse_overrides(settings), strict=True):
+        key = override.key_or_group
+        group, dot, _ = key.partition(".")
+        given.append((key, f"++{setting.lstrip('+')}" if dot and group in laid_over else setting))
+    return given
 
 
 def _is_passed_on(key: str, command: str) -> bool:

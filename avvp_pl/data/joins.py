@@ -97,6 +97,8 @@ def check_list(list_path: Path, names: Sequence[str], tables: Iterable[Timelines
     """
     named = {name for table in tables for name in table}
     unnamed = [name for name in names if name not in named]
+    if not unnamed:
+        return
     lacking = {form: {name for name in names if not re.match(form, name, re.IGNORECASE)} for form in COMMON}
     few = (len(names) - len(unnamed)) / 3
     odd = {form: those for form, those in lacking.items() if not those & named and len(those) <= few}

@@ -500,10 +500,9 @@ def _told(plain: Any) -> dict[str, Any]:
 
     A file in the folder of the run, as a recipe makes it, does not: how it was made is part of the method.
     """
-    own = [str((plain.get("paths") or {}).get("run_dir"))]
-    if plain.get("checkpoint"):
-        own.append(str(Path(str(plain["checkpoint"])).parents[1]))
-    made_here = tuple(f"{folder}/" for folder in own)
+    run, checkpoint = (plain.get("paths") or {}).get("run_dir"), plain.get("checkpoint")
+    own = [run, Path(str(checkpoint)).parents[1] if checkpoint else None]
+    made_here = tuple(f"{folder}/" for folder in own if folder)
     told = {
         key: value
         for key, value in _flat(plain)
