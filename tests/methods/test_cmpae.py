@@ -19,8 +19,8 @@ from avvp_pl.methods.targets import Smoothed
 from avvp_pl.models.cmpae import CMPAEOutput
 from avvp_pl.parts import total
 from avvp_pl.types import ParsingNetwork
+from tests.models.networks import EVENTS, make_batch, modalities_of
 from tests.models.test_cmpae import make_net
-from tests.models.test_han import EVENTS, make_batch, modalities_of
 from tests.stand_ins import lookup, some_videos, step_of
 
 LEAST = 0.9

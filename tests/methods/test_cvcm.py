@@ -22,7 +22,15 @@ from avvp_pl.parts import Step, Targets, Team, Term, total
 from avvp_pl.types import Batch, ParsingNetwork
 from tests.conftest import Build, composed
 from tests.models import test_cvcm, test_han
-from tests.models.test_han import EVENTS, make_batch, reference_layer, reference_streams, rows, with_streams
+from tests.models.networks import (
+    EVENTS,
+    make_batch,
+    modalities_of,
+    reference_layer,
+    reference_streams,
+    rows,
+    with_streams,
+)
 from tests.stand_ins import lookup, some_videos, together
 
 MODALITIES = ("audio", "visual")
@@ -248,7 +256,7 @@ def test_weights(name: str) -> None:
 
 @pytest.mark.parametrize("modalities", [("audio",), ("audio", "visual", "text")])
 def test_only_two_modalities_can_be_compared(modalities: tuple[str, ...]) -> None:
-    net = test_cvcm.make_net(test_han.modalities_of(len(modalities)))
+    net = test_cvcm.make_net(modalities_of(len(modalities)))
     with pytest.raises(InputError, match=rf"method=cvcm compares two modalities.*{len(modalities)} \(audio"):
         CVCM(net, modalities, {}, 0.85, 1.0, START, {}, 0, Smoothed(modalities, {}))
 

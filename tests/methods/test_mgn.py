@@ -18,7 +18,7 @@ from avvp_pl.methods.targets import FromFile, Smoothed
 from avvp_pl.models.mgn import MGN
 from avvp_pl.parts import total
 from tests.conftest import Build
-from tests.models.test_han import STREAM_DIMS, make_batch, modalities_of
+from tests.models.networks import STREAM_DIMS, make_batch, modalities_of
 from tests.stand_ins import lookup, some_videos, step_of
 
 EVENTS = ("bell", "dog", "rain")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avvp_pl.models import AVE
-from tests.models.test_han import assert_close, make_batch, modalities_of, with_streams
+from tests.models.networks import assert_close, make_batch, modalities_of, with_streams
 from tests.models.test_recurrent import make_ave, sigmoid, slow_inputs, slow_reading
 
 

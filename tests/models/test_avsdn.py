@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avvp_pl.models import AVSDN
-from tests.models.test_han import assert_close, make_batch, modalities_of, with_streams
+from tests.models.networks import assert_close, make_batch, modalities_of, with_streams
 from tests.models.test_recurrent import HIDDEN, make_avsdn, sigmoid, slow_inputs, slow_reading
 
 

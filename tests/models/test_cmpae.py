@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,17 +12,20 @@ from torch import Tensor, nn
 from avvp_pl.models.cmpae import CMPAE, CMPAEOutput, pool, probability_and_uncertainty
 from avvp_pl.models.han import HybridAttentionLayer, StreamFusion
 from avvp_pl.types import Batch
-from tests.models.test_han import (
+from tests.models.networks import (
     DIM,
     EVENTS,
     STREAM_DIMS,
     THREE,
     assert_close,
+    assert_every_parameter_learns,
+    assert_outputs_are_in_full_precision,
+    assert_padding_changes_nothing,
+    assert_videos_do_not_influence_each_other,
     make_batch,
     modalities_of,
+    randomized,
     reference_layer,
-    rows,
-    with_streams,
 )
 
 OF_SEGMENTS = ("projected", "features", "segment_probs")
@@ -58,10 +60,7 @@ def make_net(
         evidence_temperature=TEMPERATURE,
         evidence_limit=LIMIT,
     )
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    return net.eval()
+    return randomized(net, seed)
 
 
 def run(net: CMPAE, batch: Batch) -> CMPAEOutput:
@@ -216,16 +215,7 @@ def test_pooling_by_hand() -> None:
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 def test_padding_changes_nothing(modalities: int) -> None:
-    net, batch = make_net(modalities_of(modalities), num_layers=2), make_batch((4, 2, 1))
-    output = net(batch)
-    longer = make_batch((4, 2, 1), longest=7)
-    hidden = {name: x.masked_fill(~longer.mask[:, :, None], 50.0) for name, x in longer.features_in.items()}
-    for padded in (longer, with_streams(longer, hidden)):
-        found = net(padded)
-        assert_close(found.features[padded.mask], output.features[batch.mask])
-        assert_close(found.segment_probs[padded.mask], output.segment_probs[batch.mask])
-        for name in ("video_probs", "modality_probs", "modality_uncertainty", "video_uncertainty"):
-            assert_close(getattr(found, name), getattr(output, name))
+    assert_padding_changes_nothing(make_net(modalities_of(modalities), num_layers=2))
 
 
 @pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
@@ -241,26 +231,16 @@ def test_a_video_that_is_all_padding_has_no_events_and_no_nan(lengths: tuple[int
 
 
 def test_videos_do_not_influence_each_other() -> None:
-    net, batch = make_net(), make_batch((4, 2, 3))
-    together = run(net, batch)
-    for b in range(3):
-        alone = run(net, rows(batch, [b]))
-        assert_close(alone.modality_probs[0], together.modality_probs[b])
-        assert_close(alone.video_uncertainty[0], together.video_uncertainty[b])
+    assert_videos_do_not_influence_each_other(make_net())
 
 
 # Training
 
 
 def test_every_parameter_learns() -> None:
-    net = make_net(num_layers=2).train()
+    net = make_net(num_layers=2)
     net.limit = 100.0  # a logit at the limit teaches nothing
-    output = net(make_batch((4, 3)))
-    loss = output.video_probs.square().sum() + output.modality_probs.square().sum()
-    names, parameters = zip(*net.named_parameters(), strict=True)
-    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
-        assert slope.isfinite().all(), name
-        assert slope.abs().max() > 0, name
+    assert_every_parameter_learns(net)
 
 
 def test_the_heads_miss_visual_features_that_the_output_has() -> None:
@@ -285,16 +265,5 @@ def test_dropout_acts_only_in_training(which: str) -> None:
     assert torch.equal(net(batch).features, net(batch).features) is (which == "absence_dropout")
 
 
-def test_half_precision_keeps_the_evidence_in_full_precision() -> None:
-    net, batch = make_net(), make_batch()
-    with torch.autocast("cpu", torch.bfloat16):
-        output = net(batch)
-    for name in ("features", "projected", "segment_probs", "video_probs", "modality_probs", "modality_uncertainty"):
-        assert getattr(output, name).dtype == torch.float32, name
-
-
-def test_double_precision_stays() -> None:
-    batch = make_batch()
-    streams = {name: x.double() for name, x in batch.features_in.items()}
-    output = run(make_net().double(), replace(batch, features_in=streams))
-    assert output.segment_probs.dtype == output.video_uncertainty.dtype == torch.float64
+def test_outputs_are_in_full_precision() -> None:
+    assert_outputs_are_in_full_precision(make_net())

@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avvp_pl.models import CVCM
 from avvp_pl.models.cvcm import EventTokens
 from avvp_pl.models.dropout import Dropout
-from tests.models.test_han import (
+from tests.models.networks import (
     DIM,
     EVENTS,
     ONE_STREAM_EACH,
     STREAM_DIMS,
     THREE,
     assert_close,
+    assert_every_parameter_learns,
+    assert_outputs_are_in_full_precision,
     make_batch,
     modalities_of,
+    randomized,
     reference_layer,
     reference_streams,
     with_streams,
@@ -48,10 +51,7 @@ def make_net(
         event_heads=event_heads,
         **settings,  # type: ignore[arg-type]
     )
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    return net.eval()
+    return randomized(net, seed)
 
 
 def tokens_of(net: CVCM) -> EventTokens:
@@ -168,13 +168,7 @@ def test_modalities_that_do_not_attend_see_neither_segments_nor_tokens_of_the_ot
 
 
 def test_every_parameter_learns() -> None:
-    net = make_net(modalities_of(3)).train()
-    output = net(make_batch((4, 3)))
-    loss = output.video_probs.square().sum() + output.modality_probs.square().sum()
-    names, parameters = zip(*net.named_parameters(), strict=True)
-    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
-        assert slope.isfinite().all(), name
-        assert slope.abs().max() > 0, name
+    assert_every_parameter_learns(make_net(modalities_of(3)))
 
 
 def test_where_dropout_is() -> None:
@@ -217,14 +211,7 @@ def test_the_number_of_parameters_with_the_streams_of_llp() -> None:
 
 
 def test_outputs_are_in_full_precision() -> None:
-    net, batch = make_net(), make_batch()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = net(batch)
-    double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
-    for output, dtype in ((half, torch.float32), (double, torch.float64)):
-        assert output.projected is not None
-        tensors = (output.features, output.segment_probs, output.video_probs, output.modality_probs, output.projected)
-        assert {tensor.dtype for tensor in tensors} == {dtype}
+    assert_outputs_are_in_full_precision(make_net())
 
 
 def test_a_video_that_is_all_padding_gives_no_nan() -> None:

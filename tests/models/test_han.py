@@ -3,30 +3,37 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from avvp_pl.models import HAN
 from avvp_pl.models.dropout import Dropout
-from avvp_pl.models.han import HybridAttentionLayer, SegmentAttention
-from avvp_pl.types import Batch, ParsingOutput
-
-EVENTS = 3
-DIM = 8
-ONE_STREAM_EACH = {"audio": ["vggish"], "visual": ["res152"]}
-THREE = {"audio": ["vggish"], "visual": ["res152", "r2plus1d_18"], "text": ["words"]}
-STREAM_DIMS = {"vggish": 5, "res152": 5, "r2plus1d_18": 4, "words": 6}
-
-
-def modalities_of(count: int) -> dict[str, list[str]]:
-    return dict(list(THREE.items())[:count])
+from avvp_pl.models.han import SegmentAttention
+from avvp_pl.types import Batch
+from tests.models.networks import (
+    DIM,
+    EVENTS,
+    ONE_STREAM_EACH,
+    STREAM_DIMS,
+    THREE,
+    assert_close,
+    assert_every_parameter_learns,
+    assert_outputs_are_in_full_precision,
+    assert_padding_changes_nothing,
+    assert_same_outputs,
+    assert_videos_do_not_influence_each_other,
+    make_batch,
+    modalities_of,
+    randomized,
+    reference_layer,
+    reference_streams,
+    rows,
+    with_streams,
+)
 
 
 def make_net(
@@ -49,98 +56,7 @@ def make_net(
         dropout=dropout,
         cross_attention=cross_attention,
     )
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    return net.eval()
-
-
-def make_batch(lengths: Sequence[int] = (4, 4, 4), longest: int | None = None, seed: int = 0) -> Batch:
-    """Random streams; videos of these ``lengths``, padded with zeros to the ``longest``."""
-    segments = max(lengths) if longest is None else longest
-    mask = torch.arange(segments) < torch.tensor(lengths)[:, None]
-    generator = torch.Generator().manual_seed(seed)
-    streams = {}
-    for name, dim in STREAM_DIMS.items():
-        full = torch.randn(len(lengths), max(lengths), dim, generator=generator)
-        streams[name] = F.pad(full, (0, 0, 0, segments - max(lengths))) * mask[:, :, None]
-    ends = torch.tensor(lengths).cumsum(0)[:, None]
-    segment = torch.minimum(ends - torch.tensor(lengths)[:, None] + torch.arange(segments), (ends - 1).clamp(min=0))
-    return Batch(streams, mask, torch.zeros(len(lengths), EVENTS), torch.arange(len(lengths)), segment)
-
-
-def with_streams(batch: Batch, streams: Mapping[str, Tensor]) -> Batch:
-    return replace(batch, features_in={**batch.features_in, **streams})
-
-
-def rows(batch: Batch, videos: list[int]) -> Batch:
-    streams = {name: stream[videos] for name, stream in batch.features_in.items()}
-    return Batch(streams, batch.mask[videos], batch.weak_labels[videos], batch.index[videos], batch.segment[videos])
-
-
-def assert_close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-
-
-def assert_same_outputs(actual: ParsingOutput, expected: ParsingOutput) -> None:
-    assert_close(actual.features, expected.features)
-    assert_close(actual.segment_probs, expected.segment_probs)
-    assert_close(actual.video_probs, expected.video_probs)
-    assert_close(actual.modality_probs, expected.modality_probs)
-
-
-# The reference: one video at a time, without padding, with torch's own attention
-
-
-def reference_attention(attention: SegmentAttention, query: Tensor, keys: Tensor) -> Tensor:
-    """Of the segments ``query`` [T, D] to the segments ``keys`` [S, D]."""
-    theirs = nn.MultiheadAttention(query.shape[1], attention.num_heads, batch_first=True)
-    theirs.load_state_dict(
-        {
-            "in_proj_weight": attention.in_projection.weight,
-            "in_proj_bias": attention.in_projection.bias,
-            "out_proj.weight": attention.out_projection.weight,
-            "out_proj.bias": attention.out_projection.bias,
-        }
-    )
-    attended: Tensor = theirs.eval()(query[None], keys[None], keys[None], need_weights=True)[0]
-    return attended[0]
-
-
-def reference_layer(layer: nn.Module, x: list[Tensor]) -> list[Tensor]:
-    """Eqs. (1)-(2), then feed-forward, both post-norm; ``x`` has [T, D] of each modality."""
-    assert isinstance(layer, HybridAttentionLayer)
-    outputs = []
-    for m, own in enumerate(x):
-        attended = own + reference_attention(layer.self_attention, own, own)
-        others = [other for n, other in enumerate(x) if n != m]
-        if others and layer.cross_attention is not None:
-            attended = attended + reference_attention(layer.cross_attention, own, torch.cat(others))
-        attended = F.layer_norm(attended, own.shape[1:], layer.norm_attention.weight, layer.norm_attention.bias)
-        first, last = layer.feedforward[0], layer.feedforward[-1]
-        assert isinstance(first, nn.Linear)
-        assert isinstance(last, nn.Linear)
-        hidden = (attended @ first.weight.T + first.bias).clamp(min=0)
-        joined = attended + hidden @ last.weight.T + last.bias
-        outputs.append(F.layer_norm(joined, own.shape[1:], layer.norm_feedforward.weight, layer.norm_feedforward.bias))
-    return outputs
-
-
-def reference_streams(net: HAN, batch: Batch, video: int) -> list[Tensor]:
-    """The projected streams of each modality, [T, D], of the real segments of one video."""
-    x = []
-    for name, streams in net.modalities.items():
-        weights = net.fusions[name].state_dict()
-        projected = [
-            batch.features_in[stream][video, batch.mask[video]] @ weights[f"projections.{i}.weight"].T
-            + weights[f"projections.{i}.bias"]
-            for i, stream in enumerate(streams)
-        ]
-        fused = torch.cat(projected, dim=1)
-        if len(streams) > 1:
-            fused = fused @ weights["fuse.weight"].T + weights["fuse.bias"]
-        x.append(fused)
-    return x
+    return randomized(net, seed)
 
 
 @torch.no_grad()
@@ -220,12 +136,7 @@ def test_swapped_modalities_swap_the_outputs(num_layers: int) -> None:
 
 
 def test_videos_do_not_influence_each_other() -> None:
-    net, batch = make_net(), make_batch((4, 2, 3))
-    together = net(batch)
-    for b in range(3):
-        alone = net(rows(batch, [b]))
-        assert_close(alone.segment_probs[0], together.segment_probs[b])
-        assert_close(alone.video_probs[0], together.video_probs[b])
+    assert_videos_do_not_influence_each_other(make_net())
 
 
 def test_modalities_stand_in_the_given_order() -> None:
@@ -265,16 +176,7 @@ def test_permuting_videos_modalities_and_events_permutes_the_outputs(
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 def test_padding_changes_nothing(num_layers: int, modalities: int) -> None:
-    net, batch = make_net(modalities_of(modalities), num_layers), make_batch((4, 2, 1))
-    output = net(batch)
-    longer = make_batch((4, 2, 1), longest=7)
-    hidden = {name: x.masked_fill(~longer.mask[:, :, None], 50.0) for name, x in longer.features_in.items()}
-    for padded in (longer, with_streams(longer, hidden)):
-        found = net(padded)
-        assert_close(found.features[padded.mask], output.features[batch.mask])
-        assert_close(found.segment_probs[padded.mask], output.segment_probs[batch.mask])
-        assert_close(found.video_probs, output.video_probs)
-        assert_close(found.modality_probs, output.modality_probs)
+    assert_padding_changes_nothing(make_net(modalities_of(modalities), num_layers))
 
 
 @pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
@@ -403,13 +305,7 @@ def test_layers_have_their_own_weights() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    net = make_net(modalities_of(3), num_layers=2).train()
-    output = net(make_batch((4, 3)))
-    loss = output.video_probs.square().sum() + output.modality_probs.square().sum()
-    names, parameters = zip(*net.named_parameters(), strict=True)
-    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
-        assert slope.isfinite().all(), name
-        assert slope.abs().max() > 0, name
+    assert_every_parameter_learns(make_net(modalities_of(3), num_layers=2))
 
 
 def test_dropout_acts_only_in_training() -> None:
@@ -470,14 +366,7 @@ def test_a_single_stream_is_fused_where_asked() -> None:
 
 
 def test_outputs_are_in_full_precision() -> None:
-    """Also those of half-precision layers; and what is more precise stays so."""
-    net, batch = make_net(), make_batch()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = net(batch)
-    double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
-    for output, dtype in ((half, torch.float32), (double, torch.float64)):
-        assert output.features.dtype == output.segment_probs.dtype == dtype
-        assert output.video_probs.dtype == output.modality_probs.dtype == dtype
+    assert_outputs_are_in_full_precision(make_net())
 
 
 @pytest.mark.parametrize(

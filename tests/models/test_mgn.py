@@ -11,15 +11,18 @@ from avvp_pl.errors import InputError
 from avvp_pl.losses import pseudo_label_loss
 from avvp_pl.models.mgn import MGN, AttentionLayer, Grouping
 from avvp_pl.types import Batch
-from tests.models.test_han import (
+from tests.models.networks import (
     DIM,
     EVENTS,
     STREAM_DIMS,
     assert_close,
+    assert_outputs_are_in_full_precision,
+    assert_padding_changes_nothing,
     assert_same_outputs,
+    assert_videos_do_not_influence_each_other,
     make_batch,
     modalities_of,
-    rows,
+    randomized,
     with_streams,
 )
 
@@ -34,14 +37,12 @@ def make_net(modalities: int = 2, segments: int = 4, **settings: Any) -> MGN:
     sizes = {"dim": DIM, "feedforward_dim": 10, "mixing_dim": 5, "num_heads": NUM_HEADS}
     layers = {"num_layers": 2, "num_fusion_layers": 1}
     net = MGN(modalities_of(modalities), STREAM_DIMS, EVENTS, segments, **{**sizes, **layers, **settings})
-    generator = torch.Generator().manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
+    randomized(net)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, Grouping):
                 module.query.weight.mul_(10)
-    return net.eval()
+    return net
 
 
 # The reference: one video at a time, without padding, one token and one member at a time
@@ -243,25 +244,11 @@ def test_scores_are_probabilities_and_every_slope_is_finite(segment_scores: str)
 @pytest.mark.parametrize("assignment", ["gumbel", "soft"])
 def test_padding_changes_nothing(modalities: int, segment_scores: str, assignment: str) -> None:
     settings = {"segment_scores": segment_scores, "assignment": assignment, "regrouped": ["audio", "visual"]}
-    net, batch = make_net(modalities, segments=7, **settings), make_batch((4, 2, 1))
-    output = net(batch)
-    longer = make_batch((4, 2, 1), longest=7)
-    hidden = {name: x.masked_fill(~longer.mask[:, :, None], 50.0) for name, x in longer.features_in.items()}
-    for padded in (longer, with_streams(longer, hidden)):
-        found = net(padded)
-        assert_close(found.features[padded.mask], output.features[batch.mask])
-        assert_close(found.segment_probs[padded.mask], output.segment_probs[batch.mask])
-        assert_close(found.video_probs, output.video_probs)
-        assert_close(found.modality_probs, output.modality_probs)
+    assert_padding_changes_nothing(make_net(modalities, segments=7, **settings))
 
 
 def test_videos_do_not_influence_each_other() -> None:
-    net, batch = make_net(), make_batch((4, 2, 3))
-    together = net(batch)
-    for b in range(3):
-        alone = net(rows(batch, [b]))
-        assert_close(alone.segment_probs[0], together.segment_probs[b])
-        assert_close(alone.video_probs[0], together.video_probs[b])
+    assert_videos_do_not_influence_each_other(make_net())
 
 
 @pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
@@ -443,14 +430,7 @@ def test_empty_slots_take_nothing() -> None:
 
 
 def test_outputs_are_in_full_precision() -> None:
-    """Also those of half-precision layers; and what is more precise stays so."""
-    net, batch = make_net(), make_batch()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = net(batch)
-    double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
-    for output, dtype in ((half, torch.float32), (double, torch.float64)):
-        assert output.features.dtype == output.segment_probs.dtype == dtype
-        assert output.video_probs.dtype == output.modality_probs.dtype == dtype
+    assert_outputs_are_in_full_precision(make_net())
 
 
 def test_a_network_of_low_precision_has_scores_of_full_precision() -> None:

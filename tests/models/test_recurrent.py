@@ -13,15 +13,19 @@ from torch import Tensor, nn
 from avvp_pl.errors import InputError
 from avvp_pl.models import AVE, AVSDN
 from avvp_pl.models.recurrent import RecurrentNetwork, SegmentLSTM, State, rotate
-from tests.models.test_han import (
+from tests.models.networks import (
     EVENTS,
     STREAM_DIMS,
     THREE,
     assert_close,
+    assert_every_parameter_learns,
+    assert_outputs_are_in_full_precision,
+    assert_padding_changes_nothing,
     assert_same_outputs,
+    assert_videos_do_not_influence_each_other,
     make_batch,
     modalities_of,
-    rows,
+    randomized,
     with_streams,
 )
 
@@ -32,24 +36,16 @@ Modalities = Mapping[str, Sequence[str]]
 Make = Callable[..., RecurrentNetwork]
 
 
-def randomize(module: nn.Module, seed: int = 0) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-
-
 def make_ave(modalities: Modalities = TWO) -> AVE:
     """A small network in evaluation mode, all of whose weights are random."""
     net = AVE(modalities, STREAM_DIMS, EVENTS, dim=8, hidden_dim=HIDDEN, feedforward_dim=6)
-    randomize(net)
-    return net.eval()
+    return randomized(net)
 
 
 def make_avsdn(modalities: Modalities = TWO, bidirectional: bool = False) -> AVSDN:
     sizes = {"dim": 8, "hidden_dim": HIDDEN, "feedforward_dim": 6}
     net = AVSDN(modalities, STREAM_DIMS, EVENTS, **sizes, bidirectional=bidirectional)
-    randomize(net)
-    return net.eval()
+    return randomized(net)
 
 
 def make_both_ways(modalities: Modalities = TWO) -> AVSDN:
@@ -121,7 +117,7 @@ def slow_inputs(net: RecurrentNetwork, batch_streams: dict[str, Tensor]) -> list
 def a_case(bidirectional: bool, lengths: Sequence[int] = LENGTHS, more: int = 2) -> tuple[SegmentLSTM, Tensor, Tensor]:
     """A small LSTM, and videos with something in their padding."""
     module = SegmentLSTM(5, HIDDEN, bidirectional)
-    randomize(module)
+    randomized(module)
     segments = max(lengths) + more
     mask = torch.arange(segments) < torch.tensor(lengths)[:, None]
     x = torch.randn(len(lengths), segments, 5, generator=torch.Generator().manual_seed(1))
@@ -220,19 +216,8 @@ def test_features_are_all_that_the_head_of_the_modalities_sees(make: Make) -> No
 
 @pytest.mark.parametrize("make", MADE)
 def test_padding_changes_nothing(make: Make) -> None:
-    net, batch, longer = make(THREE), make_batch((4, 2, 1)), make_batch((4, 2, 1), longest=7)
-    output = net(batch)
-    hidden = {name: x.masked_fill(~longer.mask[:, :, None], 50.0) for name, x in longer.features_in.items()}
-    for padded in (longer, with_streams(longer, hidden)):
-        found = net(padded)
-        assert_close(found.features[padded.mask], output.features[batch.mask])
-        assert_close(found.segment_probs[padded.mask], output.segment_probs[batch.mask])
-        assert_close(found.video_probs, output.video_probs)
-        assert_close(found.modality_probs, output.modality_probs)
-    for b in range(3):
-        alone = net(rows(batch, [b]))
-        assert_close(alone.segment_probs[0], output.segment_probs[b])
-        assert_close(alone.video_probs[0], output.video_probs[b])
+    assert_padding_changes_nothing(make(THREE))
+    assert_videos_do_not_influence_each_other(make(THREE))
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -260,13 +245,7 @@ def test_modalities_stand_in_the_given_order(make: Make) -> None:
 
 @pytest.mark.parametrize("make", MADE)
 def test_every_parameter_learns(make: Make) -> None:
-    net = make(THREE).train()
-    output = net(make_batch((4, 3)))
-    loss = output.video_probs.square().sum() + output.modality_probs.square().sum()
-    names, parameters = zip(*net.named_parameters(), strict=True)
-    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
-        assert slope.isfinite().all(), name
-        assert slope.abs().max() > 0, name
+    assert_every_parameter_learns(make(THREE))
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -274,12 +253,8 @@ def test_outputs_are_in_full_precision(make: Make) -> None:
     net, batch = make(THREE), make_batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = net(batch)
-    single = net(batch)
-    double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
-    for output, dtype in ((half, torch.float32), (double, torch.float64)):
-        assert output.features.dtype == output.segment_probs.dtype == dtype
-        assert output.video_probs.dtype == output.modality_probs.dtype == dtype
-    torch.testing.assert_close(half.segment_probs, single.segment_probs, atol=0.05, rtol=0)
+    torch.testing.assert_close(half.segment_probs, net(batch).segment_probs, atol=0.05, rtol=0)
+    assert_outputs_are_in_full_precision(net)
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_ave, "ave"), (make_avsdn, "avsdn")])
