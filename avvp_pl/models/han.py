@@ -97,8 +97,10 @@ class HAN(ParsingNetwork):
         self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
     ) -> Float[Tensor, "B M T D"]:
         """Let the segments attend to one another; ``crossing`` is 0 for modalities that do not see the others."""
+        # where no modality attends, cross-attention is computed only to give its weights their gradients of zero
+        cross = self.training or self.attending != ()
         for layer in self.layers:
-            x = layer(x, mask, crossing)
+            x = layer(x, mask, crossing, cross)
         return x
 
     def score_events(
