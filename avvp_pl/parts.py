@@ -45,8 +45,8 @@ class Team(NamedTuple):
     """The processes of a run as a part sees them: by default one process that is alone.
 
     ``add_up`` sums a tensor over all processes in place, ``gather`` joins rows of which each process may have its own
-    number, and ``gather_batch`` joins equally long batches and lets gradients find their way back. All processes have
-    to call them together.
+    number, and ``gather_batch`` joins what each has of its batch, [B, ...], and lets gradients find their way back: all
+    processes have equally many videos in a step, padded to the same length. All processes have to call them together.
     """
 
     rank: int = 0

@@ -42,7 +42,8 @@ class RepeatedVideos(VideoSet):
         count = len(next(iter(self.streams.values()))) // self.longest
         return VideoSet(self.names[:count], self.lengths[:count], self.streams, self.weak_labels[:count])
 
-    def __getitem__(self, rows: Tensor) -> Batch:
+    def __getitem__(self, rows: Tensor | tuple[Tensor, int]) -> Batch:
+        assert not isinstance(rows, tuple)  # all videos have the same length
         rows = rows.to(self.device)
         stored = rows % len(self.stored)
         batch = self.stored[stored]

@@ -81,12 +81,12 @@ class Padded(VideoSet):
     def to(self, device: torch.device, resident: bool = True) -> Padded:
         return self
 
-    def __getitem__(self, rows: Tensor) -> Batch:
+    def __getitem__(self, rows: Tensor | tuple[Tensor, int]) -> Batch:
         batch = super().__getitem__(rows)
-        more = torch.zeros(len(rows), self.more, dtype=torch.bool)
+        more = torch.zeros(len(batch.index), self.more, dtype=torch.bool)
         mask = torch.cat([batch.mask, more], dim=1)
         steps = torch.minimum(torch.arange(mask.shape[1]), (mask.sum(1, keepdim=True) - 1).clamp(min=0))
-        at = torch.arange(len(rows))[:, None], steps  # padding repeats the last segment ...
+        at = torch.arange(len(batch.index))[:, None], steps  # padding repeats the last segment ...
         features = {name: x[at].masked_fill(~mask[..., None], self.garbage) for name, x in batch.features_in.items()}
         assert batch.truth is not None
         truth = batch.truth[at] & mask[:, :, None, None]

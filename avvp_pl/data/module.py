@@ -123,7 +123,8 @@ class ParsingData(pl.LightningDataModule):
         # row numbers are needed on the CPU where lengths are looked up or features are gathered there
         on_device = videos.resident and videos.equal_length is not None
         device = videos.device if on_device else "cpu"
-        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=device)
+        lengths = None if videos.equal_length is not None else videos.lengths
+        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=device, lengths=lengths)
         if shuffle:
             order.skip(**self.done)
         # batch_size=None: the sampler passes whole batches of row numbers to VideoSet.__getitem__

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -103,18 +103,19 @@ class VideoSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: Int[Tensor, " B"]) -> Batch:
-        """Gather a batch, padded to its longest video (and to at least one segment).
+    def __getitem__(self, rows: Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int]) -> Batch:
+        """Gather a batch, padded to its longest video (and to at least one segment), or to a number of segments.
 
         With videos of equal length nothing has to be known about ``rows``, so that a GPU is never waited for.
         """
+        rows, longest = rows if isinstance(rows, tuple) else (rows, 0)
         if self.equal_length is not None:
             own, whole = _send(rows, self.device), self._whole
             mask = torch.ones(len(rows), self.equal_length, dtype=torch.bool, device=self.device)
             return self._gather(whole.streams, whole.truth, rows, own, whole.numbers[own], mask)
         rows = rows.cpu()
         lengths, starts = self.lengths[rows][:, None], self.starts[rows][:, None]
-        steps = torch.arange(max([1, *lengths.flatten().tolist()]))
+        steps = torch.arange(max([1, longest, *lengths.flatten().tolist()]))
         segment = starts + torch.minimum(steps, (lengths - 1).clamp(min=0))  # [B, T]
         return self.batch(rows, segment.clamp(max=max(0, self.num_segments - 1)), steps < lengths)
 
@@ -267,12 +268,15 @@ class ParsingSet:
         return layers
 
 
-class VideoBatches(Sampler[Tensor]):
+class VideoBatches(Sampler[Any]):
     """Row numbers of one batch after another. Their order depends on nothing but ``seed`` and the epoch.
 
     Every process visits a share of the videos. In training (``shuffle``) all shares have the same size, so the first
     videos are visited twice if the number of videos is not divisible by ``world_size``; otherwise every video is
     visited exactly once. The row numbers are sent to ``device`` once an epoch, so that no step has to send its own.
+
+    With ``lengths``, the number of segments of each video, each batch of training comes with the number of segments to
+    which it is padded: that of the longest video of all processes' batches, which can then be joined.
     """
 
     def __init__(
@@ -284,9 +288,10 @@ class VideoBatches(Sampler[Tensor]):
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
+        lengths: Int[Tensor, " N"] | None = None,
     ) -> None:
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
-        self.rank, self.world_size, self.device = rank, world_size, device
+        self.rank, self.world_size, self.device, self.lengths = rank, world_size, device, lengths
         self.epoch = 0
         self.done = (-1, 0)
 
@@ -299,22 +304,30 @@ class VideoBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._share()) // self.batch_size)
+        return -(-len(self._share(self.rank)) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         order = torch.arange(self.num_videos)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_videos, generator=generator)
         epoch, batches = self.done
-        share = order[self._share()][batches * self.batch_size if epoch == self.epoch else 0 :]
-        if len(share):
-            yield from torch.split(share.to(self.device), self.batch_size)
+        first = batches if epoch == self.epoch else 0
+        share = order[self._share(self.rank)].to(self.device)
+        if not len(share):  # torch.split would return one empty batch
+            return
+        rows = torch.split(share, self.batch_size)[first:]
+        if self.lengths is None or not self.shuffle:
+            yield from rows
+        else:
+            lengths = torch.stack([self.lengths[order[self._share(rank)]] for rank in range(self.world_size)])
+            longest = [int(of.max()) for of in torch.split(lengths, self.batch_size, dim=1)]
+            yield from zip(rows, longest[first:], strict=True)
 
-    def _share(self) -> Tensor:
-        """The positions in the order that this process visits."""
-        positions = torch.arange(self.num_videos)[self.rank :: self.world_size]
+    def _share(self, rank: int) -> Tensor:
+        """The positions in the order that a process visits."""
+        positions = torch.arange(self.num_videos)[rank :: self.world_size]
         equal = -(-self.num_videos // self.world_size)
         if self.shuffle and len(positions) < equal:
-            positions = torch.cat([positions, torch.tensor([self.rank % self.num_videos])])
+            positions = torch.cat([positions, torch.tensor([rank % self.num_videos])])
         return positions

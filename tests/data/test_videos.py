@@ -145,6 +145,29 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({tuple(rows) for rows in seen.values()}) == 9
 
 
+@settings(max_examples=60, deadline=None)
+@given(**SIZES, first=st.integers(0, 3))
+def test_with_lengths_all_processes_pad_a_batch_as_one_process_does(
+    num_videos: int, batch_size: int, world_size: int, first: int
+) -> None:
+    """Nothing else about the order changes, also if the first batches are skipped."""
+    lengths = torch.randint(0, 50, (num_videos,), generator=torch.Generator().manual_seed(num_videos))
+
+    def shares(known: torch.Tensor | None) -> list[Any]:
+        orders = [
+            VideoBatches(num_videos, batch_size, 3, True, r, world_size, lengths=known) for r in range(world_size)
+        ]
+        for order in orders:
+            order.skip(epoch=0, batches=first)
+        return [list(order) for order in orders]
+
+    batches, plain = shares(lengths), shares(None)
+    for of_ranks in zip(*batches, strict=True):
+        rows = torch.cat([rows for rows, _ in of_ranks])
+        assert {longest for _, longest in of_ranks} == {int(lengths[rows].max())}
+    assert [[rows.tolist() for rows, _ in share] for share in batches] == [[x.tolist() for x in own] for own in plain]
+
+
 def test_unshuffled_order_is_that_of_the_videos_in_every_epoch() -> None:
     batches = VideoBatches(5, 2, 0, shuffle=False)
     for epoch in (0, 1):
@@ -155,6 +178,18 @@ def test_unshuffled_order_is_that_of_the_videos_in_every_epoch() -> None:
 @pytest.mark.parametrize("rows", [[0], [6, 0, 3], [2, 2], [1], [0, 1, 2, 3, 4, 5, 6]])
 def test_indexing_gathers_the_segments_of_rows(videos: VideoSet, rows: list[int]) -> None:
     check(videos, videos[torch.tensor(rows)], rows)
+
+
+def test_indexing_pads_to_a_number_of_segments(videos: VideoSet) -> None:
+    rows = torch.tensor([1, 0])
+    longest = int(videos.lengths[rows].max())
+    batch, wider = videos[rows], videos[rows, longest + 2]
+    assert batch.mask.shape[1] == longest
+    assert torch.equal(wider.mask[:, :longest], batch.mask)
+    assert not wider.mask[:, longest:].any()
+    for name, features in wider.features_in.items():
+        assert torch.equal(features[:, :longest], batch.features_in[name])
+        assert not features[:, longest:].any()
 
 
 def test_indexing_with_no_rows(videos: VideoSet) -> None:

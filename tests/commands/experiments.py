@@ -1,0 +1,53 @@
+"""The experiments of ``conf/experiment`` on a small synthetic data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from avvp_pl.commands.build import build_videos
+from avvp_pl.data.products import Kind, Product, write_product
+from avvp_pl.settings.conf import config_dir
+from tests.small import SMALL_NETWORK
+
+SETTINGS = (
+    "data.sizes.train=70",
+    "data.sizes.val=16",
+    "data.sizes.test=16",
+    *SMALL_NETWORK,
+    "data.batch_size=16",
+    "trainer.max_epochs=4",
+    "optimizer.learning_rate=0.003",
+    "threads=1",
+    "logger=csv",
+    "resume=auto",
+)
+
+
+def settings_of(experiment: str) -> dict[str, Any]:
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        cfg: Any = OmegaConf.to_container(compose("train", [f"+experiment={experiment}"]), resolve=False)
+    return dict(cfg)
+
+
+def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
+    """The settings of an experiment, with a file where it learns from an earlier stage: some labels are removed."""
+    targets = settings_of(experiment)["method"].get("targets", {})
+    if targets.get("file") != "???":
+        return [f"+experiment={experiment}"]
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        videos = build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
+    train = videos.train
+    assert train is not None
+    drawn = torch.rand(len(train), 2, len(videos.events), generator=torch.Generator().manual_seed(0))
+    kept, rates = train.weak_labels[:, None] * (drawn < 0.8), 0.5 * drawn[0]
+    kind: Kind = "rates" if "ramp" in targets else "modality_labels"
+    path = folder / f"{experiment}_{len(train)}.npz"
+    names, lengths = train.names, train.lengths.numpy()
+    values = (rates if kind == "rates" else kept).numpy()
+    write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values))
+    return [f"+experiment={experiment}", f"method.targets.file={path}"]
