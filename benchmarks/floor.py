@@ -9,23 +9,16 @@ one after the other; a step is its median. The fraction reached is floor / step.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from avvp_pl.commands.build import build_model, build_videos, prepare_process
-from avvp_pl.models.momentum import Teacher
-from avvp_pl.parts import Team
-from benchmarks.measure import THREADS, Row, Scale, seconds, threads
-from benchmarks.workload import BATCH_SIZE, configured, folder
+from benchmarks.measure import THREADS, Row, Scale, threads
+from benchmarks.step import FLOAT, TrainingStep, times
+from benchmarks.workload import BATCH_SIZE
 
-FLOAT = 4  # bytes
-ADAM_PASSES, MOMENTUM_PASSES = 7, 3  # parameters, gradients and both moments read, all but gradients written; 2 and 1
 COPIED = 64 * 2**20  # floats: far beyond every cache
-REPEATS = 20
-LABELED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 
 class Product(NamedTuple):
@@ -75,56 +68,12 @@ def _steps(on: str) -> Iterator[Row]:
     yield Row(f"products of a step's shapes; copy; {on}", f"{flops / floor / 1e9:.0f} GFLOP/s; {copied / 1e9:.1f} GB/s")
     for experiment in ("han", "ppl_soft"):
         step = TrainingStep(experiment)
-        with FlopCounterMode(display=False) as counter:
-            step.learn()
         moved = step.bytes()
         least, taken = floor + moved / copied, statistics.median(times(step.run))
-        counts = f"{flops / 1e9:.2f} GFLOP (torch counts {counter.get_total_flops() / 1e9:.2f}), {moved / 1e6:.0f} MB"
+        counts = f"{flops / 1e9:.2f} GFLOP (torch counts {step.flops() / 1e9:.2f}), {moved / 1e6:.0f} MB"
         yield Row(
             f"step of `{experiment}` and its floor: {counts}; {on}",
             f"{1e3 * taken:.1f} ms",
             f"{1e3 * least:.1f} ms",
             f"{least / taken:.2f} reached",
         )
-
-
-class TrainingStep:
-    """One step of a method outside the trainer: gather, forward, backward, Adam and, where it has one, the average."""
-
-    def __init__(self, experiment: str) -> None:
-        with folder() as run:
-            cfg = configured(experiment, run, 4 * BATCH_SIZE)
-            prepare_process(cfg)
-            made = build_videos(cfg)
-            model = build_model(cfg, made)
-        assert made.train is not None
-        self.videos, self.model = made.train, model.train()
-        self.rows = torch.arange(BATCH_SIZE)
-        self.optimizer = model.configure_optimizers()
-        model.start(self.videos)
-        self.has_average = any(isinstance(module, Teacher) for module in model.modules())
-        model.labeling.refresh(self.videos, LABELED_EPOCH, Team())
-
-    def learn(self) -> None:
-        """Forward and backward."""
-        self.optimizer.zero_grad()
-        torch.autograd.backward(self.model.training_step(self.videos[self.rows], 0))
-
-    def run(self) -> None:
-        """All of a step."""
-        self.learn()
-        self.optimizer.step()
-        for part in self.model.parts.values():
-            part.after_step(self.model.network, step=0)
-
-    def bytes(self) -> int:
-        """What must be read and written: features gathered, gradients written, optimizer, average."""
-        parameters = sum(parameter.numel() for parameter in self.model.network.parameters())
-        gathered = 2 * sum(stream.numel() for stream in self.videos[self.rows].features_in.values())
-        passes = 1 + ADAM_PASSES + (MOMENTUM_PASSES if self.has_average else 0)
-        return FLOAT * (gathered + passes * parameters)
-
-
-def times(work: Callable[[], object]) -> list[float]:
-    """Seconds of ``work``, warm."""
-    return [seconds(work) for _ in range(REPEATS + REPEATS // 4)][REPEATS // 4 :]

@@ -8,7 +8,7 @@ every step; evaluation with batch size 1; scores, and pseudo labels, by loops ov
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -139,7 +139,7 @@ class PlainHAN(nn.Module):
 # Training
 
 
-def train_epoch(network: PlainHAN, loader: Loader, optimizer: torch.optim.Optimizer) -> list[float]:
+def train_epoch(network: PlainHAN, loader: Iterable[Sample], optimizer: torch.optim.Optimizer) -> list[float]:
     """One epoch; the losses of its steps."""
     network.train()
     criterion = nn.BCELoss()

@@ -1,0 +1,106 @@
+"""One training step of a method, outside the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from avvp_pl.commands.build import build_model, build_videos, prepare_process
+from avvp_pl.data.products import Kind, Product, write_product
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.models.momentum import Teacher
+from avvp_pl.parts import Team
+from benchmarks.measure import seconds
+from benchmarks.workload import BATCH_SIZE, configured, folder
+
+FLOAT = 4  # bytes
+ADAM_PASSES, MOMENTUM_PASSES = 7, 3  # parameters, gradients and both moments read, all but gradients written; 2 and 1
+REPEATS = 20
+EPOCH = 20  # the first epochs of many methods have fewer losses
+
+
+class TrainingStep:
+    """One step of a method outside the trainer: gather, forward, backward, Adam and, where it has one, the average."""
+
+    def __init__(self, experiment: str) -> None:
+        with folder() as run:
+            cfg = configured(experiment, run, 4 * BATCH_SIZE)
+            if needed := file_of(cfg):
+                OmegaConf.update(cfg, "method.targets.file", str(run / "targets.npz"))
+            prepare_process(cfg)
+            made = build_videos(cfg)
+            assert made.train is not None
+            if needed:
+                write_product(run / "targets.npz", targets(needed, made))
+            model = build_model(cfg, made)
+            model.start(made.train)
+        self.videos, self.model = made.train, model.train()
+        self.rows = torch.arange(BATCH_SIZE)
+        self.optimizer = model.configure_optimizers()
+        self.has_average = any(isinstance(module, Teacher) for module in model.modules())
+        for part in model.parts.values():
+            part.refresh(self.videos, EPOCH, Team())
+        model.trainer = SimpleNamespace(current_epoch=EPOCH, num_training_batches=1)  # type: ignore[assignment]
+
+    def learn(self) -> None:
+        """Forward and backward."""
+        self.optimizer.zero_grad()
+        torch.autograd.backward(self.model.training_step(self.videos[self.rows], 0))
+
+    def flops(self) -> int:
+        """The operations of forward and backward that torch counts: those of products, but not those of LSTMs."""
+        with FlopCounterMode(display=False) as counter:
+            self.learn()
+        return int(counter.get_total_flops())
+
+    @property
+    def weights(self) -> int:
+        """The number of weights that are trained."""
+        return self.model.num_trained
+
+    def run(self) -> None:
+        """All of a step."""
+        self.learn()
+        self.optimizer.step()
+        for part in self.model.parts.values():
+            part.after_step(self.model.network, step=0)
+
+    @torch.inference_mode()
+    def parse(self) -> None:
+        """Infer the timelines of the batch."""
+        self.model.eval()
+        self.model.parse(self.videos[self.rows])
+        self.model.train()
+
+    def bytes(self) -> int:
+        """What must be read and written: features gathered, gradients written, optimizer, average."""
+        parameters = sum(parameter.numel() for parameter in self.model.network.parameters())
+        gathered = 2 * sum(stream.numel() for stream in self.videos[self.rows].features_in.values())
+        passes = 1 + ADAM_PASSES + (MOMENTUM_PASSES if self.has_average else 0)
+        return FLOAT * (gathered + passes * parameters)
+
+
+def file_of(cfg: DictConfig) -> Kind | None:
+    """What an earlier stage computes for a method, if it has one."""
+    if not OmegaConf.is_missing(cfg.method.get("targets", {}), "file"):
+        return None
+    return "rates" if "ramp" in cfg.method.targets else "modality_labels"
+
+
+def targets(kind: Kind, videos: ParsingSet) -> Product:
+    """Such a product by which a part of the labels is removed."""
+    train = videos.train
+    assert train is not None
+    drawn = torch.rand(len(train), len(videos.modalities), len(videos.events))
+    values = 0.2 * drawn[0] if kind == "rates" else (drawn < 0.8) * train.weak_labels[:, None]
+    axes = tuple(videos.modalities), tuple(videos.events)
+    return Product(kind, train.names, train.lengths.numpy(), *axes, values.numpy())
+
+
+def times(work: Callable[[], object]) -> list[float]:
+    """Seconds of ``work``, warm."""
+    return [seconds(work) for _ in range(REPEATS + REPEATS // 4)][REPEATS // 4 :]
