@@ -1,7 +1,8 @@
-"""Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and a file of the user's.
+"""Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and those of later methods.
 
-They are of two data sets, LLP (tables 1 to 4) and THUMOS14 (Table 5), and only stand beside runs on the same data.
-Where they contradict each other, or what the text of the paper says of them, is computed from them.
+The latter are the table ``after``. A file of the user's can add more. Numbers are of two data sets, THUMOS14 (Table 5)
+and LLP (all others), and only stand beside runs on the same data. Where they contradict each other, or what the text of
+the paper says of them, is computed from them.
 """
 
 from __future__ import annotations
@@ -134,9 +135,10 @@ def read_published(given: str | Path | None = None) -> Published:
 def read_numbers(path: Path) -> Published:
     """Read a file of printed numbers.
 
-    It is comma-separated with the columns ``table,row,score,value,source``: ``table1`` to ``table5``, the label of the
-    row (a label that is not in ``rows.csv`` becomes a row of its own), the name of the score (``segment/type_av``; of
-    ``table5`` ``map/0.5``), and percent. Raises :class:`InputError` with the file and the line.
+    It is comma-separated with the columns ``table,row,score,value,source``: ``table1`` to ``table5`` or ``after``, the
+    label of the row (a label that is not in ``rows.csv`` becomes a row of its own), the name of the score
+    (``segment/type_av``; of ``table5`` ``map/0.5``), and percent. Raises :class:`InputError` with the file and the
+    line.
     """
     published: dict[str, dict[str, dict[str, Printed]]] = {}
     for table, row, score, printed in _read(path):
@@ -161,7 +163,7 @@ def check_beside(given: str | Path | None, runs: Sequence[Run]) -> None:
         return
     raise InputError(
         f"published={given}: printed numbers only stand beside the data, and with the scores, of their tables (table1 "
-        f"to table4: the {len(LLP.events)} events and the test videos of {LLP.name}; table5: the "
+        f"to table4 and after: the {len(LLP.events)} events and the test videos of {LLP.name}; table5: the "
         f"{len(THUMOS14.events)} events of {THUMOS14.name}), and these runs are of neither; leave published= out"
     )
 

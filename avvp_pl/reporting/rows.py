@@ -1,10 +1,11 @@
-"""The rows of the paper's tables and the experiments that reproduce them: ``rows.csv``.
+"""The rows of the paper's tables, and of later methods, and the experiments that reproduce them: ``rows.csv``.
 
 A row names its experiment (none: it only has printed numbers), and the inference that tests it where that is not the
 first one of the experiment. ``trained_as`` is the experiment whose checkpoints an experiment of ``evaluate`` tests. The
 ``role`` is ``baseline`` for the row that others are compared with where nothing else is said, ``reference`` for a row
 that only stands in a table for comparison, so that the table is not written for its sake, ``reading`` for a second
-reading of the row above it, where the paper's numbers stand, or empty.
+reading of the row above it, where the paper's numbers stand, or empty. ``needs`` is what a method learns from beyond
+weak labels and the usual features.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FILE = Path(__file__).with_name("rows.csv")
 
 
 class PaperRow(NamedTuple):
-    """A row of a table of the paper; what is empty in the file is None."""
+    """A row of a table; what is empty in the file is None."""
 
     table: str
     label: str
@@ -28,6 +29,7 @@ class PaperRow(NamedTuple):
     inference: str | None
     trained_as: str | None
     role: str | None
+    needs: str | None
 
     def is_of(self, setting: Setting) -> bool:
         """Return whether a setting reproduces this row: its experiment as shipped, tested by the row's inference."""

@@ -1,4 +1,4 @@
-"""The paper's tables, from finished runs."""
+"""The paper's tables, and that of later methods, from finished runs."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ TITLES = {
     "table3": "Table 3: PPL_Test, prototypes of a trained model",
     "table4": "Table 4: contrastive loss",
     "table5": "Table 5: temporal action localization",
+    "after": "After PPL: later methods",
     "all": "All settings",
 }
 
@@ -144,7 +145,7 @@ def paper_tables(
         if found:
             printed = published.get(key, {})
             groups = {**of_rows, **{label: {} for label in printed if label not in of_rows}, **own}
-            notes = _notes_on_printed(key, printed)
+            notes = [*_notes_on_needs(rows), *_notes_on_printed(key, printed)]
             made.append(_table(key, groups, values_of(printed), baseline, differences, notes))
     groups = {setting.label: {setting.label: setting} for setting in settings}
     return [*made, _table("all", groups, {}, baseline, differences, _notes_on_epochs(settings))]
@@ -230,6 +231,16 @@ def _notes_on_epochs(settings: Sequence[Setting]) -> list[str]:
     return [f"Tested epochs, counted from 0, with the validation scores that selected them. {'; '.join(said)}."] * (
         len(said) > 0
     )
+
+
+def _notes_on_needs(rows: Sequence[paper.PaperRow]) -> list[str]:
+    """Say what methods learn from beyond weak labels, as they were published."""
+    needs: dict[str, list[str]] = {}
+    for row in rows:
+        if row.needs is not None:
+            needs.setdefault(row.needs, []).append(row.label)
+    said = "; ".join(f"{', '.join(labels)}: {needed}" for needed, labels in needs.items())
+    return [f"Beyond weak labels, methods need, as published: {said}."] if said else []
 
 
 def _notes_on_printed(key: str, rows: Rows) -> list[str]:
