@@ -326,6 +326,7 @@ LIMITS: dict[str, Limit] = {
     "cross_attention_dropout": SHARE,
     "fuse_single_stream": Names("[visual]", "modality"),
     "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}", "modality"),
+    "network.update": Choice(("parallel", "sequential")),
     "bidirectional": FLAG,
     "mixing_dim": COUNT,
     "num_fusion_layers": Number(0, whole=True),
