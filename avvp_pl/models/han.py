@@ -65,7 +65,7 @@ class HAN(ParsingNetwork):
             raise ValueError(f"num_heads is {num_heads}; it must divide dim, {dim}")
         self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
-        self.fusions = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
+        self.fusions: nn.ModuleDict = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
         cross = cross_attention and len(self.modalities) > 1
         self.layers = nn.ModuleList(
             HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross, update) for _ in range(num_layers)

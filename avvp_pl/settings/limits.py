@@ -205,6 +205,22 @@ class OneOrMore:
 
 
 @dataclass(frozen=True)
+class Several:
+    """A list of so many numbers with the same limit."""
+
+    limit: Number
+    count: int
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, list | ListConfig) or len(value) != self.count:
+            return False
+        return all(number in self.limit for number in value)
+
+    def __str__(self) -> str:
+        return f"a list of {self.count} items, each {self.limit}"
+
+
+@dataclass(frozen=True)
 class OrNull:
     """A value that may be left out."""
 
@@ -217,7 +233,7 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Text | Label | Names | Each | OneOrMore | OrNull
+Limit = Number | Choice | Flag | Arguments | Location | Text | Label | Names | Each | OneOrMore | Several | OrNull
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
 SHARE = Number(0, 1)
@@ -226,6 +242,7 @@ SIZE = Number(1, 10**6, whole=True)  # of what is allocated in the given size
 PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
+MISSING = Choice(("error", "weak"))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
@@ -326,6 +343,7 @@ LIMITS: dict[str, Limit] = {
     "cross_attention_dropout": SHARE,
     "fuse_single_stream": Names("[visual]", "modality"),
     "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}", "modality"),
+    "projection_dims": Each(COUNT, "{audio: 1024}", "modality"),
     "network.update": Choice(("parallel", "sequential")),
     "bidirectional": FLAG,
     "mixing_dim": COUNT,
@@ -360,6 +378,9 @@ LIMITS: dict[str, Limit] = {
     "max_count": COUNT,
     "weight_count": WEIGHT,
     "targets.file": PATH,
+    "targets.missing": MISSING,
+    "segments.file": PATH,
+    "segments.missing": MISSING,
     "targets.ramp": Choice(("code", "linear")),
     "targets.ramp_epochs": WEIGHT,
     "targets.ranking_dropout": FLAG,
@@ -378,6 +399,10 @@ LIMITS: dict[str, Limit] = {
     "over_events": Choice(("mean", "sum")),
     "start_epoch": Number(0, whole=True),
     "labeling.file": PATH,
+    "labeling.missing": MISSING,
+    "positive_weight": WEIGHT,
+    "weight_mixup": WEIGHT,
+    "mixup_alpha": POSITIVE,
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
@@ -408,11 +433,13 @@ LIMITS: dict[str, Limit] = {
     "optimizer.algorithm": Choice(("adam", "adamw")),
     "learning_rate": POSITIVE,
     "weight_decay": WEIGHT,
+    "optimizer.betas": Several(Number(0, 1, high_open=True), 2),
     "clip_norm": OrNull(POSITIVE),
     "schedule.every": COUNT,
     "schedule.factor": Number(0, 1, low_open=True),
     "schedule.warmup": WEIGHT,
     "schedule.floor": SHARE,
+    "schedule.changes": Choice(("step", "epoch")),
     # protocol
     "protocol.name": NAME,
     "segment_threshold": SHARE,

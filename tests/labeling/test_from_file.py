@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a missing modality": ({"modalities": ("audio", "video")}, "has no labels of the modality 'visual'"),
     "another length": (
         {"lengths": np.array([3, 0, 2])},
-        "'a' has 3 segments, but 2 in the training data; write labels for the segments of the data",
+        "'a' has 3 segments, but 2 in the data; write labels for the segments of the data",
     ),
     "a label above the weak label": (
         {"values": above_the_weak_label(1e-6)},
