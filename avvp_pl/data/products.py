@@ -2,7 +2,8 @@
 
 The arrays of a file are ``kind``, ``names`` [N] of videos, ``lengths`` [N] in segments, ``modalities`` [M],
 ``events`` [C], one array that is called like its kind, and possibly ``checkpoint_sha256``, which tells from which
-checkpoint the file was made, and ``note``, a sentence that whoever reads the file should know. S is the number of segments of all videos, one video after another in the order of
+checkpoint the file was made, ``note``, a sentence that whoever reads the file should know, and ``thresholds`` [M, C],
+by which labels were made of logits. S is the number of segments of all videos, one video after another in the order of
 ``names``.
 
 ===================  =========  ==========================================================
@@ -15,7 +16,8 @@ kind                 values     what they are
 ``rates``            [M, C]     a rate of each event in each modality, such as that of noise
 ===================  =========  ==========================================================
 
-All values are in [0, 1], but logits are any finite numbers, or -inf where an event surely does not occur. A file is read without unpickling anything, and written as a whole or not at all.
+All values are in [0, 1], but logits are any finite numbers, or -inf where an event surely does not occur.
+A file is read without unpickling anything, and written as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ Kind = Literal["labels", "probabilities", "logits", "modality_labels", "rates"]
 Missing = Literal["error", "weak"]
 """What is done about training videos without labels: they are an error, or have their weak label everywhere."""
 HEADER = ("kind", "names", "lengths", "modalities", "events")
-CHECKPOINT, NOTE = "checkpoint_sha256", "note"
+CHECKPOINT, NOTE, THRESHOLDS = "checkpoint_sha256", "note", "thresholds"
 LONGEST_NOTE = 500  # characters
 # what makes one kind of another
 ADVICE = {("logits", "labels"): "python -m avvp_pl.refine +refine=from_logits makes labels of logits"}
@@ -64,6 +66,7 @@ class Product:
     values: npt.NDArray[np.floating[Any]]
     checkpoint: str | None = None
     note: str | None = None
+    thresholds: npt.NDArray[np.float64] | None = None
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
@@ -84,7 +87,7 @@ def write_product(path: Path, product: Product) -> None:
 
 def read_product(path: Path, kind: Kind) -> Product:
     """Read a product of this kind; :class:`InputError` names the file and what is wrong with it."""
-    product = _checked(path, _read(path, (*HEADER, *get_args(Kind), CHECKPOINT, NOTE)))
+    product = _checked(path, _read(path, (*HEADER, *get_args(Kind), CHECKPOINT, NOTE, THRESHOLDS)))
     if product.kind != kind:
         advice = ADVICE.get((product.kind, kind), "give another file")
         raise InputError(f"{path}: holds {product.kind}, but {kind} are needed; {advice}")
@@ -136,7 +139,7 @@ def columns_of(
 def log_coverage(
     path: Path, known: npt.NDArray[np.bool_], counts: npt.NDArray[np.integer[Any]], modalities: Sequence[str]
 ) -> None:
-    """Log how much a file says: which of the training videos it knows, and how many labels above 0 each modality has."""
+    """Log how many of the training videos a file knows, and how many labels above 0 it has in each modality."""
     labels = ", ".join(f"{count} {name}" for count, name in zip(counts, modalities, strict=True))
     lacking = int((~known).sum())
     more = f"; the other {lacking} have their weak label everywhere" if lacking else ""
@@ -154,7 +157,8 @@ def _arrays(product: Product) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
     arrays |= {"lengths": np.asarray(product.lengths), product.kind: np.asarray(product.values)}
     optional = {CHECKPOINT: product.checkpoint, NOTE: product.note}
-    return arrays | {name: np.array(text, dtype=np.str_) for name, text in optional.items() if text is not None}
+    arrays |= {name: np.array(text, dtype=np.str_) for name, text in optional.items() if text is not None}
+    return arrays if product.thresholds is None else arrays | {THRESHOLDS: np.asarray(product.thresholds)}
 
 
 def _read(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
@@ -211,7 +215,12 @@ def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
     if checkpoint is not None and not re.fullmatch("[0-9a-f]{64}", checkpoint):
         raise InputError(f"{path}: {CHECKPOINT} is {quote(checkpoint)}; it must be 64 hexadecimal digits, or left out")
     note = " ".join(printable(str(arrays[NOTE])).split())[:LONGEST_NOTE] if NOTE in arrays else None
-    product = Product(kind, names, lengths, modalities, events, values, checkpoint, note)  # type: ignore[arg-type]
+    thresholds = arrays.get(THRESHOLDS)
+    if thresholds is not None:
+        if thresholds.shape != axes[-2:] or thresholds.dtype.kind not in "fiu" or not np.isfinite(thresholds).all():
+            raise InputError(f"{path}: {THRESHOLDS} must be finite numbers of shape {list(axes[-2:])}")
+        thresholds = thresholds.astype(np.float64)
+    product = Product(kind, names, lengths, modalities, events, values, checkpoint, note, thresholds)  # type: ignore[arg-type]
     _check_values(path, product)
     return product
 

@@ -23,8 +23,8 @@ class FromFile(StoredLabels):
 
     Videos, modalities and events are matched by name, so their order in the file is free. The file is read once, at the
     start of training; a checkpoint can be tested without it. A run is resumed with the same labels, which may be in
-    another file. Videos that the file lacks are an error, or (``missing="weak"``) have their weak label in every segment
-    and modality.
+    another file. Videos that the file lacks are an error, or (``missing="weak"``) have their weak label in every
+    segment and modality.
     """
 
     def __init__(
@@ -76,6 +76,21 @@ def labels_of(
     label.
     """
     values, known = segments_of(product, videos, modalities, events, path, missing)
+    return labels_from(values, known, videos, modalities, events, path)
+
+
+def labels_from(
+    values: Float[npt.NDArray[np.float32], "S M C"],
+    known: Bool[npt.NDArray[np.bool_], " N"],
+    videos: VideoSet,
+    modalities: Sequence[str],
+    events: Sequence[str],
+    path: Path,
+) -> Float[npt.NDArray[np.float32], "S M C"]:
+    """Return the labels of the ``known`` videos and the weak labels of the others, and log how many there are.
+
+    Raises :class:`InputError` if a label is above the weak label.
+    """
     lengths = videos.lengths.numpy()
     weak_labels = np.repeat(videos.weak_labels.cpu().numpy(), lengths, axis=0)[:, None]  # [S, 1, C]
     of_file = np.repeat(known, lengths)

@@ -36,8 +36,8 @@ class FromFile(SegmentTargets):
     """The labels of ``file``, which is read and checked as that of ``labeling=from_file``.
 
     Videos, modalities and events are matched by name. Videos that the file lacks are an error, or (``missing="weak"``)
-    have their weak label everywhere. The file is read once, at the start of training; a checkpoint can be tested without
-    it, and a run is resumed with the same labels, which may be in another file.
+    have their weak label everywhere. The file is read once, at the start of training; a checkpoint can be tested
+    without it, and a run is resumed with the same labels, which may be in another file.
     """
 
     labels: Tensor  # [S, M, C], of the training videos

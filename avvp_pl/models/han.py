@@ -253,7 +253,7 @@ class HybridAttentionLayer(nn.Module):
             if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]
             return self._fed_forward(self.dropout.residual(attended, heard))
-        current = list(x.split(1, dim=1))  # of each modality, [B, 1, T, D]
+        current = list(torch.split(x, 1, dim=1))  # of each modality, [B, 1, T, D]
         for m in range(len(current)):
             others = torch.cat(current[:m] + current[m + 1 :], dim=1)
             heard = self.cross_attention(current[m], mask, others)
@@ -292,7 +292,7 @@ class SegmentAttention(nn.Module):
         mask: Bool[Tensor, "B T"],
         others: Float[Tensor, "B O T D"] | None = None,
     ) -> Float[Tensor, "B M T D"]:
-        """Attend to the segments that exist according to ``mask``: if given, to those of ``others`` for every modality."""
+        """Attend to the segments that exist according to ``mask``; if ``others`` are given, to all of theirs."""
         # a video that is all padding attends to all of it, because a softmax over nothing is NaN
         visible = mask | ~mask.any(dim=1, keepdim=True)
         modalities = x.shape[1]

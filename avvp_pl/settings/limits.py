@@ -221,6 +221,38 @@ class Several:
 
 
 @dataclass(frozen=True)
+class PathOrFolders:
+    """The path of a file, or a mapping from modalities to folders."""
+
+    file: bool = True
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, Mapping):
+            return len(value) > 0 and all(isinstance(name, str) and path in PATH for name, path in value.items())
+        return self.file and value in PATH
+
+    def __str__(self) -> str:
+        return f"{'a path, or ' * self.file}a folder for each modality, such as {{audio: DIR, visual: DIR}}"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A number, a list of numbers, a word or path, or a mapping from events or modalities to these."""
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, Mapping):
+            return len(value) > 0 and all(isinstance(name, str) and part in self for name, part in value.items())
+        if isinstance(value, list | ListConfig):
+            return len(value) > 0 and all(number in ANY for number in value)
+        return value in ANY or value in PATH
+
+    def __str__(self) -> str:
+        return (
+            "a number, a list or mapping of numbers (by event), one of these for each modality, a file, or validation"
+        )
+
+
+@dataclass(frozen=True)
 class OrNull:
     """A value that may be left out."""
 
@@ -233,9 +265,25 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Text | Label | Names | Each | OneOrMore | Several | OrNull
+Limit = (
+    Number
+    | Choice
+    | Flag
+    | Arguments
+    | Location
+    | Text
+    | Label
+    | Names
+    | Each
+    | OneOrMore
+    | Several
+    | PathOrFolders
+    | Thresholds
+    | OrNull
+)
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
+ANY = Number(-sys.float_info.max)
 SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # the range that numpy accepts
 SIZE = Number(1, 10**6, whole=True)  # of what is allocated in the given size
@@ -270,7 +318,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "compile": OrNull(Arguments("{mode: reduce-overhead}")),
     "resume": OrNull(PATH),
     "debug": FLAG,
-    "checkpoint": PATH,
+    "checkpoint": OrNull(PATH),
     "trust": Names("[mypackage]"),
     "output": OrNull(PATH),
     "split": Choice(("train", "val", "test")),
@@ -278,6 +326,12 @@ TOP_LEVEL: dict[str, Limit] = {
     "pictures": Number(0, whole=True),
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
+    "logits": PathOrFolders(),
+    "folders": PathOrFolders(file=False),
+    "thresholds": Thresholds(),
+    "soft": FLAG,
+    "temperature": POSITIVE,
+    "missing": MISSING,
     # of score
     "videos": PATH,
     "truth": OrNull(TABLES),
@@ -387,6 +441,12 @@ LIMITS: dict[str, Limit] = {
     "weight_mutual": WEIGHT,
     "least_uncertainty": SHARE,
     # refine
+    "refinement.logits": PathOrFolders(),
+    "refinement.folders": PathOrFolders(file=False),
+    "refinement.event_thresholds": Thresholds(),
+    "refinement.soft": FLAG,
+    "refinement.temperature": POSITIVE,
+    "refinement.missing": MISSING,
     "refinement.threshold": SHARE,
     "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),
     "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),

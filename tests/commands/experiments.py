@@ -35,7 +35,7 @@ def settings_of(experiment: str) -> dict[str, Any]:
 
 
 def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
-    """The settings of an experiment, with the streams that it needs, and with a file of labels if it learns from one."""
+    """The settings of an experiment, with the streams that it needs, and a file of labels if it learns from one."""
     cfg = settings_of(experiment)
     named = {name for names in cfg["data"]["modalities"].values() for name in names}
     settings = [f"+experiment={experiment}"]

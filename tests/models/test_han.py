@@ -298,7 +298,7 @@ def test_in_one_sequential_layer_new_audio_reaches_the_visual_side() -> None:
 
 
 def test_what_audio_becomes_matters_to_the_visual_side_and_not_the_reverse() -> None:
-    """By the last bias of a layer: what audio becomes has it once in each of 12 segments, the others hear it as well."""
+    """By the last bias of a layer: audio has it once in each of 12 segments, the others hear it as well."""
     net, batch = make_net(THREE, update="sequential"), make_batch()
     for m, at_once in ((0, True), (1, False), (2, False)):
         net.zero_grad()
