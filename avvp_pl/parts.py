@@ -8,7 +8,8 @@ A run has one network and one part of each kind:
 ``Inference``  from a network's output to the probabilities that are tested
 ``Decision``   from these probabilities to timelines
 
-A method of several stages has a ``Refinement`` for each stage between two trainings, such as better labels.
+A method of several stages has a ``Refinement`` for each stage between two trainings, such as better labels. A
+``Conversion`` does the same with what comes from outside, such as the logits of another network.
 
 Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
 the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
@@ -312,3 +313,28 @@ class Refinement(ABC):
 
         The network is in evaluation mode, gradients are off, and it is on the device of ``videos``.
         """
+
+
+class Converted(NamedTuple):
+    """What a :class:`Conversion` makes; see :class:`~avvp_pl.data.products.Product`."""
+
+    values: Tensor
+    note: str | None = None
+    thresholds: Float[Tensor, "M C"] | None = None
+
+
+class Conversion(ABC):
+    """What files from outside tell about the training videos, for a training that learns from it.
+
+    ``kind`` is the kind of the product (:mod:`avvp_pl.data.products`) that the values become.
+    """
+
+    kind: Kind
+
+    def needs(self) -> tuple[str, ...]:
+        """Return the splits that are needed beside ``train``: ``val`` for what is fitted to its truth, or none."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, splits: Mapping[str, VideoSet]) -> Converted:
+        """Return the values of the split ``train``; all videos are on the CPU."""

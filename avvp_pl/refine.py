@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.refine``: compute what a later stage of a method learns from, with a trained network."""
+"""``python -m avvp_pl.refine``: compute what a training learns from, with a trained network or from other files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from avvp_pl.commands.command import command
 
 
 def refine(cfg: DictConfig) -> None:
-    """Write the product ``cfg.output`` (:mod:`avvp_pl.data.products`) of the training videos of a checkpoint."""
+    """Write the product ``cfg.output`` (:mod:`avvp_pl.data.products`) of the training videos."""
     from pathlib import Path
 
     from avvp_pl.commands.refining import refined, summary

@@ -1,4 +1,4 @@
-"""A stage between two trainings: from a checkpoint to a product of its training videos."""
+"""A stage before a training: from a checkpoint, or from files of other programs, to a product of training videos."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from avvp_pl.commands.build import build_trainer, prepare_process
+from avvp_pl.commands.build import build_trainer, build_videos, prepare_process
 from avvp_pl.commands.objects import build
 from avvp_pl.commands.restore import restore
 from avvp_pl.data.products import Product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
-from avvp_pl.parts import Refinement
+from avvp_pl.parts import Conversion, Refinement
+from avvp_pl.runs.checkpoints import is_complete
 
 
 def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
-    """Compute the product of ``cfg.refinement`` with the network of ``cfg.checkpoint``, and return its videos, too."""
+    """Compute the product of ``cfg.refinement`` with the network of ``cfg.checkpoint``, and return its videos, too.
+
+    Without a checkpoint, it is that of a :class:`~avvp_pl.parts.Conversion` for the training videos of ``cfg.data``.
+    """
     if not cfg.refinement:
         raise InputError("refinement: there is nothing to compute; give what to compute, such as +refine=ma")
     prepare_process(cfg)
+    if cfg.checkpoint is None:
+        return converted(cfg)
     config, videos, model = restore(cfg, splits=("train",), truth_required=False)
-    given = {
-        "modalities": list(videos.modalities),
-        "events": list(videos.events),
-        "streams": {name: list(streams) for name, streams in videos.modalities.items()},
-    }
+    streams = {name: list(names) for name, names in videos.modalities.items()}
+    given = {"modalities": list(streams), "events": list(videos.events), "streams": streams}
     refinement = build("refinement", cfg.refinement, Refinement, given)
     trainer = build_trainer(cfg)
     if trainer.world_size > 1:
@@ -49,6 +52,32 @@ def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
     return product, train
 
 
+def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
+    """Compute the product of ``cfg.refinement`` for the training videos of ``cfg.data``, and return these, too."""
+    if not is_complete(cfg.get("data")):
+        raise InputError(
+            "data: without a checkpoint there is no training whose data could be taken; give the data, such as "
+            "data=llp data.root=DIR (or checkpoint=FILE, where the refinement needs a network)"
+        )
+    videos = build_videos(cfg, ("train",), truth_required=False)
+    train, given = videos.train, {"modalities": list(videos.modalities), "events": list(videos.events)}
+    assert train is not None
+    conversion = build("refinement", cfg.refinement, Conversion, given)
+    more = build_videos(cfg, conversion.needs()).splits if conversion.needs() else {}
+    made = conversion({"train": train, **more})
+    product = Product(
+        conversion.kind,
+        train.names,
+        train.lengths.numpy(),
+        tuple(videos.modalities),
+        tuple(videos.events),
+        made.values.numpy(),
+        note=made.note,
+        thresholds=None if made.thresholds is None else made.thresholds.numpy(),
+    )
+    return product, train
+
+
 def summary(product: Product, videos: VideoSet) -> str:
     """Say on one line what a product tells about its videos."""
     if product.kind == "modality_labels":
@@ -62,4 +91,7 @@ def summary(product: Product, videos: VideoSet) -> str:
             for name, rates in zip(product.modalities, product.values, strict=True)
         )
         return f"{len(videos)} videos, mean rates: {means}"
-    return f"{len(videos)} videos"
+    counts = ", ".join(
+        f"{count} {name}" for count, name in zip((product.values > 0).sum((0, 2)), product.modalities, strict=True)
+    )
+    return f"{len(videos)} videos with {len(product.values)} segments, {product.kind} above 0: {counts}"

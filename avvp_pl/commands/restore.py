@@ -48,6 +48,8 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     as the training videos from which prototypes are built. ``trained_inference`` of the configuration names the
     inference by which the training selected its best epoch. Raises :class:`InputError` if an inference is not possible.
     """
+    if cfg.checkpoint is None:
+        raise InputError("checkpoint=null: give a checkpoint file that train has written")
     path = Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
     replaced = {group: cfg[group] for group in REPLACEABLE if cfg.get(group) is not None}

@@ -2,7 +2,8 @@
 
 The arrays of a file are ``kind``, ``names`` [N] of videos, ``lengths`` [N] in segments, ``modalities`` [M],
 ``events`` [C], one array that is called like its kind, and possibly ``checkpoint_sha256``, which tells from which
-checkpoint the file was made. S is the number of segments of all videos, one video after another in the order of
+checkpoint the file was made, ``note``, a sentence that whoever reads the file should know, and ``thresholds`` [M, C],
+by which labels were made of logits. S is the number of segments of all videos, one video after another in the order of
 ``names``.
 
 ===================  =========  ==========================================================
@@ -10,11 +11,13 @@ kind                 values     what they are
 ===================  =========  ==========================================================
 ``labels``           [S, M, C]  pseudo labels of segments
 ``probabilities``    [S, M, C]  a network's probabilities of segments
+``logits``           [S, M, C]  scores of segments by which labels are made, such as those of CLIP and CLAP
 ``modality_labels``  [N, M, C]  which modality of a video shows an event at all
 ``rates``            [M, C]     a rate of each event in each modality, such as that of noise
 ===================  =========  ==========================================================
 
-All values are in [0, 1]. A file is read without unpickling anything, and written as a whole or not at all.
+All values are in [0, 1], but logits are any finite numbers, or -inf where an event surely does not occur.
+A file is read without unpickling anything, and written as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -33,19 +36,27 @@ import numpy as np
 import numpy.typing as npt
 
 from avvp_pl.data.names import composed
-from avvp_pl.errors import InputError, brief, nearest, quote
+from avvp_pl.errors import InputError, brief, nearest, printable, quote
 from avvp_pl.files import atomic_write_bytes
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["labels", "probabilities", "modality_labels", "rates"]
+Kind = Literal["labels", "probabilities", "logits", "modality_labels", "rates"]
+Missing = Literal["error", "weak"]
+"""What is done about training videos without labels: they are an error, or have their weak label everywhere."""
 HEADER = ("kind", "names", "lengths", "modalities", "events")
-CHECKPOINT = "checkpoint_sha256"
+CHECKPOINT, NOTE, THRESHOLDS = "checkpoint_sha256", "note", "thresholds"
+LONGEST_NOTE = 500  # characters
+# what makes one kind of another
+ADVICE = {("logits", "labels"): "python -m avvp_pl.refine +refine=from_logits makes labels of logits"}
 
 
 @dataclass(frozen=True)
 class Product:
-    """The content of a file: ``values`` are those of its ``kind``, and ``checkpoint`` is a SHA-256 in hexadecimal."""
+    """The content of a file: ``values`` are those of its ``kind``, and ``checkpoint`` is a SHA-256 in hexadecimal.
+
+    ``note`` is logged as a warning whenever the file is read.
+    """
 
     kind: Kind
     names: tuple[str, ...]
@@ -54,6 +65,8 @@ class Product:
     events: tuple[str, ...]
     values: npt.NDArray[np.floating[Any]]
     checkpoint: str | None = None
+    note: str | None = None
+    thresholds: npt.NDArray[np.float64] | None = None
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
@@ -74,18 +87,26 @@ def write_product(path: Path, product: Product) -> None:
 
 def read_product(path: Path, kind: Kind) -> Product:
     """Read a product of this kind; :class:`InputError` names the file and what is wrong with it."""
-    product = _checked(path, _read(path, (*HEADER, *get_args(Kind), CHECKPOINT)))
+    product = _checked(path, _read(path, (*HEADER, *get_args(Kind), CHECKPOINT, NOTE, THRESHOLDS)))
     if product.kind != kind:
-        raise InputError(f"{path}: holds {product.kind}, but {kind} are needed; give another file")
+        advice = ADVICE.get((product.kind, kind), "give another file")
+        raise InputError(f"{path}: holds {product.kind}, but {kind} are needed; {advice}")
+    if product.note is not None:
+        log.warning("%s: %s", path, product.note)
     return product
 
 
 def places_of(
-    wanted: Sequence[str], axis: Literal["videos", "modalities", "events"], product: Product, path: Path
+    wanted: Sequence[str],
+    axis: Literal["videos", "modalities", "events"],
+    product: Product,
+    path: Path,
+    missing: Missing = "error",
 ) -> npt.NDArray[np.int64]:
-    """Return where the wanted names stand on an axis of a product.
+    """Return where the wanted names stand on an axis of a product; -1 for one that is not there.
 
-    Raises :class:`InputError` for a wanted name that is not there. It is logged that others are ignored.
+    Raises :class:`InputError` for a wanted name that is not there, unless ``missing`` is ``weak`` and others are there.
+    It is logged that names which nobody wants are ignored.
     """
     one, names = {
         "videos": ("video", product.names),
@@ -93,17 +114,19 @@ def places_of(
         "events": ("event", product.events),
     }[axis]
     places = {name: number for number, name in enumerate(names)}
-    if missing := [name for name in wanted if name not in places]:
-        more = f", and {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+    absent = [name for name in wanted if name not in places]
+    if absent and (missing == "error" or len(absent) == len(wanted)):
+        more = f", and {len(absent) - 1} more are missing" if len(absent) > 1 else ""
+        advice = " (missing=weak takes the weak label instead)" if axis == "videos" and missing == "error" else ""
         raise InputError(
-            f"{path}: has no {product.kind.replace('_', ' ')} of the {one} {quote(missing[0])}{more}; the training "
-            f"data has it, so add it.{nearest(missing[0], names)}"
+            f"{path}: has no {product.kind.replace('_', ' ')} of the {one} {quote(absent[0])}{more}; the training "
+            f"data has it, so add it{advice}.{nearest(absent[0], names)}"
         )
     known = set(wanted)
     if ignored := [name for name in names if name not in known]:
         said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
         log.info(said, path, len(ignored), axis, quote(ignored[0]))
-    return np.array([places[name] for name in wanted], dtype=np.int64)
+    return np.array([places.get(name, -1) for name in wanted], dtype=np.int64)
 
 
 def columns_of(
@@ -111,6 +134,17 @@ def columns_of(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return where these modalities and events stand in the values of a product (:func:`places_of`)."""
     return places_of(modalities, "modalities", product, path), places_of(events, "events", product, path)
+
+
+def log_coverage(
+    path: Path, known: npt.NDArray[np.bool_], counts: npt.NDArray[np.integer[Any]], modalities: Sequence[str]
+) -> None:
+    """Log how many of the training videos a file knows, and how many labels above 0 it has in each modality."""
+    labels = ", ".join(f"{count} {name}" for count, name in zip(counts, modalities, strict=True))
+    lacking = int((~known).sum())
+    more = f"; the other {lacking} have their weak label everywhere" if lacking else ""
+    said = "%s: covers %d of %d training videos, labels above 0: %s%s"
+    log.info(said, path, known.sum(), len(known), labels, more)
 
 
 def checksum(values: npt.NDArray[Any]) -> str:
@@ -122,7 +156,9 @@ def _arrays(product: Product) -> dict[str, npt.NDArray[Any]]:
     texts = {"kind": product.kind, "names": product.names, "modalities": product.modalities, "events": product.events}
     arrays: dict[str, npt.NDArray[Any]] = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
     arrays |= {"lengths": np.asarray(product.lengths), product.kind: np.asarray(product.values)}
-    return arrays if product.checkpoint is None else arrays | {CHECKPOINT: np.array(product.checkpoint, dtype=np.str_)}
+    optional = {CHECKPOINT: product.checkpoint, NOTE: product.note}
+    arrays |= {name: np.array(text, dtype=np.str_) for name, text in optional.items() if text is not None}
+    return arrays if product.thresholds is None else arrays | {THRESHOLDS: np.asarray(product.thresholds)}
 
 
 def _read(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
@@ -178,7 +214,13 @@ def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
     checkpoint = str(arrays[CHECKPOINT]) if CHECKPOINT in arrays else None
     if checkpoint is not None and not re.fullmatch("[0-9a-f]{64}", checkpoint):
         raise InputError(f"{path}: {CHECKPOINT} is {quote(checkpoint)}; it must be 64 hexadecimal digits, or left out")
-    product = Product(kind, names, lengths, modalities, events, values, checkpoint)  # type: ignore[arg-type]
+    note = " ".join(printable(str(arrays[NOTE])).split())[:LONGEST_NOTE] if NOTE in arrays else None
+    thresholds = arrays.get(THRESHOLDS)
+    if thresholds is not None:
+        if thresholds.shape != axes[-2:] or thresholds.dtype.kind not in "fiu" or not np.isfinite(thresholds).all():
+            raise InputError(f"{path}: {THRESHOLDS} must be finite numbers of shape {list(axes[-2:])}")
+        thresholds = thresholds.astype(np.float64)
+    product = Product(kind, names, lengths, modalities, events, values, checkpoint, note, thresholds)  # type: ignore[arg-type]
     _check_values(path, product)
     return product
 
@@ -205,8 +247,11 @@ def _lengths(path: Path, array: npt.NDArray[Any], videos: int) -> npt.NDArray[np
 
 
 def _check_values(path: Path, product: Product) -> None:
-    """Raise for the first value that is not in [0, 1]."""
-    wrong = ~((product.values >= 0) & (product.values <= 1))  # NaN is wrong, too
+    """Raise for the first value that is not in [0, 1], or is no possible logit."""
+    if product.kind == "logits":
+        wrong, must = np.isnan(product.values) | np.isposinf(product.values), "a finite number, or -inf"
+    else:  # NaN is wrong, too
+        wrong, must = ~((product.values >= 0) & (product.values <= 1)), "a number in [0, 1]"
     if not wrong.any():
         return
     *row, modality, event = (int(axis) for axis in np.argwhere(wrong)[0])
@@ -218,4 +263,4 @@ def _check_values(path: Path, product: Product) -> None:
         video = int(np.searchsorted(product.starts, row[0], side="right")) - 1
         where += f" in segment {row[0] - product.starts[video]} of {product.names[video]}"
     more = f" ({wrong.sum()} values in all)" if wrong.sum() > 1 else ""
-    raise InputError(f"{path}: {product.kind} has {value:g} for {where}{more}; every value must be a number in [0, 1]")
+    raise InputError(f"{path}: {product.kind} has {value:g} for {where}{more}; every value must be {must}")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from avvp_pl.data.products import Product, checksum, columns_of, places_of, read_product
+from avvp_pl.data.products import Missing, Product, checksum, columns_of, log_coverage, places_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.labeling.stored import StoredLabels
@@ -23,7 +23,8 @@ class FromFile(StoredLabels):
 
     Videos, modalities and events are matched by name, so their order in the file is free. The file is read once, at the
     start of training; a checkpoint can be tested without it. A run is resumed with the same labels, which may be in
-    another file.
+    another file. Videos that the file lacks are an error, or (``missing="weak"``) have their weak label in every
+    segment and modality.
     """
 
     def __init__(
@@ -34,16 +35,18 @@ class FromFile(StoredLabels):
         label_threshold: float,
         weight_pseudo_label: float,
         start_epoch: int,
+        missing: Missing = "error",
     ) -> None:
         super().__init__(weight_pseudo_label, label_threshold)
         self.modalities, self.events = tuple(modalities), tuple(events)
-        self.file, self.start_epoch = Path(file), start_epoch
+        self.file, self.start_epoch, self.missing = Path(file), start_epoch, missing
         self.stored: Tensor | None = None
 
     def start(self, videos: VideoSet) -> None:
         """Read the labels of these videos."""
         product = read_product(self.file, "labels")
-        self.stored = torch.from_numpy(labels_of(product, videos, self.modalities, self.events, self.file))
+        labels = labels_of(product, videos, self.modalities, self.events, self.file, self.missing)
+        self.stored = torch.from_numpy(labels)
 
     def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:
         """Take the labels of the file."""
@@ -59,27 +62,72 @@ class FromFile(StoredLabels):
 
 
 def labels_of(
-    product: Product, videos: VideoSet, modalities: Sequence[str], events: Sequence[str], path: Path
+    product: Product,
+    videos: VideoSet,
+    modalities: Sequence[str],
+    events: Sequence[str],
+    path: Path,
+    missing: Missing = "error",
 ) -> Float[npt.NDArray[np.float32], "S M C"]:
-    """Return the labels of these videos, in their order.
+    """Return the labels of these videos, in their order, and log how many of them the product covers.
 
-    Raises :class:`InputError` if a video, modality or event is missing, if a video has another length, or if a label is
-    above the weak label.
+    Videos that it lacks have their weak label everywhere if ``missing`` is ``weak``. Raises :class:`InputError` if a
+    video (with ``error``), modality or event is missing, if a video has another length, or if a label is above the weak
+    label.
     """
-    rows = places_of(videos.names, "videos", product, path)
-    columns = columns_of(product, modalities, events, path)
+    values, known = segments_of(product, videos, modalities, events, path, missing)
+    return labels_from(values, known, videos, modalities, events, path)
+
+
+def labels_from(
+    values: Float[npt.NDArray[np.float32], "S M C"],
+    known: Bool[npt.NDArray[np.bool_], " N"],
+    videos: VideoSet,
+    modalities: Sequence[str],
+    events: Sequence[str],
+    path: Path,
+) -> Float[npt.NDArray[np.float32], "S M C"]:
+    """Return the labels of the ``known`` videos and the weak labels of the others, and log how many there are.
+
+    Raises :class:`InputError` if a label is above the weak label.
+    """
     lengths = videos.lengths.numpy()
-    if len(wrong := np.flatnonzero(product.lengths[rows] != lengths)):
+    weak_labels = np.repeat(videos.weak_labels.cpu().numpy(), lengths, axis=0)[:, None]  # [S, 1, C]
+    of_file = np.repeat(known, lengths)
+    labels = np.where(of_file[:, None, None], values, weak_labels).astype(np.float32)
+    _check_weak_labels(path, labels, videos, events)
+    log_coverage(path, known, (labels[of_file] > 0).sum((0, 2)), modalities)
+    return labels
+
+
+def segments_of(
+    product: Product,
+    videos: VideoSet,
+    modalities: Sequence[str],
+    events: Sequence[str],
+    path: Path,
+    missing: Missing = "error",
+) -> tuple[Float[npt.NDArray[np.float32], "S M C"], Bool[npt.NDArray[np.bool_], " N"]]:
+    """Return the values of these videos, in their order, and which videos the product has; the values of others are 0.
+
+    Raises :class:`InputError` if a video (with ``missing="error"``), modality or event is missing, or if a video has
+    another length.
+    """
+    rows = places_of(videos.names, "videos", product, path, missing)
+    columns = columns_of(product, modalities, events, path)
+    lengths, known = videos.lengths.numpy(), rows >= 0
+    if len(wrong := np.flatnonzero(known & (product.lengths[rows] != lengths))):
         row = int(wrong[0])
         raise InputError(
             f"{path}: {quote(videos.names[row])} has {product.lengths[rows][row]} segments, but {lengths[row]} in the "
-            "training data; write labels for the segments of the data"
+            "data; write labels for the segments of the data"
         )
     # the number of every segment of these videos in the file
     segments = np.arange(lengths.sum()) + np.repeat(product.starts[rows] - (np.cumsum(lengths) - lengths), lengths)
-    labels: npt.NDArray[np.float32] = product.values[np.ix_(segments, *columns)]
-    _check_weak_labels(path, labels, videos, events)
-    return labels
+    of_file = np.repeat(known, lengths)
+    values = np.zeros((len(segments), len(modalities), len(events)), dtype=np.float32)
+    values[of_file] = product.values[np.ix_(segments[of_file], *columns)]
+    return values, known
 
 
 def _check_weak_labels(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avvp_pl.data.products import checksum, columns_of, places_of, read_product
+from avvp_pl.data.products import Missing, checksum, columns_of, log_coverage, places_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Step, Targets
@@ -44,21 +44,27 @@ class FromFile(Smoothed):
 
     A label that is 0 in the file, though the video has the event, has been removed: its target is 0, without smoothing.
     Videos, modalities and events are matched by name. The file is read once, at the start of training; a checkpoint can
-    be tested without it, and a run is resumed with the same labels, which may be in another file.
+    be tested without it, and a run is resumed with the same labels, which may be in another file. Videos that the file
+    lacks are an error, or (``missing="weak"``) keep their weak label in every modality.
     """
 
     labels: Tensor  # [N, M, C], of the training videos
 
     def __init__(
-        self, modalities: Sequence[str], events: Sequence[str], smoothing: Mapping[str, float], file: str
+        self,
+        modalities: Sequence[str],
+        events: Sequence[str],
+        smoothing: Mapping[str, float],
+        file: str,
+        missing: Missing = "error",
     ) -> None:
         super().__init__(modalities, smoothing)
-        self.modalities, self.events, self.file = tuple(modalities), tuple(events), Path(file)
+        self.modalities, self.events, self.file, self.missing = tuple(modalities), tuple(events), Path(file), missing
         self.checksum: str | None = None
 
     def start(self, videos: VideoSet) -> None:
         """Read the labels of these videos."""
-        labels = modality_labels_of(self.file, videos, self.modalities, self.events)
+        labels = modality_labels_of(self.file, videos, self.modalities, self.events, self.missing)
         self.register_buffer("labels", labels, persistent=False)
         self.checksum = checksum(labels.numpy())
 
@@ -74,17 +80,19 @@ class FromFile(Smoothed):
 
 
 def modality_labels_of(
-    path: Path, videos: VideoSet, modalities: Sequence[str], events: Sequence[str]
+    path: Path, videos: VideoSet, modalities: Sequence[str], events: Sequence[str], missing: Missing = "error"
 ) -> Float[Tensor, "N M C"]:
-    """Read the modality labels of these videos, in their order.
+    """Read the modality labels of these videos, in their order, and log how many of them the file covers.
 
-    Raises :class:`InputError` if the file is not what it should be, if a video, modality or event is missing, or if a
-    label is above the weak label.
+    Raises :class:`InputError` if the file is not what it should be, if a video (with ``missing="error"``), modality or
+    event is missing, or if a label is above the weak label.
     """
     product = read_product(path, "modality_labels")
-    rows = places_of(videos.names, "videos", product, path)
-    labels = product.values[np.ix_(rows, *columns_of(product, modalities, events, path))]
-    above = labels > videos.weak_labels.cpu().numpy()[:, None]
+    rows = places_of(videos.names, "videos", product, path, missing)
+    known, weak_labels = rows >= 0, videos.weak_labels.cpu().numpy()[:, None]
+    of_file = product.values[np.ix_(rows, *columns_of(product, modalities, events, path))]
+    labels = np.where(known[:, None, None], of_file, weak_labels)
+    above = labels > weak_labels
     if above.any():
         video, modality, event = (int(axis) for axis in np.argwhere(above)[0])
         raise InputError(
@@ -92,4 +100,5 @@ def modality_labels_of(
             f"{quote(videos.names[video])}, whose weak label does not have this event; set such labels to 0, or "
             "correct the weak label"
         )
+    log_coverage(path, known, (labels[known] > 0).sum((0, 2)), modalities)
     return torch.from_numpy(labels).float()

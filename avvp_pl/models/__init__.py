@@ -7,6 +7,7 @@ from avvp_pl.models.cvcm import CVCM
 from avvp_pl.models.han import HAN
 from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling, max_mil_pooling
 from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentum_update
+from avvp_pl.models.uwav import UWAV
 
 __all__ = [
     "AVE",
@@ -14,6 +15,7 @@ __all__ = [
     "CMPAE",
     "CVCM",
     "HAN",
+    "UWAV",
     "PooledProbs",
     "Teacher",
     "attentive_mil_pooling",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,7 @@ class CVCM(HAN):
         fuse_single_stream: Sequence[str] = (),
         cross_attention_dropout: float = 0.0,
         head_dropout: Mapping[str, float] | None = None,
+        update: Literal["parallel", "sequential"] = "parallel",
         event_dim: int = 128,
         event_feedforward_dim: int = 128,
         event_heads: int = 1,
@@ -50,6 +52,7 @@ class CVCM(HAN):
             fuse_single_stream,
             cross_attention_dropout,
             head_dropout,
+            update,
         )
         cross = cross_attention and len(modalities) > 1
         attention = HybridAttentionLayer(event_dim, event_heads, event_feedforward_dim, event_dropout, cross)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -28,6 +29,10 @@ class HAN(ParsingNetwork):
     it (see ``attending``). ``head_dropout`` has the fraction of features that the heads miss in training, for each
     modality; one that it does not name misses none. The ``features`` of the output are those without this dropout.
 
+    With ``update="sequential"`` the modalities are updated one after another in every layer, in their order, so that
+    each of them attends to what those before it have become, as in VALOR and UWAV. ``parallel``: all of them read the
+    same input.
+
     Raises ValueError for a stream without a dimension, a name that is no modality, sizes below 1, and a ``dim`` that
     the heads cannot share.
     """
@@ -46,6 +51,7 @@ class HAN(ParsingNetwork):
         fuse_single_stream: Sequence[str] = (),
         cross_attention_dropout: float = 0.0,
         head_dropout: Mapping[str, float] | None = None,
+        update: Literal["parallel", "sequential"] = "parallel",
     ) -> None:
         super().__init__()
         _check_streams(modalities, stream_dims)
@@ -59,10 +65,10 @@ class HAN(ParsingNetwork):
             raise ValueError(f"num_heads is {num_heads}; it must divide dim, {dim}")
         self.feature_dim, self.cross_attention_dropout = dim, cross_attention_dropout
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
-        self.fusions = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
+        self.fusions: nn.ModuleDict = StreamFusions(modalities, stream_dims, dim, fuse_single_stream)
         cross = cross_attention and len(self.modalities) > 1
         self.layers = nn.ModuleList(
-            HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross) for _ in range(num_layers)
+            HybridAttentionLayer(dim, num_heads, feedforward_dim, dropout, cross, update) for _ in range(num_layers)
         )
         dropped = {name: p for name, p in (head_dropout or {}).items() if p and name in self.modalities}
         self.head_dropout = nn.ModuleDict({name: Dropout(p) for name, p in dropped.items()})
@@ -205,13 +211,23 @@ class StreamFusions(nn.ModuleDict):
 class HybridAttentionLayer(nn.Module):
     """The encoder of Eq. (1): x + self-attention(x) + cross-attention(x, the other modalities), then feed-forward.
 
-    Normalization comes after each of the two (post-norm), and all modalities read the same input. In the
-    cross-attention the query is a segment of one modality, and the keys are all segments of the other modalities.
-    ``crossing`` is 0 for modalities that skip it; with ``cross=False`` all of them do.
+    Normalization comes after each of the two (post-norm). In the cross-attention the query is a segment of one
+    modality, and the keys are all segments of the other modalities. All modalities read the same input; with
+    ``update="sequential"``, a modality reads the output of those before it instead. ``crossing`` is 0 for modalities
+    that skip cross-attention; with ``cross=False`` all of them do.
     """
 
-    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, cross: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float,
+        cross: bool,
+        update: Literal["parallel", "sequential"] = "parallel",
+    ) -> None:
         super().__init__()
+        self.update = update
         self.self_attention = SegmentAttention(dim, num_heads, dropout, to_others=False)
         self.cross_attention = SegmentAttention(dim, num_heads, dropout, to_others=True) if cross else None
         self.dropout = Dropout(dropout)
@@ -230,11 +246,24 @@ class HybridAttentionLayer(nn.Module):
     ) -> Float[Tensor, "B M T D"]:
         """Attend within and across modalities."""
         attended = self.dropout.residual(x, self.self_attention(x, mask))
-        if cross and self.cross_attention is not None:
+        if not cross or self.cross_attention is None:
+            return self._fed_forward(attended)
+        if self.update == "parallel":
             heard = self.cross_attention(x, mask)
             if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]
-            attended = self.dropout.residual(attended, heard)
+            return self._fed_forward(self.dropout.residual(attended, heard))
+        current = list(torch.split(x, 1, dim=1))  # of each modality, [B, 1, T, D]
+        for m in range(len(current)):
+            others = torch.cat(current[:m] + current[m + 1 :], dim=1)
+            heard = self.cross_attention(current[m], mask, others)
+            if crossing is not None:
+                heard = heard * crossing[m]
+            current[m] = self._fed_forward(self.dropout.residual(attended[:, m : m + 1], heard))
+        return torch.cat(current, dim=1)
+
+    def _fed_forward(self, attended: Float[Tensor, "B M T D"]) -> Float[Tensor, "B M T D"]:
+        """Normalize, and apply the feed-forward part."""
         x = self.norm_attention(attended)
         output: Tensor = self.norm_feedforward(self.dropout.residual(x, self.feedforward(x)))
         return output
@@ -257,19 +286,28 @@ class SegmentAttention(nn.Module):
         nn.init.zeros_(self.in_projection.bias)
         nn.init.zeros_(self.out_projection.bias)
 
-    def forward(self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B M T D"]:
-        """Attend to the segments that exist according to ``mask``."""
+    def forward(
+        self,
+        x: Float[Tensor, "B M T D"],
+        mask: Bool[Tensor, "B T"],
+        others: Float[Tensor, "B O T D"] | None = None,
+    ) -> Float[Tensor, "B M T D"]:
+        """Attend to the segments that exist according to ``mask``; if ``others`` are given, to all of theirs."""
         # a video that is all padding attends to all of it, because a softmax over nothing is NaN
         visible = mask | ~mask.any(dim=1, keepdim=True)
-        query, key, value = self.in_projection(x).chunk(3, dim=-1)
         modalities = x.shape[1]
-        if self.to_others:
-            # rolled by s, the modality axis has modality m + s at position m
-            turns = range(1, modalities)
-            key, value = (
-                torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
-            )  # [B, M, (M-1)*T, D]
-            visible = visible.repeat(1, modalities - 1)
+        if others is not None:
+            query, key, value = self._project(x, others)
+            visible = visible.repeat(1, others.shape[1])
+        else:
+            query, key, value = self.in_projection(x).chunk(3, dim=-1)
+            if self.to_others:
+                # rolled by s, the modality axis has modality m + s at position m
+                turns = range(1, modalities)
+                key, value = (
+                    torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
+                )  # [B, M, (M-1)*T, D]
+                visible = visible.repeat(1, modalities - 1)
         query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M*heads, segments, D/heads]
         unseen = torch.zeros_like(visible, dtype=x.dtype).masked_fill(~visible, torch.finfo(x.dtype).min)
         unseen = unseen.repeat_interleave(modalities * self.num_heads, dim=0)[:, None]
@@ -278,6 +316,16 @@ class SegmentAttention(nn.Module):
         attended = self.dropout(logits.softmax(-1)) @ value
         joined: Tensor = self.out_projection(self._join(attended, x.shape))
         return joined
+
+    def _project(
+        self, x: Float[Tensor, "B M T D"], others: Float[Tensor, "B O T D"]
+    ) -> tuple[Float[Tensor, "B M T D"], Float[Tensor, "B M OT D"], Float[Tensor, "B M OT D"]]:
+        """Return queries of ``x``, and keys and values of ``others``, which are those of every modality of ``x``."""
+        dim, weight, bias = x.shape[-1], self.in_projection.weight, self.in_projection.bias
+        query = F.linear(x, weight[:dim], bias[:dim])
+        seen = F.linear(others, weight[dim:], bias[dim:]).flatten(1, 2)[:, None].expand(-1, x.shape[1], -1, -1)
+        key, value = seen.chunk(2, dim=-1)
+        return query, key, value
 
     def _heads(self, part: Float[Tensor, "B M S D"]) -> Float[Tensor, "BMH S D_head"]:
         batch, modalities, segments, dim = part.shape

@@ -205,6 +205,54 @@ class OneOrMore:
 
 
 @dataclass(frozen=True)
+class Several:
+    """A list of so many numbers with the same limit."""
+
+    limit: Number
+    count: int
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, list | ListConfig) or len(value) != self.count:
+            return False
+        return all(number in self.limit for number in value)
+
+    def __str__(self) -> str:
+        return f"a list of {self.count} items, each {self.limit}"
+
+
+@dataclass(frozen=True)
+class PathOrFolders:
+    """The path of a file, or a mapping from modalities to folders."""
+
+    file: bool = True
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, Mapping):
+            return len(value) > 0 and all(isinstance(name, str) and path in PATH for name, path in value.items())
+        return self.file and value in PATH
+
+    def __str__(self) -> str:
+        return f"{'a path, or ' * self.file}a folder for each modality, such as {{audio: DIR, visual: DIR}}"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A number, a list of numbers, a word or path, or a mapping from events or modalities to these."""
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, Mapping):
+            return len(value) > 0 and all(isinstance(name, str) and part in self for name, part in value.items())
+        if isinstance(value, list | ListConfig):
+            return len(value) > 0 and all(number in ANY for number in value)
+        return value in ANY or value in PATH
+
+    def __str__(self) -> str:
+        return (
+            "a number, a list or mapping of numbers (by event), one of these for each modality, a file, or validation"
+        )
+
+
+@dataclass(frozen=True)
 class OrNull:
     """A value that may be left out."""
 
@@ -217,15 +265,32 @@ class OrNull:
         return f"{self.limit}, or null"
 
 
-Limit = Number | Choice | Flag | Arguments | Location | Text | Label | Names | Each | OneOrMore | OrNull
+Limit = (
+    Number
+    | Choice
+    | Flag
+    | Arguments
+    | Location
+    | Text
+    | Label
+    | Names
+    | Each
+    | OneOrMore
+    | Several
+    | PathOrFolders
+    | Thresholds
+    | OrNull
+)
 
 POSITIVE, WEIGHT, COUNT = Number(0, low_open=True), Number(0), Number(1, whole=True)
+ANY = Number(-sys.float_info.max)
 SHARE = Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)  # the range that numpy accepts
 SIZE = Number(1, 10**6, whole=True)  # of what is allocated in the given size
 PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
+MISSING = Choice(("error", "weak"))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
@@ -253,7 +318,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "compile": OrNull(Arguments("{mode: reduce-overhead}")),
     "resume": OrNull(PATH),
     "debug": FLAG,
-    "checkpoint": PATH,
+    "checkpoint": OrNull(PATH),
     "trust": Names("[mypackage]"),
     "output": OrNull(PATH),
     "split": Choice(("train", "val", "test")),
@@ -261,6 +326,12 @@ TOP_LEVEL: dict[str, Limit] = {
     "pictures": Number(0, whole=True),
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
+    "logits": PathOrFolders(),
+    "folders": PathOrFolders(file=False),
+    "thresholds": Thresholds(),
+    "soft": FLAG,
+    "temperature": POSITIVE,
+    "missing": MISSING,
     # of score
     "videos": PATH,
     "truth": OrNull(TABLES),
@@ -326,6 +397,8 @@ LIMITS: dict[str, Limit] = {
     "cross_attention_dropout": SHARE,
     "fuse_single_stream": Names("[visual]", "modality"),
     "network.head_dropout": Each(Number(0, 1, high_open=True), "{visual: 0.5}", "modality"),
+    "projection_dims": Each(COUNT, "{audio: 1024}", "modality"),
+    "network.update": Choice(("parallel", "sequential")),
     "bidirectional": FLAG,
     "mixing_dim": COUNT,
     "num_fusion_layers": Number(0, whole=True),
@@ -359,12 +432,21 @@ LIMITS: dict[str, Limit] = {
     "max_count": COUNT,
     "weight_count": WEIGHT,
     "targets.file": PATH,
+    "targets.missing": MISSING,
+    "segments.file": PATH,
+    "segments.missing": MISSING,
     "targets.ramp": Choice(("code", "linear")),
     "targets.ramp_epochs": WEIGHT,
     "targets.ranking_dropout": FLAG,
     "weight_mutual": WEIGHT,
     "least_uncertainty": SHARE,
     # refine
+    "refinement.logits": PathOrFolders(),
+    "refinement.folders": PathOrFolders(file=False),
+    "refinement.event_thresholds": Thresholds(),
+    "refinement.soft": FLAG,
+    "refinement.temperature": POSITIVE,
+    "refinement.missing": MISSING,
     "refinement.threshold": SHARE,
     "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),
     "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),
@@ -377,6 +459,10 @@ LIMITS: dict[str, Limit] = {
     "over_events": Choice(("mean", "sum")),
     "start_epoch": Number(0, whole=True),
     "labeling.file": PATH,
+    "labeling.missing": MISSING,
+    "positive_weight": WEIGHT,
+    "weight_mixup": WEIGHT,
+    "mixup_alpha": POSITIVE,
     "labeling.source": Choice(("momentum", "best")),
     "momentum": Number(0, 1, high_open=True),
     "momentum_warmup": FLAG,
@@ -407,11 +493,13 @@ LIMITS: dict[str, Limit] = {
     "optimizer.algorithm": Choice(("adam", "adamw")),
     "learning_rate": POSITIVE,
     "weight_decay": WEIGHT,
+    "optimizer.betas": Several(Number(0, 1, high_open=True), 2),
     "clip_norm": OrNull(POSITIVE),
     "schedule.every": COUNT,
     "schedule.factor": Number(0, 1, low_open=True),
     "schedule.warmup": WEIGHT,
     "schedule.floor": SHARE,
+    "schedule.changes": Choice(("step", "epoch")),
     # protocol
     "protocol.name": NAME,
     "segment_threshold": SHARE,

@@ -311,7 +311,7 @@ class Names:
             for choice in self._chosen(group, content, choices):
                 package = self.files.package(group, choice)
                 if package == GLOBAL:
-                    if group == "launcher":
+                    if group in {"launcher", "refine"}:  # with settings of their own at the top
                         known = {**dict.fromkeys(self.files.settings(group, choice)), **known}
                     continue
                 *above, name = package.split(".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +17,8 @@ class Optimization:
     """Adam or AdamW, with a learning rate that is ``learning_rate`` times a factor of the schedule in every step.
 
     The schedule is a function of how far the training has come, and has no state: a resumed run continues it exactly.
-    ``clip_norm`` scales the gradients of a step to at most this norm; None leaves them unchanged.
+    ``betas`` are those of the moving averages of the gradient and of its square. ``clip_norm`` scales the gradients of
+    a step to at most this norm; None leaves them unchanged.
     """
 
     def __init__(
@@ -27,16 +28,19 @@ class Optimization:
         weight_decay: float,
         clip_norm: float | None,
         schedule: Schedule,
+        betas: Sequence[float] = (0.9, 0.999),
     ) -> None:
         self.algorithm = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[algorithm]
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.clip_norm, self.schedule = clip_norm, schedule
+        first, second = betas
+        self.betas = (float(first), float(second))
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer of those parameters that are trained."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         optimizer: torch.optim.Optimizer = self.algorithm(
-            trained, self.learning_rate, weight_decay=self.weight_decay, fused=True
+            trained, self.learning_rate, betas=self.betas, weight_decay=self.weight_decay, fused=True
         )
         return optimizer
 
@@ -76,16 +80,24 @@ class StepDecay:
 class WarmupCosine:
     """The learning rate rises linearly for ``warmup`` epochs, then falls along half a cosine to ``floor`` times itself.
 
+    ``changes="step"``: it changes with every step. ``epoch``: it is constant within an epoch, whose number counts from
+    1, as in VALOR and UWAV: epoch e of a warm-up of n epochs has the factor e / n, and the last epoch has ``floor``.
+
     >>> schedule = WarmupCosine(warmup=2, floor=0.0)
     >>> [round(schedule(epochs, 10), 3) for epochs in (0, 1, 2, 6, 10)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
+    >>> schedule = WarmupCosine(warmup=2, floor=0.0, changes="epoch")
+    >>> [round(schedule(epochs, 10), 3) for epochs in (0, 0.9, 1, 5, 9)]
+    [0.5, 0.5, 1.0, 0.5, 0.0]
     """
 
-    def __init__(self, warmup: float, floor: float) -> None:
-        self.warmup, self.floor = warmup, floor
+    def __init__(self, warmup: float, floor: float, changes: Literal["step", "epoch"] = "step") -> None:
+        self.warmup, self.floor, self.changes = warmup, floor, changes
 
     def __call__(self, epochs: float, of: int) -> float:
         """Return the factor after so many ``epochs`` of all of them."""
+        if self.changes == "epoch":
+            epochs = math.floor(epochs) + 1
         if epochs < self.warmup:
             return epochs / self.warmup
         passed = min(1.0, (epochs - self.warmup) / max(of - self.warmup, 1e-12))

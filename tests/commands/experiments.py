@@ -35,19 +35,34 @@ def settings_of(experiment: str) -> dict[str, Any]:
 
 
 def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
-    """The settings of an experiment, with a file where it learns from an earlier stage: some labels are removed."""
-    targets = settings_of(experiment)["method"].get("targets", {})
-    if targets.get("file") != "???":
-        return [f"+experiment={experiment}"]
+    """The settings of an experiment, with the streams that it needs, and a file of labels if it learns from one."""
+    cfg = settings_of(experiment)
+    named = {name for names in cfg["data"]["modalities"].values() for name in names}
+    settings = [f"+experiment={experiment}"]
+    settings += [f"+data.streams.{name}=64" for name in sorted(named - set(cfg["data"]["streams"]))]
+    targets, labeling = cfg["method"].get("targets", {}), cfg["labeling"]
+    if targets.get("file") == "???":
+        kind: Kind = "rates" if "ramp" in targets else "modality_labels"
+        settings.append(f"method.targets.file={labels_file(kind, folder, *more)}")
+    if labeling.get("file") == "???":
+        settings.append(f"labeling.file={labels_file('labels', folder, *more)}")
+    return settings
+
+
+def labels_file(kind: Kind, folder: Path, *more: str) -> Path:
+    """A file of the training videos: some of their weak labels are removed."""
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         videos = build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
     train = videos.train
     assert train is not None
-    drawn = torch.rand(len(train), 2, len(videos.events), generator=torch.Generator().manual_seed(0))
-    kept, rates = train.weak_labels[:, None] * (drawn < 0.8), 0.5 * drawn[0]
-    kind: Kind = "rates" if "ramp" in targets else "modality_labels"
-    path = folder / f"{experiment}_{len(train)}.npz"
+    path = folder / f"{kind}_{len(train)}.npz"
+    generator, shape = torch.Generator().manual_seed(0), (2, len(videos.events))
+    if kind == "labels":
+        weak_labels = train.weak_labels.repeat_interleave(train.lengths, dim=0)[:, None]
+        values = weak_labels * torch.rand(train.num_segments, *shape, generator=generator)
+    else:
+        drawn = torch.rand(len(train), *shape, generator=generator)
+        values = 0.5 * drawn[0] if kind == "rates" else train.weak_labels[:, None] * (drawn < 0.8)
     names, lengths = train.names, train.lengths.numpy()
-    values = (rates if kind == "rates" else kept).numpy()
-    write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values))
-    return [f"+experiment={experiment}", f"method.targets.file={path}"]
+    write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values.numpy()))
+    return path

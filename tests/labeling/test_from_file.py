@@ -23,8 +23,8 @@ from avvp_pl.parts import Step, Team
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
 EVENTS, MODALITIES = ("Dog", "Cello", "Speech"), ("audio", "visual")
-LENGTHS = {"a": 2, "b": 0, "c": 3}
-WEAK = {"a": [1, 0, 1], "b": [1, 1, 1], "c": [0, 1, 0]}
+LENGTHS = {"a": 2, "b": 0, "c": 3, "c2": 3}
+WEAK = {"a": [1, 0, 1], "b": [1, 1, 1], "c": [0, 1, 0], "c2": [0, 1, 1]}
 
 
 def training(*names: str) -> VideoSet:
@@ -40,7 +40,7 @@ def true_labels(*names: str) -> Any:
         [
             np.array(
                 [
-                    [[(ord(name) + 7 * t + 3 * m + c) % 10 / 20 + 0.25 for c in range(3)] for m in range(2)]
+                    [[(ord(name[0]) + 7 * t + 3 * m + c) % 10 / 20 + 0.25 for c in range(3)] for m in range(2)]
                     for t in range(LENGTHS[name])
                 ],
                 dtype=np.float32,
@@ -133,9 +133,55 @@ def test_what_training_does_not_list_is_ignored_and_counted(tmp_path: Path, capl
         labeling(write(path)).start(training("a", "b", "c"))
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: 2 of its events are not in the training data and are ignored, such as 'Car'",
+        f"{path}: covers 3 of 3 training videos, labels above 0: 7 audio, 7 visual",
         f"{path}: 2 of its videos are not in the training data and are ignored, such as 'a'",
         f"{path}: 2 of its events are not in the training data and are ignored, such as 'Car'",
+        f"{path}: covers 1 of 1 training videos, labels above 0: 3 audio, 3 visual",
+        f"{path}: covers 3 of 3 training videos, labels above 0: 7 audio, 7 visual",
     ]
+
+
+def test_videos_that_the_file_lacks_may_have_their_weak_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "labels.npz", ["c"])
+    part = labeling(path, missing="weak")
+    with caplog.at_level(logging.INFO):
+        part.start(training("a", "c", "b"))
+    assert part.stored is not None
+    assert torch.equal(part.stored[:2], torch.tensor([1.0, 0, 1]).expand(2, 2, 3))  # a, in every segment and modality
+    np.testing.assert_array_equal(part.stored[2:].numpy(), true_labels("c"))
+    covered = f"{path}: covers 1 of 3 training videos, labels above 0: 3 audio, 3 visual; "
+    assert caplog.messages == [covered + "the other 2 have their weak label everywhere"]
+
+
+def test_a_file_of_none_of_the_videos_is_refused_in_any_case(tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.npz", ["c"])
+    with pytest.raises(InputError, match=r"has no labels of the video 'a', and 1 more are missing"):
+        labeling(path, missing="weak").start(training("a", "b"))
+
+
+def test_logits_are_no_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "logits.npz", kind="logits", values=-5 * true_labels("a", "b", "c"))
+    with pytest.raises(InputError) as error:
+        labeling(path).start(training("a"))
+    assert str(error.value) == (
+        f"{path}: holds logits, but labels are needed; python -m avvp_pl.refine +refine=from_logits makes labels of "
+        "logits"
+    )
+
+
+def test_valors_loss_is_the_sum_of_the_means_of_its_modalities(tmp_path: Path) -> None:
+    """With a weight of 2 for two modalities: the slope by a logit is (p - z) / (B T C)."""
+    videos = training("c", "c2")
+    part = labeling(write(tmp_path / "labels.npz", ["c", "c2"]), weight_pseudo_label=2.0)
+    part.start(videos)
+    part.refresh(videos, 0, Team())
+    logits = torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    batch, network = videos[torch.arange(2)], Constant()
+    output = replace(network(batch), segment_probs=logits.sigmoid())
+    term = part(Step(network, batch, output, 0, 0.0))["pseudo_label"]
+    (slope,) = torch.autograd.grad(term.weight * term.value, logits)
+    labels = part.of_batch(Step(network, batch, output, 0, 0.0))
+    torch.testing.assert_close(slope, (logits.sigmoid() - labels).detach() / (2 * 3 * 3))
 
 
 def above_the_weak_label(value: float) -> Any:
@@ -154,7 +200,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a missing modality": ({"modalities": ("audio", "video")}, "has no labels of the modality 'visual'"),
     "another length": (
         {"lengths": np.array([3, 0, 2])},
-        "'a' has 3 segments, but 2 in the training data; write labels for the segments of the data",
+        "'a' has 3 segments, but 2 in the data; write labels for the segments of the data",
     ),
     "a label above the weak label": (
         {"values": above_the_weak_label(1e-6)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,19 @@ def test_names_are_matched_in_any_order_and_the_digest_tells_other_labels(tmp_pa
         part.start(videos)
     assert torch.equal(parts[0].labels, parts[1].labels)
     assert parts[0].digest() == parts[1].digest() != parts[2].digest()
+
+
+def test_videos_that_the_file_lacks_may_keep_their_weak_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path / "labels.npz", names=("first", "third"))
+    part = FromFile(["audio", "visual"], ["bell", "dog"], {"visual": 0.9}, str(path), missing="weak")
+    videos = training("second", "first")
+    with caplog.at_level(logging.INFO):
+        part.start(videos)
+    found = part(step_of(lookup(videos), videos[torch.arange(2)]))
+    expected = [[[0.0, 1.0], [0.05, 0.95]], [[1.0, 0.0], [0.0, 0.95]]]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    covered = f"{path}: covers 1 of 2 training videos, labels above 0: 1 audio, 1 visual; "
+    assert caplog.messages[-1] == covered + "the other 1 have their weak label everywhere"
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,11 @@ def reference_attention(attention: SegmentAttention, query: Tensor, keys: Tensor
 def reference_layer(layer: nn.Module, x: list[Tensor]) -> list[Tensor]:
     """Eqs. (1)-(2), then feed-forward, both post-norm; ``x`` has [T, D] of each modality."""
     assert isinstance(layer, HybridAttentionLayer)
-    outputs = []
+    outputs: list[Tensor] = []
     for m, own in enumerate(x):
         attended = own + reference_attention(layer.self_attention, own, own)
-        others = [other for n, other in enumerate(x) if n != m]
+        read = [*outputs, *x[m:]] if layer.update == "sequential" else x
+        others = [other for n, other in enumerate(read) if n != m]
         if others and layer.cross_attention is not None:
             attended = attended + reference_attention(layer.cross_attention, own, torch.cat(others))
         attended = F.layer_norm(attended, own.shape[1:], layer.norm_attention.weight, layer.norm_attention.bias)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -43,6 +43,7 @@ def make_net(
     dropout: float = 0.1,
     cross_attention: bool = True,
     seed: int = 0,
+    update: Literal["parallel", "sequential"] = "parallel",
 ) -> HAN:
     """A small net in evaluation mode, all of whose weights, also biases and norms, are random."""
     net = HAN(
@@ -55,6 +56,7 @@ def make_net(
         num_layers=num_layers,
         dropout=dropout,
         cross_attention=cross_attention,
+        update=update,
     )
     return randomized(net, seed)
 
@@ -84,6 +86,19 @@ def assert_equals_reference(net: HAN, batch: Batch) -> None:
 @pytest.mark.parametrize("cross_attention", [False, True])
 def test_it_equals_the_reference(modalities: int, num_layers: int, num_heads: int, cross_attention: bool) -> None:
     net = make_net(modalities_of(modalities), num_layers, num_heads, cross_attention=cross_attention)
+    assert_equals_reference(net, make_batch())
+    assert_equals_reference(net, make_batch((4, 1, 3)))
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+@pytest.mark.parametrize(("num_layers", "num_heads"), [(1, 1), (1, 2), (3, 4)])
+@pytest.mark.parametrize("cross_attention", [False, True])
+def test_a_sequential_update_equals_the_reference(
+    modalities: int, num_layers: int, num_heads: int, cross_attention: bool
+) -> None:
+    net = make_net(
+        modalities_of(modalities), num_layers, num_heads, cross_attention=cross_attention, update="sequential"
+    )
     assert_equals_reference(net, make_batch())
     assert_equals_reference(net, make_batch((4, 1, 3)))
 
@@ -264,6 +279,64 @@ def test_every_parameter_has_a_gradient_without_cross_attention() -> None:
     net.cross_attention_dropout = 1.0
     torch.autograd.backward([net(make_batch()).video_probs.sum()])
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+# Sequential update
+
+
+def test_in_one_sequential_layer_new_audio_reaches_the_visual_side() -> None:
+    """It is what a parallel layer would make of it, given audio that this layer has updated; audio is as ever."""
+    net, batch = make_net(update="sequential"), make_batch()
+    parallel = make_net()
+    found, at_once = net(batch).features, parallel(batch).features
+    assert_close(found[:, :, 0], at_once[:, :, 0])
+    assert not torch.allclose(found[:, :, 1], at_once[:, :, 1], atol=1e-2)
+    projected = net(batch).projected
+    assert projected is not None
+    given = {"audio_features": at_once[:, :, 0], "visual_features": projected[:, :, 1]}
+    assert_close(single_layer_of(parallel, 0)(with_streams(batch, given)).features[:, :, 1], found[:, :, 1])
+
+
+def test_what_audio_becomes_matters_to_the_visual_side_and_not_the_reverse() -> None:
+    """By the last bias of a layer: audio has it once in each of 12 segments, the others hear it as well."""
+    net, batch = make_net(THREE, update="sequential"), make_batch()
+    for m, at_once in ((0, True), (1, False), (2, False)):
+        net.zero_grad()
+        torch.autograd.backward([net(batch).features[:, :, m].sum()])
+        slope = net.layers[0].get_parameter("norm_feedforward.bias").grad
+        assert slope is not None
+        assert torch.allclose(slope, torch.full_like(slope, 12.0), atol=1e-4) is at_once
+
+
+def test_sequential_padding_changes_nothing_and_videos_stay_apart() -> None:
+    for modalities in (2, 3):
+        net = make_net(modalities_of(modalities), num_layers=2, update="sequential")
+        assert_padding_changes_nothing(net)
+        assert_videos_do_not_influence_each_other(net)
+
+
+def test_sequential_every_parameter_learns_also_without_cross_attention() -> None:
+    assert_every_parameter_learns(make_net(THREE, num_layers=2, update="sequential"))
+    net = make_net(update="sequential").train()
+    net.cross_attention_dropout = 1.0
+    torch.autograd.backward([net(make_batch()).video_probs.sum()])
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_modalities_that_do_not_attend_are_alone_in_a_sequential_layer_too() -> None:
+    net, batch = make_net(THREE, update="sequential"), make_batch()
+    alone = make_net(THREE, cross_attention=False)
+    alone.load_state_dict(net.state_dict(), strict=False)
+    together, without = net(batch).features, alone(batch).features
+    net.attending = ("text",)
+    output = net(batch).features
+    assert_close(output[:, :, :2], without[:, :, :2])
+    assert not torch.allclose(output[:, :, 2], without[:, :, 2], atol=1e-2)
+    assert not torch.allclose(output[:, :, 2], together[:, :, 2], atol=1e-2)  # hears those that did not attend
+
+
+def test_a_sequential_update_is_in_full_precision() -> None:
+    assert_outputs_are_in_full_precision(make_net(update="sequential"))
 
 
 # Layers

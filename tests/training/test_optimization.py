@@ -24,6 +24,11 @@ SCHEDULES: dict[str, tuple[Schedule, int, dict[float, float]]] = {
     ),
     "a cosine that ends at its floor": (WarmupCosine(warmup=0, floor=0.2), 4, {0: 1, 2: 0.6, 4: 0.2, 5: 0.2}),
     "a warm-up of half an epoch": (WarmupCosine(warmup=0.5, floor=0.0), 1, {0.25: 0.5, 0.5: 1, 0.75: 0.5, 1: 0}),
+    "once an epoch, counted from 1, as in VALOR": (
+        WarmupCosine(warmup=10, floor=0.01, changes="epoch"),
+        60,
+        {0: 0.1, 0.99: 0.1, 1: 0.2, 8.5: 0.9, 9: 1, 9.9: 1, 34.5: 0.01 + 0.99 * 0.5, 59: 0.01, 59.9: 0.01, 60: 0.01},
+    ),
     "a warm-up as long as the training": (WarmupCosine(warmup=3, floor=0.1), 3, {1.5: 0.5, 2.9: 2.9 / 3}),
 }
 
@@ -51,6 +56,16 @@ def test_one_step_by_hand(algorithm: Any, kind: type) -> None:
     assert weight.item() == pytest.approx(20 - 0.5 - (0.5 * 0.1 * 20 if algorithm == "adamw" else 0), abs=1e-5)
     moment = optimizer.state[weight]["exp_avg"].item()
     assert moment == pytest.approx(0.1 * (1 if algorithm == "adamw" else 3))
+
+
+def test_betas_are_those_of_the_moving_averages() -> None:
+    """After one step from zero they hold 1 - beta of the gradient, and of its square."""
+    weight = nn.Parameter(torch.tensor([20.0]))
+    optimizer = Optimization("adamw", 0.5, 0.0, None, Constant(), betas=[0.5, 0.9]).build([weight])
+    weight.grad = torch.tensor([3.0])
+    optimizer.step()
+    assert optimizer.state[weight]["exp_avg"].item() == pytest.approx(0.5 * 3)
+    assert optimizer.state[weight]["exp_avg_sq"].item() == pytest.approx(0.1 * 9)
 
 
 def test_only_weights_that_are_trained_are_optimized(build: Build) -> None:
