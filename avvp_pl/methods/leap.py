@@ -21,8 +21,8 @@ class LEAP(Method):
 
     z are the labels that ``segments`` gives. L_S is the sum over modalities of BCE(segment_probs, z), and L_E compares
     the features of two modalities (:func:`similarity_loss`; of more than two, its mean over all pairs). A modality that
-    ``weights`` does not name has the weight of ``others``. The weak labels have no loss of their own: that of the public
-    code has no gradient.
+    ``weights`` does not name has the weight of ``others``. The weak labels have no loss of their own: the public one
+    has no gradient.
     """
 
     def __init__(
