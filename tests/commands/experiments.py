@@ -36,18 +36,25 @@ def settings_of(experiment: str) -> dict[str, Any]:
 
 def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
     """The settings of an experiment, with a file where it learns from an earlier stage: some labels are removed."""
-    targets = settings_of(experiment)["method"].get("targets", {})
-    if targets.get("file") != "???":
+    method = settings_of(experiment)["method"]
+    needing = [part for part in ("targets", "segments") if method.get(part, {}).get("file") == "???"]
+    if not needing:
         return [f"+experiment={experiment}"]
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         videos = build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
     train = videos.train
     assert train is not None
-    drawn = torch.rand(len(train), 2, len(videos.events), generator=torch.Generator().manual_seed(0))
-    kept, rates = train.weak_labels[:, None] * (drawn < 0.8), 0.5 * drawn[0]
-    kind: Kind = "rates" if "ramp" in targets else "modality_labels"
-    path = folder / f"{experiment}_{len(train)}.npz"
-    names, lengths = train.names, train.lengths.numpy()
-    values = (rates if kind == "rates" else kept).numpy()
-    write_product(path, Product(kind, names, lengths, tuple(videos.modalities), videos.events, values))
-    return [f"+experiment={experiment}", f"method.targets.file={path}"]
+    of_kind: dict[Kind, int] = {"rates": 1, "modality_labels": len(train), "labels": train.num_segments}
+    settings = [f"+experiment={experiment}"]
+    for part in needing:
+        kind: Kind = "labels" if part == "segments" else "rates" if "ramp" in method[part] else "modality_labels"
+        drawn = torch.rand(of_kind[kind], 2, len(videos.events), generator=torch.Generator().manual_seed(0))
+        weak_labels = train.weak_labels[:, None]
+        if kind == "labels":
+            weak_labels = weak_labels.repeat_interleave(train.lengths, dim=0)
+        values = 0.5 * drawn[0] if kind == "rates" else weak_labels * (drawn < 0.8)
+        path = folder / f"{experiment}_{part}_{len(train)}.npz"
+        modalities, lengths = tuple(videos.modalities), train.lengths.numpy()
+        write_product(path, Product(kind, train.names, lengths, modalities, videos.events, values.numpy()))
+        settings.append(f"method.{part}.file={path}")
+    return settings
