@@ -5,7 +5,9 @@ from avvp_pl.models.avsdn import AVSDN
 from avvp_pl.models.cmpae import CMPAE
 from avvp_pl.models.cvcm import CVCM
 from avvp_pl.models.han import HAN
+from avvp_pl.models.leap import LEAP
 from avvp_pl.models.mil_pooling import PooledProbs, attentive_mil_pooling, max_mil_pooling
+from avvp_pl.models.mm_pyramid import MMPyramid
 from avvp_pl.models.momentum import Teacher, momentum_at, momentum_copy, momentum_update
 from avvp_pl.models.uwav import UWAV
 
@@ -15,7 +17,9 @@ __all__ = [
     "CMPAE",
     "CVCM",
     "HAN",
+    "LEAP",
     "UWAV",
+    "MMPyramid",
     "PooledProbs",
     "Teacher",
     "attentive_mil_pooling",

@@ -255,8 +255,8 @@ class HybridAttentionLayer(nn.Module):
             return self._fed_forward(self.dropout.residual(attended, heard))
         current = list(torch.split(x, 1, dim=1))  # of each modality, [B, 1, T, D]
         for m in range(len(current)):
-            others = torch.cat(current[:m] + current[m + 1 :], dim=1)
-            heard = self.cross_attention(current[m], mask, others)
+            others = [*current[:m], *current[m + 1 :]]
+            heard = self.cross_attention(current[m], mask.repeat(1, len(others)), torch.cat(others, dim=2))
             if crossing is not None:
                 heard = heard * crossing[m]
             current[m] = self._fed_forward(self.dropout.residual(attended[:, m : m + 1], heard))
@@ -289,43 +289,52 @@ class SegmentAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B M T D"],
-        mask: Bool[Tensor, "B T"],
-        others: Float[Tensor, "B O T D"] | None = None,
+        mask: Bool[Tensor, "B S"],
+        memory: Float[Tensor, "B M S D"] | None = None,
+        window: int | None = None,
     ) -> Float[Tensor, "B M T D"]:
-        """Attend to the segments that exist according to ``mask``; if ``others`` are given, to all of theirs."""
-        # a video that is all padding attends to all of it, because a softmax over nothing is NaN
-        visible = mask | ~mask.any(dim=1, keepdim=True)
-        modalities = x.shape[1]
-        if others is not None:
-            query, key, value = self._project(x, others)
-            visible = visible.repeat(1, others.shape[1])
-        else:
+        """Attend to the segments that exist according to ``mask``.
+
+        They are those of ``memory``, or of ``x`` where that is None; with ``to_others``, a single modality attends to
+        all of it. With a ``window``, which needs S = T, a segment attends only to those whose times differ from its own
+        by at most that number.
+        """
+        visible = visible_segments(mask, window)  # [B, 1 or T, S]
+        if memory is None:
             query, key, value = self.in_projection(x).chunk(3, dim=-1)
-            if self.to_others:
-                # rolled by s, the modality axis has modality m + s at position m
-                turns = range(1, modalities)
-                key, value = (
-                    torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
-                )  # [B, M, (M-1)*T, D]
-                visible = visible.repeat(1, modalities - 1)
+        else:
+            query, key, value = self._project(x, memory)
+        modalities = x.shape[1]
+        if self.to_others and modalities > 1:
+            # rolled by s, the modality axis has modality m + s at position m
+            turns = range(1, modalities)
+            key, value = (
+                torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
+            )  # [B, M, (M-1)*S, D]
+            visible = visible.repeat(1, 1, modalities - 1)
         query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M*heads, segments, D/heads]
         unseen = torch.zeros_like(visible, dtype=x.dtype).masked_fill(~visible, torch.finfo(x.dtype).min)
-        unseen = unseen.repeat_interleave(modalities * self.num_heads, dim=0)[:, None]
+        unseen = unseen.repeat_interleave(modalities * self.num_heads, dim=0)
         # torch's own attention needs extra passes to scale queries and keys, and uses its slow dropout
         logits = torch.baddbmm(unseen, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
         attended = self.dropout(logits.softmax(-1)) @ value
         joined: Tensor = self.out_projection(self._join(attended, x.shape))
         return joined
 
+    def scores(self, x: Float[Tensor, "B M T D"], memory: Float[Tensor, "B M S D"]) -> Float[Tensor, "B M T S"]:
+        """Return the mean over heads of the logits before their softmax, in full precision also inside autocast."""
+        query, key, _ = self._project(x, memory)
+        with torch.autocast(x.device.type, enabled=False):
+            products = full_precision(query) @ full_precision(key).transpose(2, 3)  # the sum over heads
+            return torch.mul(products, (x.shape[-1] * self.num_heads) ** -0.5)
+
     def _project(
-        self, x: Float[Tensor, "B M T D"], others: Float[Tensor, "B O T D"]
-    ) -> tuple[Float[Tensor, "B M T D"], Float[Tensor, "B M OT D"], Float[Tensor, "B M OT D"]]:
-        """Return queries of ``x``, and keys and values of ``others``, which are those of every modality of ``x``."""
-        dim, weight, bias = x.shape[-1], self.in_projection.weight, self.in_projection.bias
-        query = F.linear(x, weight[:dim], bias[:dim])
-        seen = F.linear(others, weight[dim:], bias[dim:]).flatten(1, 2)[:, None].expand(-1, x.shape[1], -1, -1)
-        key, value = seen.chunk(2, dim=-1)
-        return query, key, value
+        self, x: Float[Tensor, "B M T D"], memory: Float[Tensor, "B M S D"]
+    ) -> tuple[Float[Tensor, "B M T D"], Float[Tensor, "B M S D"], Float[Tensor, "B M S D"]]:
+        """Return the queries of ``x``, and the keys and values of ``memory``."""
+        weight, bias, dim = self.in_projection.weight, self.in_projection.bias, x.shape[-1]
+        key, value = F.linear(memory, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        return F.linear(x, weight[:dim], bias[:dim]), key, value
 
     def _heads(self, part: Float[Tensor, "B M S D"]) -> Float[Tensor, "BMH S D_head"]:
         batch, modalities, segments, dim = part.shape
@@ -335,3 +344,18 @@ class SegmentAttention(nn.Module):
     def _join(self, heads: Float[Tensor, "BMH S D_head"], shape: torch.Size) -> Float[Tensor, "B M S D"]:
         batch, modalities, segments, _ = shape
         return heads.reshape(batch * modalities, self.num_heads, segments, -1).transpose(1, 2).reshape(shape)
+
+
+def visible_segments(mask: Bool[Tensor, "B S"], window: int | None = None) -> Bool[Tensor, "B _ S"]:
+    """Return which segments each one attends to: all that exist, or those that exist and are within the ``window``.
+
+    Padding attends to padding as well, because a softmax over nothing is NaN; so does a video that is all padding.
+
+    >>> visible_segments(torch.tensor([[True, True, True, False]]), window=1)[0].int().tolist()
+    [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    """
+    if window is None:
+        return (mask | ~mask.any(dim=1, keepdim=True))[:, None]
+    time = torch.arange(mask.shape[1], device=mask.device)
+    near = (time[:, None] - time).abs() <= window
+    return near & (mask[:, None] | ~mask[:, :, None])

@@ -380,7 +380,8 @@ LIMITS: dict[str, Limit] = {
     "data.noise_ratio": POSITIVE,
     "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
-    "segments": SIZE,
+    "data.segments": SIZE,
+    "network.segments": SIZE,
     "segment_seconds": POSITIVE,
     "batch_size": SIZE,
     "eval_batch_size": SIZE,
@@ -415,6 +416,10 @@ LIMITS: dict[str, Limit] = {
     "negative_slope": WEIGHT,
     "evidence_temperature": POSITIVE,
     "evidence_limit": POSITIVE,
+    "num_levels": Number(1, 16, whole=True),  # the widest convolution pads a video by 2^(num_levels - 1) on both sides
+    "attention_dropout": Number(0, 1, high_open=True),
+    "num_query_layers": COUNT,
+    "network.event_embeddings": OrNull(PATH),
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
     "method.weights": Each(WEIGHT, "{video: 1.0, audio: 1.0, visual: 1.0}", "modality", beside=("video", "others")),
@@ -440,6 +445,9 @@ LIMITS: dict[str, Limit] = {
     "targets.ranking_dropout": FLAG,
     "weight_mutual": WEIGHT,
     "least_uncertainty": SHARE,
+    "weight_segment": WEIGHT,
+    "weight_similarity": WEIGHT,
+    "similarity_margin": WEIGHT,
     # refine
     "refinement.logits": PathOrFolders(),
     "refinement.folders": PathOrFolders(file=False),

@@ -44,8 +44,9 @@ def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
     if targets.get("file") == "???":
         kind: Kind = "rates" if "ramp" in targets else "modality_labels"
         settings.append(f"method.targets.file={labels_file(kind, folder, *more)}")
-    if labeling.get("file") == "???":
-        settings.append(f"labeling.file={labels_file('labels', folder, *more)}")
+    for key, part in (("labeling", labeling), ("method.segments", cfg["method"].get("segments", {}))):
+        if part.get("file") == "???":
+            settings.append(f"{key}.file={labels_file('labels', folder, *more)}")
     return settings
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avvp_pl.models import HAN
+from avvp_pl.models import HAN, LEAP
 from avvp_pl.models.han import HybridAttentionLayer, SegmentAttention
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -107,7 +107,7 @@ def reference_layer(layer: nn.Module, x: list[Tensor]) -> list[Tensor]:
     return outputs
 
 
-def reference_streams(net: HAN, batch: Batch, video: int) -> list[Tensor]:
+def reference_streams(net: HAN | LEAP, batch: Batch, video: int) -> list[Tensor]:
     """The projected streams of each modality, [T, D], of the real segments of one video."""
     x = []
     for name, streams in net.modalities.items():

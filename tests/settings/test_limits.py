@@ -212,7 +212,8 @@ def test_a_dotted_name_is_the_end_of_a_key() -> None:
     assert limit_of("method.gamma") is None  # of a focal loss it may be 2
     assert limit_of("data.seed") is LIMITS["data.seed"] is not LIMITS["seed"]
     assert limit_of("seed") is TOP_LEVEL["seed"]
-    assert limit_of("data.segments") is LIMITS["segments"]
+    assert limit_of("data.segments") is LIMITS["data.segments"]
+    assert limit_of("method.segments") is None  # a group: the labels of segments
 
 
 def test_members_of_a_mapping_have_its_limit_whatever_they_are_called() -> None:
