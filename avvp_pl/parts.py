@@ -127,7 +127,13 @@ def overrides(part: Part, method: Callable[..., Any]) -> bool:
 
 
 class Part(nn.Module):
-    """What all parts have in common. Every method below may be left as it is."""
+    """What all parts have in common. Every method below may be left as it is.
+
+    ``note`` is what whoever reads the scores should know about the files that :meth:`start` has read, such as that they
+    were made with annotated validation videos. It is kept in checkpoints and beside the scores.
+    """
+
+    note: str | None = None
 
     def start(self, videos: VideoSet) -> None:
         """Take from the training videos what depends on all of them, once, before training. All processes call it."""

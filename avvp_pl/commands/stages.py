@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 # What is given to a recipe and not passed on: it chooses the stages, or where and how often they run
 OF_RECIPES = {"recipe", "stages", "last", "name", "sweep", "launcher"}
-# What is passed on to a stage that trains nothing: it has the data of the checkpoint, and runs in one process
+# What is passed on to a stage that trains nothing, and runs in one process. It has the data of its checkpoint; without
+# one, it is also given the data of the recipe
 OF_REFINEMENTS = {"seed", "threads", "debug", "trainer.accelerator"}
 
 
@@ -66,7 +67,10 @@ class Stages:
             )
         last, stages = list(described)[-1], []
         for name, (command, settings) in described.items():
-            passed_on = [setting for key, setting in given if _is_passed_on(key, command)]
+            with_data = not any(setting.startswith("checkpoint=") for setting in settings)
+            passed_on = [setting for key, setting in given if _is_passed_on(key, command, with_data)]
+            if command == "refine" and with_data and "data" not in {key for key, _ in given}:
+                passed_on.insert(0, f"data={job.runtime.choices['data']}")
             if name == last:
                 passed_on += [setting for key, setting in given if key == "name"] + list(cfg.last)
             if command == "train":
@@ -147,10 +151,11 @@ def _given(job: Any, own: Sequence[str]) -> list[tuple[str, str]]:
     return given
 
 
-def _is_passed_on(key: str, command: str) -> bool:
+def _is_passed_on(key: str, command: str, with_data: bool) -> bool:
+    group = key.partition(".")[0]
     if command == "refine":
-        return key in OF_REFINEMENTS
-    return key.partition(".")[0] not in OF_RECIPES
+        return key in OF_REFINEMENTS or (with_data and group == "data")
+    return group not in OF_RECIPES
 
 
 def _run(stage: Stage) -> None:

@@ -46,6 +46,7 @@ class FromFile(StoredLabels):
         """Read the labels of these videos."""
         product = read_product(self.file, "labels")
         labels = labels_of(product, videos, self.modalities, self.events, self.file, self.missing)
+        self.note = product.note
         self.stored = torch.from_numpy(labels)
 
     def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:

@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 
 VALIDATION = "validation"
 Logits = Float[npt.NDArray[np.float32], "S M C"]
+
+
+class Given(NamedTuple):
+    """The logits of some videos, which of these have any, where they are from, and what is to be known about them."""
+
+    logits: Logits
+    known: Bool[npt.NDArray[np.bool_], " N"]
+    path: Path
+    note: str | None
 
 
 class FromLogits(Conversion):
@@ -66,10 +75,13 @@ class FromLogits(Conversion):
     def __call__(self, splits: Mapping[str, VideoSet]) -> Converted:
         """Return the labels of the training videos."""
         videos = splits["train"]
-        logits, known, path = self._read(videos, self.missing)
-        note, thresholds = None, self.thresholds
+        logits, known, path, note = self._read(videos, self.missing)
+        thresholds = self.thresholds
         if thresholds is None:
-            note = f"its thresholds are F1-optimal on the annotated segments of {len(splits['val'])} validation videos"
+            fitted = (
+                f"its thresholds are F1-optimal on the annotated segments of {len(splits['val'])} validation videos"
+            )
+            note = fitted if note is None else f"{note}; {fitted}"
             thresholds = self._fit(splits["val"])
         of_file = np.repeat(known, videos.lengths.numpy())
         thresholds = finite_thresholds(thresholds, logits[of_file])
@@ -81,8 +93,8 @@ class FromLogits(Conversion):
         made = labels_from(labels.astype(np.float32), known, videos, self.modalities, self.events, path)
         return Converted(torch.from_numpy(made), note, torch.from_numpy(thresholds))
 
-    def _read(self, videos: VideoSet, missing: Missing) -> tuple[Logits, Bool[npt.NDArray[np.bool_], " N"], Path]:
-        """Return the logits of these videos, which of them have some, and where they are from."""
+    def _read(self, videos: VideoSet, missing: Missing) -> Given:
+        """Return the logits of these videos."""
         if isinstance(self.logits, Mapping):
             folders = paths_of(self.logits, self.modalities)
             logits, known = read_folders(folders, videos, self.events, missing)
@@ -91,14 +103,15 @@ class FromLogits(Conversion):
                 row = int(np.searchsorted(videos.lengths.cumsum(0).numpy(), where[0], side="right"))
                 file = folders[self.modalities[where[1]]] / f"{videos.file_stems[row]}.npy"
                 raise InputError(f"{file}: has {logits[tuple(where)]:g}; a logit is a finite number, or -inf")
-            return logits, known, next(iter(folders.values())).parent
+            return Given(logits, known, next(iter(folders.values())).parent, None)
         path = Path(self.logits)
         if path.is_dir():
             raise InputError(
                 f"logits={path}: this is a folder; give one for each modality: "
                 f"'logits={{{', '.join(f'{name}: DIR' for name in self.modalities)}}}'"
             )
-        return *segments_of(read_product(path, "logits"), videos, self.modalities, self.events, path, missing), path
+        product = read_product(path, "logits")
+        return Given(*segments_of(product, videos, self.modalities, self.events, path, missing), path, product.note)
 
     def _fit(self, videos: VideoSet) -> Float[npt.NDArray[np.float64], "M C"]:
         """Return the thresholds with the highest F1 on these videos, and say so."""
@@ -108,7 +121,7 @@ class FromLogits(Conversion):
             "videos. Methods that learn from weak labels alone do not see these; say so beside your scores",
             len(videos),
         )
-        logits, _, _ = self._read(videos, "error")
+        logits = self._read(videos, "error").logits
         truth, has_event = videos.truth.numpy(), _of_segments(videos)[:, None] > 0
         logits = np.where(has_event, logits, -np.inf)
         found = np.array(

@@ -79,6 +79,7 @@ class Denoised(Smoothed):
     def start(self, videos: VideoSet) -> None:
         """Read the rates."""
         product = read_product(self.file, "rates")
+        self.note = product.note
         rates = product.values[np.ix_(*columns_of(product, self.modalities, self.events, self.file))]
         self.rates.copy_(torch.from_numpy(rates))
         self.checksum = checksum(rates)

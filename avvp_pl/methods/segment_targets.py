@@ -51,7 +51,7 @@ class FromFile(SegmentTargets):
         """Read the labels of these videos."""
         product = read_product(self.file, "labels")
         labels = labels_of(product, videos, self.modalities, self.events, self.file, self.missing)
-        self.checksum = checksum(labels)
+        self.checksum, self.note = checksum(labels), product.note
         if not len(labels):  # no video has any segment, and padding has no last one to repeat
             labels = np.zeros((1, *labels.shape[1:]), dtype=labels.dtype)
         self.register_buffer("labels", torch.from_numpy(labels), persistent=False)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avvp_pl.data.products import Missing, checksum, columns_of, log_coverage, places_of, read_product
+from avvp_pl.data.products import Missing, Product, checksum, columns_of, log_coverage, places_of, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Step, Targets
@@ -64,9 +64,10 @@ class FromFile(Smoothed):
 
     def start(self, videos: VideoSet) -> None:
         """Read the labels of these videos."""
-        labels = modality_labels_of(self.file, videos, self.modalities, self.events, self.missing)
+        product = read_product(self.file, "modality_labels")
+        labels = modality_labels_of(product, videos, self.modalities, self.events, self.file, self.missing)
         self.register_buffer("labels", labels, persistent=False)
-        self.checksum = checksum(labels.numpy())
+        self.checksum, self.note = checksum(labels.numpy()), product.note
 
     def forward(self, step: Step) -> Float[Tensor, "B M C"]:
         """Smooth the labels of the file, but not those that were removed."""
@@ -80,14 +81,18 @@ class FromFile(Smoothed):
 
 
 def modality_labels_of(
-    path: Path, videos: VideoSet, modalities: Sequence[str], events: Sequence[str], missing: Missing = "error"
+    product: Product,
+    videos: VideoSet,
+    modalities: Sequence[str],
+    events: Sequence[str],
+    path: Path,
+    missing: Missing = "error",
 ) -> Float[Tensor, "N M C"]:
-    """Read the modality labels of these videos, in their order, and log how many of them the file covers.
+    """Return the modality labels of these videos, in their order, and log how many of them the product covers.
 
-    Raises :class:`InputError` if the file is not what it should be, if a video (with ``missing="error"``), modality or
-    event is missing, or if a label is above the weak label.
+    Raises :class:`InputError` if a video (with ``missing="error"``), modality or event is missing, or if a label is
+    above the weak label.
     """
-    product = read_product(path, "modality_labels")
     rows = places_of(videos.names, "videos", product, path, missing)
     known, weak_labels = rows >= 0, videos.weak_labels.cpu().numpy()[:, None]
     of_file = product.values[np.ix_(rows, *columns_of(product, modalities, events, path))]

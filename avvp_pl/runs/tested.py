@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-ROW, TAUGHT, VALIDATED = "row", "taught", "validated"  # entries of a checkpoint
+ROW, TAUGHT, VALIDATED, NOTES = "row", "taught", "validated", "notes"  # entries of a checkpoint
 
 
 class Videos(NamedTuple):
@@ -24,7 +24,8 @@ class EpochTested(NamedTuple):
     ``monitor`` is the validation score by which it was selected, and ``score`` its value; both are None if it is the
     last epoch, and ``score`` also if it is not known. ``taught`` says whether pseudo labels had taught anything by the
     end of the epoch; None if the labeling makes none. ``part`` is given where the score is of only some of the
-    validation videos (``trainer.limit_val_batches``).
+    validation videos (``trainer.limit_val_batches``). ``notes`` say what is to be known about the files from which it
+    learned, such as that annotated validation videos were used.
     """
 
     epoch: int
@@ -32,6 +33,7 @@ class EpochTested(NamedTuple):
     score: float | None
     taught: bool | None
     part: Videos | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         some = "" if self.part is None else f" of {self.part}"
@@ -47,6 +49,7 @@ class EpochTested(NamedTuple):
             "score": self.score,
             "pseudo_labels": self.taught,
             **part,
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
@@ -62,6 +65,7 @@ def from_dict(entry: Mapping[str, Any] | None) -> EpochTested | None:
         None if score is None else float(score),
         None if taught is None else bool(taught),
         None if part is None else Videos(int(part["scored"]), int(part["all"])),
+        _notes_of(entry.get("notes")),
     )
 
 
@@ -74,7 +78,12 @@ def of_checkpoint(checkpoint: Mapping[str, Any]) -> EpochTested:
     score = row_of(checkpoint).get(str(monitor))
     taught = checkpoint.get(TAUGHT)
     part = None if score is None else _part_of(checkpoint.get(VALIDATED))
-    return EpochTested(checkpoint["epoch"], monitor, score, taught if isinstance(taught, bool) else None, part)
+    taught = taught if isinstance(taught, bool) else None
+    return EpochTested(checkpoint["epoch"], monitor, score, taught, part, _notes_of(checkpoint.get(NOTES)))
+
+
+def _notes_of(notes: Any) -> tuple[str, ...]:
+    return tuple(map(str, notes)) if isinstance(notes, list) else ()
 
 
 def _part_of(validated: Any) -> Videos | None:
@@ -95,7 +104,8 @@ def row_of(checkpoint: Mapping[str, Any]) -> dict[str, float]:
 def remark(tested: Sequence[EpochTested | None]) -> str:
     """Return what a row of results has to say after its name, if some of its runs are not what one would expect.
 
-    These never learned from pseudo labels, or their epoch was selected by only some of the validation videos.
+    These never learned from pseudo labels, their epoch was selected by only some of the validation videos, or there is
+    something to be known about the files from which they learned.
 
     >>> untaught, taught = EpochTested(0, None, None, False), EpochTested(3, None, None, True)
     >>> remark([untaught]), remark([untaught, taught]), remark([taught, None])
@@ -107,5 +117,7 @@ def remark(tested: Sequence[EpochTested | None]) -> str:
     counts = {"tested before any pseudo labels": sum(epoch.taught is False for epoch in found)}
     for part in dict.fromkeys(epoch.part for epoch in found if epoch.part is not None):
         counts[f"selected by {part}"] = sum(epoch.part == part for epoch in found)
+    for note in dict.fromkeys(note for epoch in found for note in epoch.notes):
+        counts[note] = sum(note in epoch.notes for epoch in found)
     said = [f"{count} of {len(tested)} runs " * (count < len(tested)) + what for what, count in counts.items() if count]
     return f" ({'; '.join(said)})" if said else ""

@@ -19,7 +19,7 @@ from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Tea
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
 from avvp_pl.runs.loggers import CLOCK
-from avvp_pl.runs.tested import ROW, TAUGHT, VALIDATED, EpochTested, Videos, of_checkpoint, row_of
+from avvp_pl.runs.tested import NOTES, ROW, TAUGHT, VALIDATED, EpochTested, Videos, of_checkpoint, row_of
 from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
@@ -303,12 +303,17 @@ class ParsingModule(pl.LightningModule):
     def test_epoch_of_now(self) -> None:
         """Remember that this epoch is tested unless a checkpoint is loaded for the test."""
         now = {"epoch": self.current_epoch, "global_step": self.global_step}
-        self.test_epoch_of({**now, ROW: self.row, TAUGHT: self._has_taught})
+        self.test_epoch_of({**now, ROW: self.row, TAUGHT: self._has_taught, NOTES: self.notes})
 
     @property
     def _has_taught(self) -> bool | None:
         """Whether pseudo labels have taught anything yet; None if the labeling never makes any."""
         return self.taught if any(overrides(self.labeling, method) for method in (Part.start, Part.refresh)) else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known about the files that the parts have read."""
+        return sorted({part.note for part in self.parts.values() if part.note is not None})
 
     # ---- checkpoints: what a run that is resumed in the middle of an epoch needs
 
@@ -332,6 +337,7 @@ class ParsingModule(pl.LightningModule):
         # identical runs have identical checkpoints, so durations are not kept
         checkpoint[ROW] = {name: value for name, value in self.row.items() if not name.startswith(CLOCK)}
         checkpoint[TAUGHT] = self._has_taught
+        checkpoint[NOTES] = self.notes
         checkpoint[VALIDATED] = None if self.validated is None else list(self.validated)
         checkpoint["train_videos"] = digest(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
