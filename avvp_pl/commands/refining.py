@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from avvp_pl.commands.build import build_trainer, build_videos, prepare_process
 from avvp_pl.commands.objects import build
 from avvp_pl.commands.restore import restore
 from avvp_pl.data.products import Product
-from avvp_pl.data.videos import VideoSet
+from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.parts import Conversion, Refinement
 from avvp_pl.runs.checkpoints import is_complete
@@ -30,9 +31,7 @@ def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
     if cfg.checkpoint is None:
         return converted(cfg)
     config, videos, model = restore(cfg, splits=("train",), truth_required=False)
-    streams = {name: list(names) for name, names in videos.modalities.items()}
-    given = {"modalities": list(streams), "events": list(videos.events), "streams": streams}
-    refinement = build("refinement", cfg.refinement, Refinement, given)
+    refinement = build("refinement", cfg.refinement, Refinement, _given(videos))
     trainer = build_trainer(cfg)
     if trainer.world_size > 1:
         raise InputError("refine runs in one process; give trainer.devices=1")
@@ -60,9 +59,9 @@ def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
             "data=llp data.root=DIR (or checkpoint=FILE, where the refinement needs a network)"
         )
     videos = build_videos(cfg, ("train",), truth_required=False)
-    train, given = videos.train, {"modalities": list(videos.modalities), "events": list(videos.events)}
+    train = videos.train
     assert train is not None
-    conversion = build("refinement", cfg.refinement, Conversion, given)
+    conversion = build("refinement", cfg.refinement, Conversion, _given(videos))
     more = build_videos(cfg, conversion.needs()).splits if conversion.needs() else {}
     made = conversion({"train": train, **more})
     product = Product(
@@ -76,6 +75,12 @@ def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
         thresholds=None if made.thresholds is None else made.thresholds.numpy(),
     )
     return product, train
+
+
+def _given(videos: ParsingSet) -> dict[str, Any]:
+    """Return what a refinement or conversion may name as arguments."""
+    streams = {name: list(names) for name, names in videos.modalities.items()}
+    return {"modalities": list(streams), "events": list(videos.events), "streams": streams}
 
 
 def summary(product: Product, videos: VideoSet) -> str:
