@@ -50,7 +50,9 @@ def products(draw: st.DrawFn) -> Product:
     lengths = np.array(draw(st.lists(st.integers(0, 3), min_size=len(names), max_size=len(names))), dtype=np.int64)
     axes = (len(modalities), len(events))
     rows = {"rates": (), "modality_labels": (len(names),)}.get(kind, (int(lengths.sum()),))
-    possible = st.floats(-1e30, 1e30, width=32) | st.just(-np.inf) if kind == "logits" else st.floats(0, 1, width=32)
+    possible = (
+        st.floats(-(2.0**99), 2.0**99, width=32) | st.just(-np.inf) if kind == "logits" else st.floats(0, 1, width=32)
+    )
     values = draw(hnp.arrays(np.float32, (*rows, *axes), elements=possible))
     checkpoint, note = draw(st.sampled_from([None, CHECKPOINT])), draw(st.sampled_from([None, "its thresholds are F1"]))
     thresholds = draw(st.none() | hnp.arrays(np.float64, axes, elements=st.floats(-1e9, 1e9)))
