@@ -31,7 +31,7 @@ def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
     if cfg.checkpoint is None:
         return converted(cfg)
     config, videos, model = restore(cfg, splits=("train",), truth_required=False)
-    refinement = build("refinement", cfg.refinement, Refinement, given_to(videos))
+    refinement = build("refinement", cfg.refinement, Refinement, _given(videos))
     trainer = build_trainer(cfg)
     if trainer.world_size > 1:
         raise InputError("refine runs in one process; give trainer.devices=1")
@@ -61,7 +61,7 @@ def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
     videos = build_videos(cfg, ("train",), truth_required=False)
     train = videos.train
     assert train is not None
-    conversion = build("refinement", cfg.refinement, Conversion, given_to(videos))
+    conversion = build("refinement", cfg.refinement, Conversion, _given(videos))
     more = build_videos(cfg, conversion.needs()).splits if conversion.needs() else {}
     made = conversion({"train": train, **more})
     product = Product(
@@ -77,8 +77,8 @@ def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
     return product, train
 
 
-def given_to(videos: ParsingSet) -> dict[str, Any]:
-    """Return what a refinement can be told about the data."""
+def _given(videos: ParsingSet) -> dict[str, Any]:
+    """Return what a refinement or conversion may name as arguments."""
     streams = {name: list(names) for name, names in videos.modalities.items()}
     return {"modalities": list(streams), "events": list(videos.events), "streams": streams}
 

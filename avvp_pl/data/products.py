@@ -214,6 +214,8 @@ def _checked(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Product:
     checkpoint = str(arrays[CHECKPOINT]) if CHECKPOINT in arrays else None
     if checkpoint is not None and not re.fullmatch("[0-9a-f]{64}", checkpoint):
         raise InputError(f"{path}: {CHECKPOINT} is {quote(checkpoint)}; it must be 64 hexadecimal digits, or left out")
+    if NOTE in arrays and arrays[NOTE].dtype.kind != "U":
+        raise InputError(f"{path}: {NOTE} must be text, but has type {brief(arrays[NOTE].dtype)}")
     note = " ".join(printable(str(arrays[NOTE])).split())[:LONGEST_NOTE] if NOTE in arrays else None
     thresholds = arrays.get(THRESHOLDS)
     if thresholds is not None:

@@ -1,4 +1,4 @@
-"""``refine +refine=from_logits`` and ``from_folder``: from files of another program to a training, by commands alone."""
+"""``refine +refine=from_logits`` and ``from_folder``: from files of another program to a training, by commands."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_published_folders(command: Command, videos: ParsingSet, tmp_path: Path)
         (("+refine=from_logits", *DATA, "logits=x", "thresholds=null", "output=y.npz"), "thresholds=null: it must be"),
         (("+refine=from_logits", *DATA, "logits=x", "thresholds=0", "output=y.npz", "soft=2"), "soft=2: it must be tr"),
         (("+refine=from_folder", *DATA, "folders={audio: x}", "output=y.npz"), "give a folder for each of the modali"),
-        (("+refine=ma", *DATA, "checkpoint=null", "output=y.npz"), "methods.ma.ExchangedTracks needs a checkpoint"),
+        (("+refine=ma", *DATA, "checkpoint=null", "output=y.npz"), "does not build an avvp_pl.parts.Conversion"),
     ],
 )
 def test_what_is_refused(

@@ -45,14 +45,18 @@ def with_value(value: float) -> Any:
 
 @st.composite
 def products(draw: st.DrawFn) -> Product:
-    kind = draw(st.sampled_from(["labels", "probabilities", "modality_labels", "rates"]))
+    kind = draw(st.sampled_from(["labels", "probabilities", "logits", "modality_labels", "rates"]))
     names, modalities, events = (draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)) for _ in range(3))
     lengths = np.array(draw(st.lists(st.integers(0, 3), min_size=len(names), max_size=len(names))), dtype=np.int64)
     axes = (len(modalities), len(events))
     rows = {"rates": (), "modality_labels": (len(names),)}.get(kind, (int(lengths.sum()),))
-    values = draw(hnp.arrays(np.float32, (*rows, *axes), elements=st.floats(0, 1, width=32)))
-    checkpoint = draw(st.sampled_from([None, CHECKPOINT]))
-    return Product(kind, tuple(names), lengths, tuple(modalities), tuple(events), values, checkpoint)  # type: ignore[arg-type]
+    possible = (
+        st.floats(-(2.0**99), 2.0**99, width=32) | st.just(-np.inf) if kind == "logits" else st.floats(0, 1, width=32)
+    )
+    values = draw(hnp.arrays(np.float32, (*rows, *axes), elements=possible))
+    checkpoint, note = draw(st.sampled_from([None, CHECKPOINT])), draw(st.sampled_from([None, "its thresholds are F1"]))
+    thresholds = draw(st.none() | hnp.arrays(np.float64, axes, elements=st.floats(-1e9, 1e9)))
+    return Product(kind, tuple(names), lengths, tuple(modalities), tuple(events), values, checkpoint, note, thresholds)  # type: ignore[arg-type]
 
 
 @given(products())
@@ -64,6 +68,8 @@ def test_what_is_written_is_read_again_and_alike_files_have_alike_bytes(
     found = read_product(path, product.kind)
     assert found.lengths.tolist() == product.lengths.tolist()
     np.testing.assert_array_equal(found.values, product.values)
+    assert found.note == product.note
+    np.testing.assert_array_equal(found.thresholds, product.thresholds)
     assert found.starts.tolist() == [sum(product.lengths[:n]) for n in range(len(product.names))]
     for name in ("kind", "names", "modalities", "events", "checkpoint"):
         assert getattr(found, name) == getattr(product, name)
@@ -132,6 +138,18 @@ REFUSED = {
         arrays(kind="modality_labels", modality_labels=np.full((2, 2, 3), [[[0]], [[np.nan]]])),
         "modality_labels has nan for Dog (audio) in b (6 values in all)",
     ),
+    "a nan logit": (
+        arrays(kind="logits", logits=with_value(np.nan)),
+        "logits has nan for Cello (visual) in segment 0 of b; every value must be a finite number, or -inf",
+    ),
+    "an infinite logit": (arrays(kind="logits", logits=with_value(np.inf)), "logits has inf for Cello (visual) in"),
+    "logits": (
+        arrays(kind="logits", logits=with_value(-np.inf)),
+        "holds logits, but labels are needed; python -m avvp_pl.refine +refine=from_logits makes labels of logits",
+    ),
+    "a numeric note": (arrays(note=3), "note must be text, but has type int64"),
+    "too few thresholds": (arrays(thresholds=np.zeros(3)), "thresholds must be finite numbers of shape [2, 3]"),
+    "an infinite threshold": (arrays(thresholds=np.full((2, 3), np.inf)), "thresholds must be finite numbers"),
     "no checksum": (
         arrays(checkpoint_sha256="best.ckpt"),
         "checkpoint_sha256 is 'best.ckpt'; it must be 64 hexadecimal",
@@ -157,6 +175,17 @@ def test_a_value_of_a_rate_has_no_segment(tmp_path: Path) -> None:
     np.savez(tmp_path / "rates.npz", **arrays(kind="rates", rates=rates))
     with pytest.raises(InputError, match=r"rates has 2 for Dog \(visual\); every value must be a number in \[0, 1\]"):
         read_product(tmp_path / "rates.npz", "rates")
+
+
+def test_a_note_is_one_printable_line_of_bounded_length(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is of a file that anybody may have written, and ends in a terminal."""
+    path = tmp_path / "labels.npz"
+    np.savez(path, **arrays(note="made of\n  logits \x1b[31m" + "x" * 1000))
+    note = read_product(path, "labels").note
+    assert note is not None
+    assert note.startswith("made of logits \\x1b[31mxxx")
+    assert len(note) == 500
+    assert caplog.messages == [f"{path}: {note}"]
 
 
 def test_nothing_impossible_is_written(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_logits_that_are_refused(tmp_path: Path) -> None:
     labels = written(tmp_path / "labels.npz", "a", "b", kind="labels", values=np.zeros((5, 2, 3)))
     with pytest.raises(InputError, match="holds labels, but logits are needed; give another file"):
         convert(str(labels), 0)
-    with pytest.raises(InputError, match="this is a folder; give one for each modality: 'logits={audio: DIR, visual"):
+    with pytest.raises(InputError, match=r"this is a folder; give one for each modality: .logits=\{audio: DIR, visual"):
         convert(str(tmp_path), 0)
     splits = {"train": videos_of("a"), "val": videos_of("v", truth=TRUTH)}
     with pytest.raises(InputError, match="has no logits of the video 'v'"):

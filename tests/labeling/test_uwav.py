@@ -112,7 +112,7 @@ def test_mixed_segments_against_single_ones(tmp_path: Path) -> None:
             assert mask[j]
             x = kept[m] * features[i] + (1 - kept[m]) * features[j]
             for p, z, other in zip(
-                net.event_head(x).sigmoid(), labels[segment[i], m], labels[segment[j], m], strict=True
+                net.event_head(x).sigmoid().tolist(), labels[segment[i], m], labels[segment[j], m], strict=True
             ):
                 losses.append(kept[m] * entropy(float(p), float(z)) + (1 - kept[m]) * entropy(float(p), float(other)))
         assert len(losses) == 9 * 4
