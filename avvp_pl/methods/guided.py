@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
@@ -45,11 +46,15 @@ class Guided(Method):
         if self.class_weighting == "inverse_frequency":
             self.event_weights.copy_(inverse_frequency_weights(videos.weak_labels))
 
-    def forward(self, step: Step) -> dict[str, Term]:
-        """Return L_MIL, the guided losses and the contrast of the modalities."""
+    def forward(self, step: Step, labels: Float[Tensor, "B M C"] | None = None) -> dict[str, Term]:
+        """Return L_MIL, the guided losses and the contrast of the modalities.
+
+        ``labels`` are those of the targets, from a method that needs them as well (None: the targets are asked).
+        """
         output, batch = step.output, step.batch
         supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
-        guided = guided_loss(output.modality_probs, self.targets(step), self.modality_weights)
+        asked = self.targets(step) if labels is None else labels
+        guided = guided_loss(output.modality_probs, asked, self.modality_weights)
         terms = {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}
         if self.contrast is not None and self.contrast.weight:
             terms["modality_contrast"] = self.contrast(step)
