@@ -105,11 +105,10 @@ class CoLeaF(MutualLearning):
             column = torch.tensor(of_each(name, values, modalities), dtype=torch.float64)[:, None]
             self.register_buffer(name, column, persistent=False)
 
-    def forward(self, step: Step, labels: Float[Tensor, "B M C"] | None = None) -> dict[str, Term]:
+    def forward(self, step: Step) -> dict[str, Term]:
         """Return the terms of MutualLearning, what the references learn, and what they teach."""
-        labels = self.targets(step) if labels is None else labels
-        said = self._ask(step.batch)
-        terms = super().forward(step, labels)
+        labels, said = self.targets(step), self._ask(step.batch)
+        terms = self.mutual_terms(step, labels)
         terms["references"] = Term(self._learned(step, labels, said))
         if step.epoch >= self.start_epoch:
             taught = ReferenceOutput(*(part.detach() for part in said))

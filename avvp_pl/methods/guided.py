@@ -46,15 +46,15 @@ class Guided(Method):
         if self.class_weighting == "inverse_frequency":
             self.event_weights.copy_(inverse_frequency_weights(videos.weak_labels))
 
-    def forward(self, step: Step, labels: Float[Tensor, "B M C"] | None = None) -> dict[str, Term]:
-        """Return L_MIL, the guided losses and the contrast of the modalities.
+    def forward(self, step: Step) -> dict[str, Term]:
+        """Return L_MIL, the guided losses and the contrast of the modalities."""
+        return self.guided_terms(step, self.targets(step))
 
-        ``labels`` are those of the targets, from a method that needs them as well (None: the targets are asked).
-        """
+    def guided_terms(self, step: Step, labels: Float[Tensor, "B M C"]) -> dict[str, Term]:
+        """Return them for these labels of the targets, which a method may need for more than this."""
         output, batch = step.output, step.batch
         supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
-        asked = self.targets(step) if labels is None else labels
-        guided = guided_loss(output.modality_probs, asked, self.modality_weights)
+        guided = guided_loss(output.modality_probs, labels, self.modality_weights)
         terms = {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}
         if self.contrast is not None and self.contrast.weight:
             terms["modality_contrast"] = self.contrast(step)

@@ -337,7 +337,7 @@ LIMITS: dict[str, Limit] = {
     "event_feedforward_dim": COUNT,
     "event_heads": COUNT,
     "event_dropout": Number(0, 1, high_open=True),
-    "network.cross_share": SHARE,
+    "cross_share": SHARE,
     "absence_dropout": Number(0, 1, high_open=True),
     "negative_slope": WEIGHT,
     "evidence_temperature": POSITIVE,
@@ -411,7 +411,6 @@ LIMITS: dict[str, Limit] = {
     "feature_memory_gb": WEIGHT,
     "include_self": FLAG,
     # inference
-    "inference.cmpae.cross_share": SHARE,
     "inference.cmpae.tuned": Names("[visual]", "modality"),
     "inference.cmpae.lowest": SHARE,
     "inference.cmpae.highest": SHARE,
@@ -431,6 +430,7 @@ LIMITS: dict[str, Limit] = {
     "decision.gate": Choice(("hard", "soft")),
     "decision.gate_by": Choice(("video", "modality")),
     "video_threshold": SHARE,
+    "task.exclusive": FLAG,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),
     # trainer, callbacks and logger: see PASSED_ON
