@@ -21,8 +21,28 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 BATCH = 128  # validation videos that are parsed at once
 
 
-class TunedMixture(Classifier):
-    """Probabilities of segments and modalities: ``cross_share`` of those with cross-attention, the rest without it.
+class Mixture(Classifier):
+    """Probabilities of segments and modalities: ``cross_share`` of those with cross-attention, the rest without it."""
+
+    def __init__(self, cross_share: float) -> None:
+        super().__init__()
+        self.cross_share = cross_share
+
+    def forward(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
+        """Return the mixed probabilities; ``video_probs`` are the network's."""
+        alone, share = run_alone(network, batch), self.cross_share
+        return (
+            super()
+            .forward(network, batch, output, labeling)
+            ._replace(
+                segment_probs=share * output.segment_probs + (1 - share) * alone.segment_probs,
+                modality_probs=share * output.modality_probs + (1 - share) * alone.modality_probs,
+            )
+        )
+
+
+class TunedMixture(Mixture):
+    """The probabilities of :class:`Mixture`, with a threshold for each event.
 
     Each event in the modalities ``tuned`` has a threshold of its own for videos, fitted to the validation videos: of
     ``candidates`` numbers from ``lowest`` to ``highest`` the one with the best val/event/MODALITY while the other
@@ -48,7 +68,7 @@ class TunedMixture(Classifier):
         highest: float,
         candidates: int,
     ) -> None:
-        super().__init__()
+        super().__init__(cross_share)
         if not isinstance(decision, Gates):
             raise InputError(
                 "inference=cmpae finds thresholds for avvp_pl.inference.gates.Gates, and protocol.decision is a "
@@ -57,7 +77,7 @@ class TunedMixture(Classifier):
         if lowest > highest:
             raise InputError(f"inference.cmpae.lowest={lowest}: it must be at most inference.cmpae.highest={highest}")
         self.decision = copy.deepcopy(decision)  # the other one is a part of the run
-        self.cross_share, self.modalities = cross_share, tuple(modalities)
+        self.modalities = tuple(modalities)
         self.tuned = [m for m, name in enumerate(modalities) if name in tuned] if decision.by_modality else []
         steps = max(1, candidates - 1)
         self.candidates = [lowest + (highest - lowest) * number / steps for number in range(candidates)]
@@ -83,7 +103,7 @@ class TunedMixture(Classifier):
         for batch in videos.batches(BATCH):
             batch = batch.to(self.thresholds.device)
             assert batch.truth is not None
-            evidence = self._mixed(network, batch, network(batch), labeling)
+            evidence = super().forward(network, batch, network(batch), labeling)
             usual, *tried = (
                 self.decision(self._stretched(evidence, self.thresholds.new_tensor(threshold)), batch)
                 for threshold in (self.decision.video_threshold, *self.candidates)
@@ -103,19 +123,8 @@ class TunedMixture(Classifier):
 
     def forward(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
         """Return the mixed probabilities, stretched once there are thresholds; ``video_probs`` are the network's."""
-        evidence = self._mixed(network, batch, output, labeling)
+        evidence = super().forward(network, batch, output, labeling)
         return self._stretched(evidence, self.thresholds.where(self._fitted, self.decision.video_threshold))
-
-    def _mixed(self, network: ParsingNetwork, batch: Batch, output: ParsingOutput, labeling: Labeling) -> Evidence:
-        alone, share = run_alone(network, batch), self.cross_share
-        return (
-            super()
-            .forward(network, batch, output, labeling)
-            ._replace(
-                segment_probs=share * output.segment_probs + (1 - share) * alone.segment_probs,
-                modality_probs=share * output.modality_probs + (1 - share) * alone.modality_probs,
-            )
-        )
 
     def _stretched(self, evidence: Evidence, thresholds: Float[Tensor, "*MC"]) -> Evidence:
         """Stretch the probabilities of the tuned modalities."""

@@ -19,13 +19,15 @@ def nce_loss(
     temperature: float = 0.2,
     smoothing: float = 0.1,
     form: Form = "cross_entropy",
+    weights: Float[Tensor, " B"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over the real segments t of ``anchors`` of a loss of the distribution softmax_j(s_tj).
 
     s_tj is the cosine similarity of anchor t and segment j of ``others``, over ``temperature``. The target q_j is
     1 - ``smoothing`` at j = t, and the rest is shared by the other segments of the video. ``form: cross_entropy`` is
     -sum_j q_j log softmax_j (MA, Wu and Yang 2021); ``form: log_mix`` is -log sum_j q_j softmax_j (JoMoLD, Cheng et al.
-    2022). A video of one segment teaches nothing, and the loss of a batch that is all padding is 0.
+    2022). The losses of a video are multiplied by its number in ``weights``, if there are any. A video of one segment
+    teaches nothing, and the loss of a batch that is all padding is 0.
 
     >>> import torch
     >>> orthogonal, real = torch.eye(2)[None], torch.ones(1, 2, dtype=torch.bool)
@@ -44,6 +46,8 @@ def nce_loss(
             rows = -(target * log_probs.masked_fill(~mask[:, None], 0)).sum(-1)
         else:
             rows = -(log_probs + target.clamp(min=torch.finfo(target.dtype).tiny).log()).logsumexp(-1)
+        if weights is not None:
+            rows = rows * weights[:, None]
         taught = mask & (mask.sum(1, keepdim=True) > 1)
         return (rows * taught).sum() / mask.sum().clamp(min=1)
 

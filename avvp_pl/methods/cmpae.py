@@ -46,9 +46,13 @@ class MutualLearning(Guided):
 
     def forward(self, step: Step) -> dict[str, Term]:
         """Return the terms of Guided, and what the branches teach each other."""
+        return self.mutual_terms(step, self.targets(step))
+
+    def mutual_terms(self, step: Step, labels: Float[Tensor, "B M C"]) -> dict[str, Term]:
+        """Return them for these labels of the targets, which a method may need for more than this."""
         assert isinstance(step.output, CMPAEOutput)
         mutual = mutual_loss(step.output, step.batch.weak_labels, step.number % 2 == 1, self.least_uncertainty)
-        return {**super().forward(step), "mutual": Term(mutual, self.weight_mutual)}
+        return {**self.guided_terms(step, labels), "mutual": Term(mutual, self.weight_mutual)}
 
 
 def mutual_loss(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
@@ -47,9 +48,13 @@ class Guided(Method):
 
     def forward(self, step: Step) -> dict[str, Term]:
         """Return L_MIL, the guided losses and the contrast of the modalities."""
+        return self.guided_terms(step, self.targets(step))
+
+    def guided_terms(self, step: Step, labels: Float[Tensor, "B M C"]) -> dict[str, Term]:
+        """Return them for these labels of the targets, which a method may need for more than this."""
         output, batch = step.output, step.batch
         supervised = mil_loss(output.video_probs, batch.weak_labels, self.event_weights)
-        guided = guided_loss(output.modality_probs, self.targets(step), self.modality_weights)
+        guided = guided_loss(output.modality_probs, labels, self.modality_weights)
         terms = {"mil": Term(supervised, self.video_weight), "guided": Term(guided)}
         if self.contrast is not None and self.contrast.weight:
             terms["modality_contrast"] = self.contrast(step)

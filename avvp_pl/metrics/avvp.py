@@ -122,6 +122,31 @@ def video_f1(
     return _video_f1(counted, len(modalities)).permute(2, 0, 1)
 
 
+def exclusive(timelines: Bool[Tensor, "B T M C"]) -> Bool[Tensor, "B T M C"]:
+    """Keep what is in one modality only: the segments with an event that no other modality has there.
+
+    >>> exclusive(torch.tensor([[[[True, True], [True, False]]]])).int()  # a segment with two modalities and two events
+    tensor([[[[0, 1],
+              [0, 0]]]], dtype=torch.int32)
+    """
+    return timelines & (timelines.sum(2, keepdim=True) == 1)
+
+
+def with_exclusive(scores: ParsingScores, of_exclusive: ParsingScores, modalities: Sequence[str]) -> ParsingScores:
+    """Return scores in which those of modalities, and their pooled ``event_av``, are about what is in one only.
+
+    ``of_exclusive`` are the scores of :func:`exclusive` timelines and truths. The conjunction of the modalities has its
+    usual score, and ``type_av`` is the mean over the tracks (Sardari et al., ECCV 2024). Other entries are unchanged.
+    """
+
+    def mixed(usual: dict[str, float], alone: dict[str, float]) -> dict[str, float]:
+        tracks = {name: (alone if name in modalities else usual)[name] for name in track_names(modalities)}
+        return {**tracks, "type_av": sum(tracks.values()) / len(tracks), "event_av": alone["event_av"]}
+
+    levels = {level: mixed(getattr(scores, level), getattr(of_exclusive, level)) for level in LEVELS}
+    return scores._replace(**levels)  # type: ignore[arg-type]
+
+
 class AVVPMetric(Metric):
     """:func:`score_timelines` over batches and processes; ``compute`` gives :class:`ParsingScores`.
 

@@ -92,9 +92,16 @@ def in_order(parsed: Parsed, order: Int[Tensor, " N"]) -> Parsed:
 
 
 class ParsingTask:
-    """Segment- and event-level F1 (:mod:`avvp_pl.metrics.avvp`), LLP-format tables, and a table on the terminal."""
+    """Segment- and event-level F1 (:mod:`avvp_pl.metrics.avvp`), LLP-format tables, and a table on the terminal.
+
+    With ``exclusive``, a validation also has the score ``exclusive_average``, the mean of all scores where those of
+    modalities are about what is in one of them only (:func:`~avvp_pl.metrics.avvp.with_exclusive`).
+    """
 
     name = "parsing"
+
+    def __init__(self, exclusive: bool = False) -> None:
+        self.exclusive = exclusive
 
     def metric(self, modalities: Sequence[str], num_events: int) -> AVVPMetric:
         """Return the metric that is updated with timelines [B, T, M, C], the truth and the mask."""

@@ -15,6 +15,7 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.losses import mil_loss
 from avvp_pl.metrics import AVVPMetric, ParsingScores
+from avvp_pl.metrics.avvp import exclusive, with_exclusive
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
@@ -60,6 +61,8 @@ class ParsingModule(pl.LightningModule):
         # all parts, those inside other parts included, by their place in the module
         self.parts = {name: part for name, part in self.named_modules() if isinstance(part, Part)}
         self.val_metric = task.metric(self.modalities, len(self.events))
+        # of what is in one modality only; None: not scored
+        self.val_exclusive = task.metric(self.modalities, len(self.events)) if task.exclusive else None
         self.test_metrics = nn.ModuleDict({name: task.metric(self.modalities, len(self.events)) for name in inferences})
         self.test_scores: dict[str, ParsingScores] = {}
         self.test_parsed: dict[str, Parsed] = {}  # what they are of, in the first process and in the order of the split
@@ -257,13 +260,21 @@ class ParsingModule(pl.LightningModule):
         output, videos = self(batch), len(batch.index)
         loss = mil_loss(output.video_probs, batch.weak_labels)
         self.log("val/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=videos)
-        self.val_metric.update(self.decide(output, batch)[self.inference].timelines, batch.truth, batch.mask)
+        timelines = self.decide(output, batch)[self.inference].timelines
+        self.val_metric.update(timelines, batch.truth, batch.mask)
+        if self.val_exclusive is not None:
+            self.val_exclusive.update(exclusive(timelines), exclusive(batch.truth), batch.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation videos."""
         scores = self._log_scores("val", self.val_metric)
         self.validated = Videos(scores.listed, len(self.trainer.datamodule.splits["val"]))  # type: ignore[attr-defined]
         self.row |= {f"val/{name}": score for name, score in scores.flat().items()}
+        if self.val_exclusive is not None:
+            average = with_exclusive(scores, self.val_exclusive.compute(), self.modalities).average
+            self.val_exclusive.reset()
+            self.log("val/exclusive_average", average)
+            self.row["val/exclusive_average"] = average
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
         """Score a batch of test videos by every inference, and return what was found."""

@@ -35,9 +35,11 @@ def assert_alike(runs: Runs, experiment: str, *more: str) -> None:
     cfg = settings_of(experiment)
     # gradients that are hardly more than rounding errors are whole steps to Adam, so the steps have to be small
     same = ["trainer.max_epochs=3", "optimizer.learning_rate=3e-4", *more]
-    for name, value in cfg["network"].items():
-        if "dropout" in name:
-            same += [f"network.{name}.{key}=0" for key in value] if isinstance(value, dict) else [f"network.{name}=0"]
+    for group in ("network", "method"):
+        for name, value in cfg[group].items():
+            if name.endswith("dropout"):
+                place = f"{group}.{name}"
+                same += [f"{place}.{key}=0" for key in value] if isinstance(value, dict) else [f"{place}=0"]
     if "assignment" in cfg["network"]:  # a hard one jumps at the smallest difference, and draws noise
         same.append("network.assignment=soft")
     if "max_segments_per_event" in cfg["labeling"]:  # each process draws a part of the sample

@@ -106,7 +106,9 @@ CASES: dict[str, list[Case]] = {
             command="report",
         ),
         setting("published=nowhere.csv", "nowhere.csv: no such file", command="report"),
-        setting("protocol=mine", "there is no protocol 'mine'. The choices are: cmpae, common", command="report"),
+        setting(
+            "protocol=mine", "there is no protocol 'mine'. The choices are: cmpae, coleaf, common", command="report"
+        ),
         setting("wandb=mine", "wandb='mine': it must be ENTITY/PROJECT", command="report"),
     ],
 }

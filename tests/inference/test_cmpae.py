@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
-from avvp_pl.inference.cmpae import TunedMixture, stretched
+from avvp_pl.inference.cmpae import Mixture, TunedMixture, stretched
 from avvp_pl.inference.gates import Gates
 from avvp_pl.labeling.none import NoLabels
 from avvp_pl.metrics import score_timelines
@@ -185,3 +185,17 @@ def test_wrong_settings() -> None:
     with pytest.raises(InputError, match=r"inference.cmpae.lowest=0.8: it must be at most inference.cmpae.highest=0.7"):
         mixture(lowest=0.8)
     assert mixture(candidates=1).candidates == [0.25]
+
+
+@torch.no_grad()
+def test_a_mixture_without_thresholds() -> None:
+    videos = validation()
+    network, part = TwoWays(videos), Mixture(0.7)
+    assert part.needs(NoLabels()) == ()
+    for batch in videos.batches(8):
+        evidence = part(network, batch, network(batch), NoLabels())
+        expected = 0.7 * network.modalities[0] + 0.3 * network.modalities[1]
+        assert evidence.modality_probs is not None
+        torch.testing.assert_close(evidence.modality_probs, expected[batch.index])
+        segments = 0.7 * network.segments[0] + 0.3 * network.segments[1]
+        torch.testing.assert_close(evidence.segment_probs, segments[batch.segment])

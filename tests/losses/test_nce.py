@@ -64,6 +64,19 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_weights_of_videos(form: Form) -> None:
+    """Each video has its weight, and the mean is still over all segments."""
+    anchors, others, mask = some((4, 2, 3))
+    weights = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)
+    alone = [slow(anchors[[b]], others[[b]], mask[[b]], 0.2, 0.1, form) for b in range(3)]
+    expected = (0.5 * 4 * alone[0] + 2.0 * 3 * alone[2]) / 9
+    assert nce_loss(anchors, others, mask, 0.2, 0.1, form, weights).item() == pytest.approx(expected, rel=1e-12)
+    ones = torch.ones(3, dtype=torch.float64)
+    plain, weighted = (nce_loss(anchors, others, mask, form=form, weights=w) for w in (None, ones))
+    assert torch.equal(plain, weighted)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_only_the_direction_of_features_matters_and_anchors_are_not_others(form: Form) -> None:
     anchors, others, mask = some()
     found = nce_loss(anchors, others, mask, form=form)

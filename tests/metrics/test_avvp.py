@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.multiprocessing import get_context
 
 from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines, video_f1
+from avvp_pl.metrics.avvp import exclusive, with_exclusive
 from tests.metrics.reference_avvp import LEVELS, SCORES, Timelines, reference
 
 TOLERANCE = 1e-9
@@ -115,6 +116,53 @@ def test_degenerate_videos_agree_with_the_reference(videos: int, segments: int, 
     prediction = {"nothing": nothing, "everything": ~nothing, "something": torch.tensor(some)}[predicted]
     truth = {"nothing": nothing, "everything": ~nothing, "something": torch.tensor(others)}[true]
     assert_equals_reference(score_timelines(prediction, truth), prediction.tolist(), truth.tolist())
+
+
+def only(timelines: Timelines) -> Timelines:
+    """What is in one modality and not in the other, one segment and event at a time."""
+    return [
+        [
+            [
+                [heard and not seen for heard, seen in zip(audio, visual, strict=True)],
+                [seen and not heard for heard, seen in zip(audio, visual, strict=True)],
+            ]
+            for audio, visual in video
+        ]
+        for video in timelines
+    ]
+
+
+@pytest.mark.parametrize("segments", [1, 4, 10])
+def test_scores_of_what_is_in_one_modality_only(segments: int) -> None:
+    rng = random.Random(segments)
+    for _ in range(20):
+        prediction, truth = random_videos(rng, rng.randint(1, 6), segments, rng.randint(1, 4))
+        predicted, true = torch.tensor(prediction), torch.tensor(truth)
+        alone = score_timelines(exclusive(predicted), exclusive(true))
+        found = with_exclusive(score_timelines(predicted, true), alone, MODALITIES)
+        expected: list[float] = []
+        for level, scores in zip(LEVELS, (found.segment, found.event), strict=True):
+            usual, of_only = (
+                reference(*pair, level).scores for pair in ((prediction, truth), (only(prediction), only(truth)))
+            )
+            three = {"audio": of_only["audio"], "visual": of_only["visual"], "audio_visual": usual["audio_visual"]}
+            wanted = {**three, "type_av": sum(three.values()) / 3, "event_av": of_only["event_av"]}
+            assert scores == pytest.approx(wanted, abs=TOLERANCE)
+            expected += wanted.values()
+        assert found.average == pytest.approx(sum(expected) / 10)
+
+
+def test_what_is_in_one_modality_only_with_one_and_three_of_them() -> None:
+    assert exclusive(torch.tensor([[[[True, False]]]])).tolist() == [[[[True, False]]]]
+    three = torch.tensor([[[[True, True, True, False], [False, True, True, False], [False, False, True, True]]]])
+    assert exclusive(three)[0, 0].tolist() == [
+        [True, False, False, False],
+        [False, False, False, False],
+        [False, False, False, True],
+    ]
+    alone = score_timelines(exclusive(three), exclusive(three), modalities=("a", "b", "c"))
+    usual = score_timelines(three, three, modalities=("a", "b", "c"))
+    assert with_exclusive(usual, alone, ("a", "b", "c")).average == 100
 
 
 # Numbers worked by hand

@@ -136,12 +136,15 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
         ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
         ("evaluate checkpoint=x data=null", "data=null: it must be one of folder, llp, "),
-        ("train inference=[]", "inference=[]: it must be one of classifier, cmpae, prototype, prototype_hard, or a"),
+        (
+            "train inference=[]",
+            "inference=[]: it must be one of classifier, cmpae, mixture, prototype, prototype_hard, or a",
+        ),
         ("train inference=[prototype,prototype]", "inference=[prototype,prototype]: it must be one of"),
         ("train inference=[prototype,null]", "inference=[prototype,null]: it must be one of classifier,"),
         (
             "train -m inference=classifier,null",
-            "inference=null: it must be one of classifier, cmpae, prototype, prototype_hard",
+            "inference=null: it must be one of classifier, cmpae, mixture, prototype, prototype_hard",
         ),
         (
             "train labeling=protoype",
@@ -385,11 +388,11 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
         (
             "defaults: [{override /method: nope}]",
-            "there is no method 'nope'. The choices are: cmpae, cvcm, jomold, ma, mgn",
+            "there is no method 'nope'. The choices are: cmpae, coleaf, cvcm, jomold, ma, mgn",
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cmpae, cvcm, jomold, ma, mgn, mil, mine, poibin. Experiments",
+            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, ma, mgn, mil, mine, poibin. Exp",
         ),
         (
             "checkpoint: x",
