@@ -73,7 +73,9 @@ def read_annotation(paths: Sequence[Path], subset: str) -> Annotation:
                 instances += _intervals(entry["annotations"], video, path, f"{place}['annotations']", scored=False)
     if not videos:
         named = ", ".join(f"{name!r} ({count} videos)" for name, count in subsets.items())
-        said = f"the subsets are {named}; give subset=NAME.{nearest(subset, subsets)}" if subsets else "there is no video"
+        said = (
+            f"the subsets are {named}; give subset=NAME.{nearest(subset, subsets)}" if subsets else "there is no video"
+        )
         raise InputError(f"{' and '.join(map(str, paths))}: no video is of the subset {subset!r}: {said}")
     if not instances:
         raise InputError(f"{' and '.join(map(str, paths))}: the videos of the subset {subset!r} have no instances")

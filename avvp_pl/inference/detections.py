@@ -123,9 +123,7 @@ def occurring(video_scores: Float[Tensor, " C"], pipeline: Pipeline) -> Int[Tens
     return passing.nonzero()[:, 0]
 
 
-def upsample(
-    curves: Float[Tensor, "L T"], factor: int, at: Literal["center", "start"]
-) -> Float[Tensor, "L P"]:
+def upsample(curves: Float[Tensor, "L T"], factor: int, at: Literal["center", "start"]) -> Float[Tensor, "L P"]:
     """Interpolate curves linearly to ``factor`` points for each segment; point j spans [j, j + 1) / factor segments.
 
     ``center``: the value of a segment is that of its center, and the values of the first and last center are held to
@@ -141,10 +139,7 @@ def upsample(
     if factor == 1 or segments < 2:
         return curves.repeat_interleave(factor, 1)
     points = torch.arange(segments * factor, dtype=curves.dtype, device=curves.device)
-    if at == "center":
-        position = ((points + 0.5) / factor - 0.5).clamp(0, segments - 1)
-    else:
-        position = points / factor
+    position = ((points + 0.5) / factor - 0.5).clamp(0, segments - 1) if at == "center" else points / factor
     left = position.floor().long().clamp(max=segments - 2)
     share = position - left
     return curves[:, left] * (1 - share) + curves[:, left + 1] * share

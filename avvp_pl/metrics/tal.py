@@ -9,7 +9,7 @@ All is computed in float64: in float32, rounded tIoUs move the average precision
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -122,7 +122,7 @@ def score_detections(
         for threshold, row in zip(thresholds, values, strict=True)
     }
     means = (100 * precision[:, instances > 0].mean(1) if any(exist) else precision.new_zeros(len(thresholds))).tolist()
-    found = detections.videos[detections.videos < listed].unique().numel()
+    found = len(torch.unique(detections.videos[detections.videos < listed]))
     return LocalizationScores(_with_averages(thresholds, means), per_event, listed, found)
 
 
@@ -174,16 +174,16 @@ class TALMetric(Metric):
         self.detections.append(_table(*detections))
         self.instances.append(_table(*truth))
 
+    def sync(self, *arguments: Any, **keywords: Any) -> None:
+        """Gather the states of all processes, of which some may have seen no video."""
+        self._fill()
+        super().sync(*arguments, **keywords)
+
     def compute(self) -> LocalizationScores:
         """Return the scores of the videos seen so far; 0 if there were none."""
-        listed, detections, instances = (
-            dim_zero_cat(state) if len(state) else None for state in (self.listed, self.detections, self.instances)
-        )
-        if listed is None or detections is None or instances is None:
-            empty = torch.zeros(0, dtype=torch.int64)
-            bounds = torch.zeros(0, 2, dtype=torch.float64)
-            listed, detections, instances = empty, _table(empty, empty, bounds, bounds[:, 0]), _table(empty, empty, bounds)
-        numbers = listed.unique()
+        self._fill()
+        listed, detections, instances = map(dim_zero_cat, (self.listed, self.detections, self.instances))
+        numbers = torch.unique(listed)
         videos, events, starts, ends, scores = detections[detections[:, 0].argsort(stable=True)].unbind(1)
         found = Detections(
             torch.searchsorted(numbers, videos.long()), events.long(), torch.stack([starts, ends], 1), scores
@@ -192,9 +192,22 @@ class TALMetric(Metric):
         true = Instances(torch.searchsorted(numbers, videos.long()), events.long(), torch.stack([starts, ends], 1))
         return score_detections(found, true, self.num_events, len(numbers), self.thresholds)
 
+    def _fill(self) -> None:
+        """Give every state one table at least: an empty list has no shape that other processes could receive."""
+        numbers, values = (torch.zeros(0, dtype=kind, device=self.device) for kind in (torch.int64, torch.float64))
+        bounds = values.reshape(0, 2)
+        empty = {
+            "listed": numbers,
+            "detections": _table(numbers, numbers, bounds, values),
+            "instances": _table(numbers, numbers, bounds),
+        }
+        for name, table in empty.items():
+            if not len(getattr(self, name)):  # a list, or one table after the processes have exchanged theirs
+                setattr(self, name, [table])
+
 
 def _table(*columns: Tensor) -> Float[Tensor, "R columns"]:
-    return torch.cat([column.double().reshape(len(column), -1) for column in columns], 1)
+    return torch.cat([(column[:, None] if column.ndim == 1 else column).double() for column in columns], 1)
 
 
 def _check(detections: Detections, truth: Instances, num_events: int, listed: int) -> None:
@@ -209,7 +222,9 @@ def _check(detections: Detections, truth: Instances, num_events: int, listed: in
             raise ValueError(f"the videos of the {name} must be numbers from 0")
     if len(truth.videos) and int(truth.videos.max()) >= listed:
         raise ValueError(f"an instance is in video {int(truth.videos.max())}, but {listed} videos are listed")
-    if not (detections.bounds.isfinite().all() and detections.scores.isfinite().all() and truth.bounds.isfinite().all()):
+    if not (
+        detections.bounds.isfinite().all() and detections.scores.isfinite().all() and truth.bounds.isfinite().all()
+    ):
         raise ValueError("bounds and scores must be finite")
     if not (detections.bounds[:, 1] > detections.bounds[:, 0]).all():
         raise ValueError("a detection must end after its start")
@@ -226,9 +241,7 @@ class _Pairs(NamedTuple):
     tious: Float[Tensor, " P"]
 
 
-def _hits(
-    ranked: Detections, truth: Instances, num_events: int, thresholds: Sequence[float]
-) -> Bool[Tensor, "K D"]:
+def _hits(ranked: Detections, truth: Instances, num_events: int, thresholds: Sequence[float]) -> Bool[Tensor, "K D"]:
     """Return which detections are hits at each threshold; detections are sorted, so that the first has the choice.
 
     Each detection asks for the best instance of its list, each instance accepts the best detection that asks, and those
@@ -287,7 +300,9 @@ def _average_precision(
 ) -> Float[Tensor, "K C"]:
     """Return the interpolated average precision of each event; ``hits`` are sorted by event, then by falling score."""
     found = []
-    for of_event, count in zip(hits.split(events.bincount(minlength=len(instances)).tolist(), 1), instances, strict=True):
+    for of_event, count in zip(
+        torch.split(hits, events.bincount(minlength=len(instances)).tolist(), 1), instances, strict=True
+    ):
         rank = torch.arange(1, of_event.shape[1] + 1, device=hits.device)
         precision = of_event.cumsum(1).double() / rank
         best_after = precision.flip(1).cummax(1).values.flip(1)

@@ -158,9 +158,9 @@ def print_scores(scores: ParsingScores, title: str) -> None:
     """
     print(title)
     levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
-    print_table({
-        level: {_heading(name): f"{value:.1f}" for name, value in values.items()} for level, values in levels.items()
-    })
+    print_table(
+        {level: {_heading(name): f"{value:.1f}" for name, value in values.items()} for level, values in levels.items()}
+    )
     print(
         f"F1 in percent, average {scores.average:.1f}; "
         f"{scores.with_predictions} of {scores.listed} videos have predictions"
