@@ -240,7 +240,7 @@ def _candidates(
     return Runs(*(torch.cat(columns) for columns in zip(*found, strict=True))), torch.cat(contrasts)
 
 
-def _unique(runs: Runs, scores: Float[Tensor, " R"]) -> tuple[Runs, Float[Tensor, " R"]]:
+def _unique(runs: Runs, scores: Float[Tensor, " R"]) -> tuple[Runs, Float[Tensor, " kept"]]:
     """Keep the best of all candidates of the same line and points, and the first of equal ones."""
     order = scores.argsort(descending=True, stable=True)
     _, group = torch.unique(torch.stack(runs, 1), dim=0, return_inverse=True)

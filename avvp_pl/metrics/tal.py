@@ -63,7 +63,7 @@ class LocalizationScores(NamedTuple):
         return {f"map/{name}": score for name, score in self.map.items()}
 
 
-def tiou(one: Float[Tensor, "*N 2"], other: Float[Tensor, "*N 2"], added: float = 0.0) -> Float[Tensor, "*N"]:
+def tiou(one: Float[Tensor, "*#N 2"], other: Float[Tensor, "*#N 2"], added: float = 0.0) -> Float[Tensor, "*#N"]:
     """Temporal intersection over union, i / ((e1 - s1) + (e2 - s2) - i), 0 where both intervals are empty.
 
     ``added`` is added to both lengths and to the overlap, as public non-maximum suppression does (with 1, a pixel).
