@@ -1,4 +1,4 @@
-"""``python -m avvp_pl.score``: score the predictions of any system, given as tables in LLP format."""
+"""``python -m avvp_pl.score``: score the predictions of any system: tables in LLP format, or detections as JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,30 @@ import sys
 from omegaconf import DictConfig
 
 from avvp_pl.commands.command import command
+from avvp_pl.errors import InputError
 from avvp_pl.processes.surroundings import is_output_lost
 
 log = logging.getLogger(__name__)
 
 
 def score(cfg: DictConfig) -> None:
+    """Score predictions for the task ``cfg.task``. Raises :class:`InputError` for a setting of another task."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from avvp_pl.commands.scored import check_task
+
+    check_task(cfg.task, [line.partition("=")[0] for line in HydraConfig.get().overrides.task])
+    if cfg.task == "localization":
+        from avvp_pl.commands.localization import score_localization
+
+        score_localization(cfg)
+    else:
+        _score_parsing(cfg)
+    if cfg.output is None and is_output_lost():  # what was printed is all that there is
+        sys.exit(1)
+
+
+def _score_parsing(cfg: DictConfig) -> None:
     """Score every listed video, print the scores, and write them to ``cfg.output`` if it is given.
 
     A video without predictions counts as empty. Videos may have different lengths: ``cfg.segments`` is that of the
@@ -27,6 +45,8 @@ def score(cfg: DictConfig) -> None:
     from avvp_pl.metrics import score_timelines
     from avvp_pl.tasks.parsing import print_scores, write_scores
 
+    if cfg.videos is None:
+        raise InputError("videos must be given: videos=...")
     videos, tables, oddities = Path(cfg.videos), given_tables(cfg), Oddities()
     compared = read_compared(videos, tables, cfg.classes, cfg.segments, cfg.segment_seconds, oddities)
     oddities.report(log)
@@ -41,8 +61,6 @@ def score(cfg: DictConfig) -> None:
         first = next(name for name, found in zip(compared.names, compared.predicted, strict=True) if not found.any())
         place, count = found_at(videos, first), scores.listed - scores.with_predictions
         print(f"{count} listed videos have no predictions; they count as empty, such as {place}")
-    if cfg.output is None and is_output_lost():  # what was printed is all that there is
-        sys.exit(1)
 
 
 main = command("score", score)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from avvp_pl.data.annotations import Oddities, Timelines, read_names, read_timelines, stack_timelines
 from avvp_pl.data.joins import check_annotated, check_grid, check_list, check_names
 from avvp_pl.data.llp import vocabulary
 from avvp_pl.errors import InputError, nearest
+from avvp_pl.settings.limits import TABLES
 
 # for the two modalities of LLP there is a setting for each table
 OF_TWO = {"audio": "audio", "visual": "visual"}, {"audio": "predicted_audio", "visual": "predicted_visual"}
@@ -35,6 +37,9 @@ def given_tables(cfg: DictConfig) -> Tables:
     """
     long = [name for name in ("truth", "predicted") if cfg[name] is not None]
     short = [name for names in OF_TWO for name in names.values() if cfg[name] is not None]
+    if cfg["truth"] is not None and not isinstance(cfg["truth"], Mapping):
+        given = list(cfg["truth"]) if isinstance(cfg["truth"], ListConfig) else cfg["truth"]
+        raise InputError(f"truth={given}: it must be {TABLES}; a JSON file is for task=localization")
     if long and short:
         raise InputError(f"{short[0]} and {long[0]}: give either truth= and predicted=, or {SHORT}")
     if not long and not short:

@@ -1,5 +1,16 @@
-"""Scores, exactly as the field computes them (Tian et al., ECCV 2020)."""
+"""Scores, exactly as the field computes them: F1 of parsed videos (Tian et al., ECCV 2020), and mAP of detections."""
 
 from avvp_pl.metrics.avvp import AVVPMetric, ParsingScores, score_timelines, video_f1
+from avvp_pl.metrics.tal import Detections, Instances, LocalizationScores, TALMetric, score_detections
 
-__all__ = ["AVVPMetric", "ParsingScores", "score_timelines", "video_f1"]
+__all__ = [
+    "AVVPMetric",
+    "Detections",
+    "Instances",
+    "LocalizationScores",
+    "ParsingScores",
+    "TALMetric",
+    "score_detections",
+    "score_timelines",
+    "video_f1",
+]

@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from omegaconf import DictConfig, ListConfig
@@ -160,7 +160,8 @@ class Each:
 
     Its keys are not fixed: a modality of the user's own may be added with ``+``. A key matches the regular expression
     ``key`` and is none of the ``reserved`` names, which say what they mean already. If the keys are names ``of``
-    something, the data must have it; the names ``beside`` them are possible, too.
+    something, the data must have it; the names ``beside`` them are possible, too. What is no mapping may be
+    ``alone`` instead.
     """
 
     limit: Number | Names | Location
@@ -170,14 +171,17 @@ class Each:
     key: str = r".+"
     reserved: Mapping[str, str] = field(default_factory=dict)
     may_be_empty: bool = True
+    alone: OneOrMore | None = None
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, Mapping) or not (value or self.may_be_empty) or self.wrong_key(value):
+        if not isinstance(value, Mapping):
+            return self.alone is not None and value in self.alone
+        if not (value or self.may_be_empty) or self.wrong_key(value):
             return False
         return all(member in self.limit for member in value.values())
 
     def __str__(self) -> str:
-        return f"a mapping such as {self.example}"
+        return f"a mapping such as {self.example}" + (f", or {self.alone}" if self.alone is not None else "")
 
     def wrong_key(self, value: Mapping[Any, Any]) -> str:
         """Return what to say of a key that is not possible; nothing if there is none."""
@@ -307,6 +311,7 @@ TABLES = Each(
     reserved=SCORES,
     may_be_empty=False,
 )
+FILES = OneOrMore(PATH)
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
@@ -333,9 +338,13 @@ TOP_LEVEL: dict[str, Limit] = {
     "temperature": POSITIVE,
     "missing": MISSING,
     # of score
-    "videos": PATH,
-    "truth": OrNull(TABLES),
+    "task": Choice(("parsing", "localization")),
+    "videos": OrNull(PATH),
+    "truth": OrNull(replace(TABLES, alone=FILES)),
     "predicted": OrNull(TABLES),
+    "detections": OrNull(PATH),
+    "ambiguous": OrNull(PATH),
+    "subset": Text("test"),
     "audio": OrNull(PATH),
     "visual": OrNull(PATH),
     "predicted_audio": OrNull(PATH),
@@ -529,6 +538,17 @@ LIMITS: dict[str, Limit] = {
     "task.exclusive": FLAG,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),
+    # scoring of localization
+    "scoring.name": NAME,
+    "scoring.unit": Choice(("seconds", "segments")),
+    "scoring.fps": POSITIVE,
+    "scoring.segment_frames": COUNT,
+    "scoring.excluded": Names("[video_test_0000270]"),
+    "scoring.truth_only": Names("[video_test_0000270]"),
+    "scoring.drop_ambiguous": FLAG,
+    "scoring.drop_single_segments": FLAG,
+    "scoring.videos": OrNull(COUNT),
+    "scoring.instances": OrNull(COUNT),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from avvp_pl.data.annotations import intervals, write_timelines
@@ -25,6 +22,7 @@ from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
 from avvp_pl.runs.tested import EpochTested
+from avvp_pl.tasks.terminal import print_table
 
 
 class Parsed(NamedTuple):
@@ -166,16 +164,10 @@ def print_scores(scores: ParsingScores, title: str) -> None:
     A terminal that is too narrow for the table gets a line for each score.
     """
     print(title)
-    table = Table("", *map(_heading, scores.segment))
     levels: dict[str, Mapping[str, float]] = {"segment": scores.segment, "event": scores.event}
-    for level, values in levels.items():
-        table.add_row(level, *(f"{value:.1f}" for value in values.values()))
-    width = Console(width=10_000).measure(table).maximum  # a pipe has none: rich would assume one and fold the table
-    if not sys.stdout.isatty() or width <= Console().width:
-        Console(width=width).print(table)
-    else:
-        for level, values in levels.items():
-            print(level, *(f"{_heading(name)} {value:.1f}" for name, value in values.items()), sep="\n  ")
+    print_table(
+        {level: {_heading(name): f"{value:.1f}" for name, value in values.items()} for level, values in levels.items()}
+    )
     print(
         f"F1 in percent, average {scores.average:.1f}; "
         f"{scores.with_predictions} of {scores.listed} videos have predictions"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -61,7 +62,7 @@ def test_a_page_has_usage_examples_options_and_nothing_of_hydra(helped: Helped, 
     text = helped(name)
     assert text.startswith(f"python -m avvp_pl.{name} ")
     assert any(example[:3] == ["python", "-m", f"avvp_pl.{name}"] for example in examples(name))
-    assert "--config-dir" in text or name == "score"
+    assert "--config-dir" in text
     assert "docs/" in text
     assert not OF_HYDRA.search(text)
 
@@ -110,7 +111,7 @@ def test_a_command_has_the_experiments_sweeps_and_launchers_that_it_takes(
 
 def test_a_command_has_no_group_that_it_does_not_take() -> None:
     assert "han_ppl_test" not in {choice.name for group in page("train").groups for choice in group.choices}
-    assert [group.name for group in page("score").groups] == []
+    assert [group.name for group in page("score").groups] == ["scoring"]
     assert [group.name for group in page("prepare").groups] == ["data"]
     assert not {"experiment", "sweep", "launcher"} & {group.name for group in page("predict").groups}
     assert "sweep" not in {group.name for group in page("evaluate").groups}
@@ -240,6 +241,10 @@ def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
     for modality in ("audio", "visual"):
         table = (tmp_path / "DIR" / "data" / f"AVVP_eval_{modality}.csv").read_text()
         (tmp_path / "FOUND" / f"{modality}.csv").write_text(table)
+    interval = {"segment": [1.0, 2.5], "label": "Diving"}
+    truth = {"database": {"v": {"subset": "test", "annotations": [interval]}}}
+    (tmp_path / "DIR" / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "FOUND" / "detections.json").write_text(json.dumps({"results": {"v": [{**interval, "score": 0.5}]}}))
     for _, _, module, *arguments in examples(name):
         small = SMALL_NETWORK if "data.root=DIR" in arguments else SMALL
         more = (*small, *FAST) if module in {"avvp_pl.train", "avvp_pl.recipe"} else ()

@@ -230,7 +230,7 @@ def test_a_command_has_the_groups_of_its_defaults_list() -> None:
     assert {"labeling", "inference", "optimizer", "protocol"} <= set(files.groups_of("train"))
     assert "optimizer" not in files.groups_of("evaluate")
     assert not any("hydra" in group for group in files.groups_of("train"))
-    assert files.groups_of("score") == []
+    assert files.groups_of("score") == ["scoring"]
 
 
 def test_a_folder_with_many_other_files_is_not_searched(tmp_path: Path) -> None:

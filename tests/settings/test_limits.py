@@ -79,6 +79,11 @@ ACCEPTED: dict[str, list[Any]] = {
     "trust": [[], ["mypackage"]],
     "name": [None, "mine"],
     "compile": [None, {}, {"mode": "x"}],
+    "task": ["parsing", "localization"],
+    "truth": [None, {"audio": "a.csv"}, "gt.json", ["gt.json", "more.json"]],
+    "scoring.unit": ["seconds", "segments"],
+    "scoring.excluded": [[], ["video_test_0000270"]],
+    "scoring.videos": [None, 210],
 }
 REFUSED: dict[str, list[Any]] = {
     "labeling.gamma": [0, 0.0, -0.1, math.nextafter(1, 2), 2],
@@ -136,6 +141,11 @@ REFUSED: dict[str, list[Any]] = {
     "trust": ["mypackage", None],
     "name": ["", 3],
     "compile": [True, "x", []],
+    "task": ["detection", None],
+    "truth": [3, [], "", {}, {"a/b": "a.csv"}, ["gt.json", "gt.json"], [3]],
+    "scoring.unit": ["frames", None],
+    "scoring.excluded": ["video_test_0000270", None],
+    "scoring.videos": [0, 2.5],
 }  # fmt: skip
 NO_NUMBERS = [math.nan, math.inf, -math.inf, "0.5", "1", "abc", "", True, False, [0.5], None]
 

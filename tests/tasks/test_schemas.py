@@ -10,9 +10,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from avvp_pl.data.activitynet import Annotation, Interval, Results
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores
 from avvp_pl.runs.tested import EpochTested, Videos
+from avvp_pl.tasks.localization import Scoring
+from avvp_pl.tasks.localization import write_scores as write_localization
 from avvp_pl.tasks.parsing import write_scores
 from avvp_pl.tasks.schemas import SCHEMAS, schema
 
@@ -105,3 +108,17 @@ def test_timelines(entry: dict[str, Any], fits: bool) -> None:
     video = {"segments": 10, "events": {"audio": [entry], "visual": []}}
     content = {"events": ["Dog"], "segment_seconds": 0.5, "videos": {"v": video}}
     assert valid("timelines", content) == fits
+
+
+def test_scores_of_detections(tmp_path: Path) -> None:
+    interval = Interval("v", "Diving", 1.0, 2.5, 0.5, "")
+    scoring = Scoring("mine", "seconds", 25, 16, [], [], False, False, None, None)
+    scored = scoring.score(Annotation(("v", "w"), (interval,)), Results(("v",), (interval,)), Path("found.json"))
+    write_localization(tmp_path / "scores.json", scored)
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert valid("localization", content)
+    properties: Any = schema("localization")["properties"]
+    assert set(content) == set(properties)
+    assert set(content["detections"]) == set(properties["detections"]["properties"])
+    for wrong in ({"protocol": 3}, {"map": {"0.1": "100"}}, {"videos": {"listed": 2}}, {"per_event": {"0.1": 3}}):
+        assert not valid("localization", {**content, **wrong})
