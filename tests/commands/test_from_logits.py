@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -28,11 +29,12 @@ def both(videos: ParsingSet) -> tuple[VideoSet, VideoSet]:
     return videos.train, videos.val
 
 
-def noisy(split: VideoSet) -> np.ndarray:
+def noisy(split: VideoSet) -> npt.NDArray[np.float32]:
     """Logits that know the truth of most segments."""
     assert split.truth is not None
     drawn = torch.randn(split.truth.shape, generator=torch.Generator().manual_seed(len(split)))
-    return (6 * split.truth.numpy() - 2 + 2 * drawn.numpy()).astype(np.float32)
+    logits: npt.NDArray[np.float32] = (6 * split.truth.numpy() - 2 + 2 * drawn.numpy()).astype(np.float32)
+    return logits
 
 
 @pytest.fixture

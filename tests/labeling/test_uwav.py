@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from avvp_pl.parts import Step, Team, Term
 from tests.stand_ins import Padded, lookup, some_videos, together
 
 MODALITIES, EVENTS = ("audio", "visual"), ("bell", "dog", "cat", "car")
-LENGTHS, WEAK = [3, 1, 4, 2], [[1.0, 0, 0, 1], [0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+LENGTHS = [3, 1, 4, 2]
+WEAK = [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
 
 
 def videos_of(lengths: Sequence[int] = LENGTHS) -> VideoSet:
@@ -30,9 +32,12 @@ def videos_of(lengths: Sequence[int] = LENGTHS) -> VideoSet:
     return VideoSet(videos.names, videos.lengths, videos.streams, videos.weak_labels, truth)
 
 
-def soft_labels(videos: VideoSet) -> np.ndarray:
+def soft_labels(videos: VideoSet) -> npt.NDArray[np.float32]:
     drawn = np.random.default_rng(0).random((videos.num_segments, 2, 4), dtype=np.float32)
-    return drawn * np.repeat(videos.weak_labels.numpy(), videos.lengths.numpy(), axis=0)[:, None]
+    labels: npt.NDArray[np.float32] = (
+        drawn * np.repeat(videos.weak_labels.numpy(), videos.lengths.numpy(), axis=0)[:, None]
+    )
+    return labels
 
 
 def network() -> HAN:

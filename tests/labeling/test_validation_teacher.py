@@ -64,7 +64,7 @@ def test_a_modality_is_judged_by_its_own_features_alone() -> None:
 
 def test_it_depends_on_nothing_but_seed_and_data_and_draws_nothing_from_others() -> None:
     splits = {"val": videos_of(20, seed=1), "train": videos_of(5, seed=2)}
-    made = []
+    made: list[torch.Tensor] = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(made))
         expected = torch.Generator().manual_seed(len(made))
