@@ -13,7 +13,18 @@ from pathlib import Path
 from avvp_pl.files import atomic_write
 from benchmarks.measure import QUICK, Row, Scale, machine, table
 
-BENCHMARKS = ("training", "labeling", "inference", "scoring", "startup", "paper_size", "growth", "floor", "soak")
+BENCHMARKS = (
+    "training",
+    "labeling",
+    "inference",
+    "scoring",
+    "localization",
+    "startup",
+    "paper_size",
+    "growth",
+    "floor",
+    "soak",
+)
 BY_NAME = ("million",)  # too long to be measured every time
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
