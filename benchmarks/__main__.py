@@ -19,6 +19,7 @@ BENCHMARKS = (
     "labeling",
     "inference",
     "scoring",
+    "localization",
     "startup",
     "paper_size",
     "growth",

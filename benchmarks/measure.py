@@ -34,9 +34,10 @@ class Scale:
     grown: int = 10
     refreshes: int = 200
     million: int = 1_000_000
+    detections: int = 30_000
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000)
+QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000)
 
 
 class Row(NamedTuple):

@@ -15,7 +15,7 @@ from avvp_pl.errors import InputError
 from avvp_pl.library.results import Scores
 from avvp_pl.metrics import score_timelines
 from avvp_pl.settings.check import check_value
-from avvp_pl.settings.limits import TOP_LEVEL
+from avvp_pl.settings.limits import PATH, TOP_LEVEL
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def score(
         raise InputError("truth and predicted are empty; give a table for each modality")
     for name, value in given.items():
         if value != {}:  # the other of the two says what is missing
-            check_value(name, value, TOP_LEVEL[name])
+            check_value(name, value, PATH if name == "videos" else TOP_LEVEL[name])
     unused = {name: None for names in OF_TWO for name in names.values()}
     tables = given_tables(OmegaConf.create({**unused, "truth": given["truth"], "predicted": given["predicted"]}))
     oddities = Oddities()

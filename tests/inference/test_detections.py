@@ -332,7 +332,7 @@ def test_attention_gives_runs_and_the_curves_their_scores() -> None:
     given = Pipeline(upsampling=1, levels=(Levels((0.5,), "attention"),), lowest=None, video_weight=0.0)
     found = find_intervals(curves, doubles([0.9, 0.8]), given, 1.0, attention)
     assert [row[:3] for row in rows_of(found)] == [(0, 2.0, 6.0), (1, 2.0, 6.0)]
-    assert [row[3] for row in rows_of(found)] == pytest.approx([4.0, 1.6])
+    assert found.scores.tolist() == pytest.approx([4.0, 1.6])
 
 
 def test_nothing_above_any_level_and_no_event() -> None:
@@ -362,8 +362,8 @@ def test_points_at_centers_find_more_of_thumos(shared: Path) -> None:
         for video, entry in enumerate(entries)
         for one in entry
     ]
-    of_videos, of_events = torch.tensor([row[:2] for row in rows]).unbind(1)
-    truth = Instances(of_videos, of_events, doubles([row[2:] for row in rows]))
+    videos, numbers = torch.tensor([row[:2] for row in rows]).unbind(1)
+    truth = Instances(videos, numbers, doubles([row[2:] for row in rows]))
     results = {}
     for factor, at in ((1, "center"), (20, "start"), (20, "center")):
         found = []
@@ -375,8 +375,8 @@ def test_points_at_centers_find_more_of_thumos(shared: Path) -> None:
             curve = torch.zeros(20, len(grid), dtype=torch.float64).index_add(0, truth.events[own], share).clamp(max=1)
             runs = find_runs(upsample(curve, factor, at) > 0.5)  # type: ignore[arg-type]
             found.append((torch.full_like(runs.lines, video), runs.lines, torch.stack(runs[1:], 1) * 0.64 / factor))
-        videos, detected, intervals = (torch.cat(column) for column in zip(*found, strict=True))
-        detections = Detections(videos, detected, intervals, torch.ones(len(videos), dtype=torch.float64))
+        of_videos, of_events, of_bounds = (torch.cat(column) for column in zip(*found, strict=True))
+        detections = Detections(of_videos, of_events, of_bounds, torch.ones(len(of_events), dtype=torch.float64))
         scores = score_detections(detections, truth, 20, len(entries))
         results[factor, at] = scores.average, scores.map["0.7"]
     as_they_are, starts, centers = results.values()
