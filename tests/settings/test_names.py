@@ -389,7 +389,7 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cmpae, cvcm, jomold, leap, ma, mgn, mil, mine, poibin. Experiments",
+            "there is no method 'ppl'. The choices are: cmpae, cvcm, jomold, leap, ma, mgn, mil, mine, poibin. ",
         ),
         (
             "checkpoint: x",
