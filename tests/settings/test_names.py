@@ -388,11 +388,11 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
         (
             "defaults: [{override /method: nope}]",
-            "there is no method 'nope'. The choices are: cmpae, coleaf, cvcm, jomold, ma, mgn",
+            "there is no method 'nope'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn",
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, ma, mgn, mil, mine, poibin. Exp",
+            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, mine, poibin. ",
         ),
         (
             "checkpoint: x",
