@@ -477,6 +477,7 @@ LIMITS: dict[str, Limit] = {
     "refinement.soft": FLAG,
     "refinement.temperature": POSITIVE,
     "refinement.missing": MISSING,
+    "refinement.folds": Number(2, whole=True),
     "refinement.threshold": SHARE,
     "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),
     "refinement.smoothing": Each(SHARE, "{audio: 1.0, visual: 0.9}", "modality"),

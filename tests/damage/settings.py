@@ -78,8 +78,8 @@ CASES: dict[str, list[Case]] = {
         setting("method.gamma=0.5", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
         setting(
             "method=ppl",
-            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, poibin. Experiments "
-            "of this name, for +experiment=, are: "
+            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, poibin. "
+            "Experiments of this name, for +experiment=, are: "
             "ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft",
         ),
         setting("optimizer.learning_rate=null", "optimizer.learning_rate=null: it must be a number above 0"),

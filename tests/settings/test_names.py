@@ -392,7 +392,7 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, mine, poibin. ",
+            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, mine, poibin.",
         ),
         (
             "checkpoint: x",
