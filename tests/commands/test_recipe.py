@@ -165,3 +165,25 @@ def test_what_only_the_last_stage_is_given(command: Command, whole: Path, tmp_pa
     assert "name: mine" in (run / "config.yaml").read_text()
     assert "name: ma_base" in (run / "stages" / "base" / "config.yaml").read_text()
     assert same_bits(weights(run / "stages" / "base"), weights(whole / "stages" / "base"))
+
+
+@pytest.mark.parametrize("recipe", ["validation_teacher", "uwav_teacher", "leap_teacher"])
+def test_a_teacher_labels_the_data_of_the_recipe_and_this_is_said_beside_the_scores(
+    tmp_path: Path, recipe: str
+) -> None:
+    """The stages without a checkpoint are given the data, also where nothing says which."""
+    folder = tmp_path / "run"
+    few = ("network.num_heads=2", *SETTINGS, "trainer.max_epochs=1")
+    done = shell("recipe", f"+recipe={recipe}", *few, f"hydra.run.dir={folder}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    note = "the teacher has learned from the annotated segments of 16 validation videos"
+    assert scores(folder)["tested"]["notes"] == [note]
+    logits = read_product(folder / "stages" / "logits.npz", "logits")
+    labels = read_product(folder / "stages" / "labels.npz", "labels")
+    assert logits.note == labels.note == note
+    assert len(labels.names) == 48
+    assert (((labels.values > 0) & (labels.values < 1)).any()) == (recipe == "uwav_teacher")
+    assert (labels.values[logits.values < -30] < 1e-6).all()
+    (run,) = read_runs([folder])
+    assert run.tested is not None
+    assert run.tested.notes == (note,)

@@ -180,6 +180,23 @@ def test_a_row_says_that_some_of_the_validation_videos_selected_its_epoch(make: 
     )
 
 
+def test_a_row_says_what_is_to_be_known_about_the_labels_it_learned_from(make: Maker) -> None:
+    note = "the teacher has learned from the annotated segments of 500 validation videos"
+    settings = make({"name": "valor", "tested": {**epoch_of(3, True), "notes": [note]}}, "ppl_soft")
+    tables = tables_of(settings)
+    assert f"VALOR ({note})" in labels(tables["after"])
+    assert labels(tables["all"]) == [f"valor ({note})", "ppl_soft"]
+
+
+def test_the_table_of_later_methods_says_what_they_need(make: Maker) -> None:
+    table = tables_of(make("valor", "coleaf", "ppl_soft"))["after"]
+    assert labels(table) == ["PPL", "CoLeaF", "VALOR"]
+    (note,) = (note for note in table.notes if note.startswith("Beyond weak labels"))
+    assert "VALOR, VALOR+, LEAP: labels of segments by CLIP and CLAP" in note
+    assert "CoLeaF" not in note
+    assert "after" not in tables_of(make("ppl_soft"))  # which is there for comparison
+
+
 def test_tested_epochs_are_noted_with_their_validation_scores(make: Maker) -> None:
     settings = make({"name": "mil", "tested": epoch_of(3, None)}, "han", scores=(50.0, 60.0))
     (note,) = (note for note in tables_of(settings)["all"].notes if "epoch" in note)

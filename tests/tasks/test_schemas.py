@@ -57,7 +57,7 @@ def test_scores(scores: Any) -> None:
 
 def test_every_key_of_a_run_is_in_the_schema(scores: Any) -> None:
     """An unknown key is allowed, but each that is written is explained."""
-    of_run = {"tested": EpochTested(3, "val/average", 51.5, True, Videos(8, 16)).as_dict(), "test_videos": "0f"}
+    of_run = {"tested": EpochTested(3, "val/average", 51.5, True, Videos(8, 16), ("x",)).as_dict(), "test_videos": "0f"}
     properties: Any = schema("scores")["properties"]
     assert {*scores, *of_run} == set(properties)
     assert set(of_run["tested"]) == set(properties["tested"]["properties"])
