@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def both(videos: ParsingSet) -> tuple[VideoSet, VideoSet]:
     return videos.train, videos.val
 
 
-def noisy(split: VideoSet) -> np.ndarray:
+def noisy(split: VideoSet) -> Any:
     """Logits that know the truth of most segments."""
     assert split.truth is not None
     drawn = torch.randn(split.truth.shape, generator=torch.Generator().manual_seed(len(split)))

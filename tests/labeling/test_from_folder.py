@@ -62,7 +62,7 @@ def test_a_video_in_no_folder_may_have_its_weak_label(folders: dict[str, str]) -
     said = "no such file, so 'a_0_10' has no labels; add it, or give missing=weak"
     assert str(error.value).startswith(f"{folders['audio']}/a.npy: {said}")
     found = convert(folders, "a", "b", missing="weak")
-    np.testing.assert_array_equal(found[:2].numpy(), np.tile(np.float32(WEAK["a"]), (2, 2, 1)))
+    np.testing.assert_array_equal(found[:2].numpy(), np.tile(np.array(WEAK["a"]), (2, 2, 1)))
     for folder in folders.values():
         (Path(folder) / "b.npy").unlink()
     with pytest.raises(InputError, match="has a file of none of the 2 videos"):

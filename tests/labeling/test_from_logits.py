@@ -265,7 +265,7 @@ def test_videos_without_logits_may_have_their_weak_label(
         convert(logits, 0)
     with caplog.at_level(logging.INFO):
         made = convert(logits, 0, missing="weak", soft=True)
-    np.testing.assert_array_equal(made.values[:2].numpy(), np.tile(np.float32(WEAK["a"]), (2, 2, 1)))
+    np.testing.assert_array_equal(made.values[:2].numpy(), np.tile(np.array(WEAK["a"]), (2, 2, 1)))
     assert (made.values[2:] < 1).all()
     assert "covers 1 of 2 training videos" in caplog.messages[-1]
     assert "the other 1 have their weak label everywhere" in caplog.messages[-1]

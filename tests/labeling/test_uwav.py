@@ -21,7 +21,7 @@ from avvp_pl.parts import Step, Team, Term
 from tests.stand_ins import Padded, lookup, some_videos, together
 
 MODALITIES, EVENTS = ("audio", "visual"), ("bell", "dog", "cat", "car")
-LENGTHS, WEAK = [3, 1, 4, 2], [[1.0, 0, 0, 1], [0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+LENGTHS, WEAK = [3, 1, 4, 2], [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0] * 4]
 
 
 def videos_of(lengths: Sequence[int] = LENGTHS) -> VideoSet:
@@ -30,7 +30,7 @@ def videos_of(lengths: Sequence[int] = LENGTHS) -> VideoSet:
     return VideoSet(videos.names, videos.lengths, videos.streams, videos.weak_labels, truth)
 
 
-def soft_labels(videos: VideoSet) -> np.ndarray:
+def soft_labels(videos: VideoSet) -> Any:
     drawn = np.random.default_rng(0).random((videos.num_segments, 2, 4), dtype=np.float32)
     return drawn * np.repeat(videos.weak_labels.numpy(), videos.lengths.numpy(), axis=0)[:, None]
 

@@ -21,6 +21,8 @@ from avvp_pl.settings.limits import (
     Number,
     OneOrMore,
     OrNull,
+    PathOrFolders,
+    Several,
     limit_of,
     members_of,
 )
@@ -45,6 +47,11 @@ ACCEPTED: dict[str, list[Any]] = {
     "method.count": ["joint", "per_modality"],
     "method.confidence": [TINY, 0.9, 1],
     "method.max_count": [1, 20],
+    "method.segments.file": ["labels.npz"],
+    "method.segments.missing": ["error", "weak"],
+    "logits": ["logits.npz", {"audio": "A", "visual": "V"}],
+    "folders": [{"audio": "A", "visual": "V"}],
+    "thresholds": [0, -2.5, [0, 1], {"Dog": 1}, {"audio": [0, 1], "visual": "v.npy"}, "validation", "t.csv"],
     "optimizer.algorithm": ["adam", "adamw"],
     "optimizer.clip_norm": [None, 1, 0.5],
     "optimizer.betas": [[0.9, 0.999], [0, 0.5]],
@@ -98,6 +105,11 @@ REFUSED: dict[str, list[Any]] = {
     "inference.prototype.labels": ["both", ["soft"]],
     "method.weights": [1.0, [1.0], {"audio": -1}, {"audio": "x"}, {3: 1.0}],
     "method.targets.smoothing": [{"audio": 1.1}],
+    "method.segments.file": [3, None],
+    "method.segments.missing": ["weak label", None, True],
+    "logits": [3, {}, {"audio": 3}, None, ["a"]],
+    "folders": ["A", {}, {"audio": None}],
+    "thresholds": [None, True, [], {}, ["x"], {"Dog": None}, {"audio": [True]}, math.nan, math.inf],
     "optimizer.algorithm": ["sgd", None],
     "optimizer.clip_norm": [0, -1],
     "optimizer.betas": [0.9, [0.9], [0.9, 1], [0.9, -0.1], [0.9, 0.99, 0.999], ["0.9", 0.999], None],
@@ -194,6 +206,8 @@ def test_no_numbers(key: str, value: Any) -> None:
         (OrNull(Choice(("soft", "hard"))), "one of soft, hard, or null"),
         (OneOrMore(Choice(("soft", "hard"))), "one of soft, hard, or a list of different ones"),
         (Each(Number(0, 1), "{a: 1}"), "a mapping such as {a: 1}"),
+        (Several(Number(0, 1), 2), "a list of 2 items, each a number in [0, 1]"),
+        (PathOrFolders(file=False), "a folder for each modality, such as {audio: DIR, visual: DIR}"),
     ],
 )
 def test_limits_in_words(limit: Limit, words: str) -> None:
@@ -212,7 +226,7 @@ def test_a_dotted_name_is_the_end_of_a_key() -> None:
     assert limit_of("method.gamma") is None  # of a focal loss it may be 2
     assert limit_of("data.seed") is LIMITS["data.seed"] is not LIMITS["seed"]
     assert limit_of("seed") is TOP_LEVEL["seed"]
-    assert limit_of("data.segments") is LIMITS["segments"]
+    assert limit_of("data.segments") is LIMITS["data.segments"]
 
 
 def test_members_of_a_mapping_have_its_limit_whatever_they_are_called() -> None:
