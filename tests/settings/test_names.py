@@ -678,7 +678,8 @@ def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members(
     limits = {key: limit.limit if isinstance(limit, OrNull) else limit for key, limit in LIMITS.items()}
     assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
         "method.weights", "method.smoothing", "targets.smoothing", "refinement.smoothing", "refinement.thresholds",
-        "network.head_dropout", "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
+        "network.head_dropout", "projection_dims",
+        "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
     }  # fmt: skip
 
 
