@@ -240,6 +240,15 @@ def test_every_parameter_learns() -> None:
     assert_every_parameter_learns(make_net())
 
 
+def test_every_parameter_has_a_gradient_where_none_attends() -> None:
+    """As several processes need it."""
+    net = make_net().train()
+    net.attending = ()
+    slopes = torch.autograd.grad(net(make_batch()).modality_probs.sum(), list(net.parameters()))
+    for (name, _), slope in zip(net.named_parameters(), slopes, strict=True):
+        assert bool(slope.any()) is not ("cross_layer" in name), name
+
+
 @pytest.mark.parametrize("which", ["dropout", "attention_dropout"])
 def test_dropout_acts_only_in_training(which: str) -> None:
     net, batch = make_net(**{which: 0.5}), make_batch()  # type: ignore[arg-type]
