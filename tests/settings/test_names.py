@@ -337,7 +337,7 @@ def test_files_of_the_user_are_what_is_run(say: Say, own: Callable[..., list[str
             "there is no labeling 'mind'. Did you mean 'mine'? The choices are: ... mine, naive",
         ),
         ("labeling=null", "labeling=null: it must be one of ... naive, none, prototype"),
-        ("inference=mixt", "there is no inference 'mixt'. Did you mean 'mixed'?"),
+        ("inference=mixd", "there is no inference 'mixd'. Did you mean 'mixed'?"),
         ("optimizer/schedule=waves", "there is no optimizer/schedule 'waves'. Did you mean 'wave'?"),
         (
             "inference=mixed inference.mixed.shar=1",
