@@ -414,7 +414,6 @@ LIMITS: dict[str, Limit] = {
     "num_fusion_layers": Number(0, whole=True),
     "query_modality": Text("visual"),
     "regrouped": Names("[audio]", "modality"),
-    "network.segments": SIZE,
     "network.assignment": Choice(("gumbel", "hard", "soft")),
     "segment_scores": Choice(("code", "paper")),
     "event_dim": COUNT,
