@@ -47,10 +47,10 @@ def settings_by_name() -> frozenset[str]:
 
 @cache
 def top_level(command: str) -> frozenset[str]:
-    """Return the settings of a command that are in no group."""
-    content = OmegaConf.to_container(OmegaConf.load(config_dir() / f"{command}.yaml"))
-    assert isinstance(content, dict)
-    return frozenset(map(str, content))
+    """Return the settings of a command that are in no group, those that its own group adds included."""
+    files = [config_dir() / f"{command}.yaml", *(config_dir() / command).glob("*.yaml")]
+    contents = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
+    return frozenset(str(key) for content in contents if isinstance(content, dict) for key in content)
 
 
 def links(text: str) -> list[str]:
