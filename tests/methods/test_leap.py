@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,14 +24,14 @@ MARGIN = 0.01
 
 
 class Given(SegmentTargets):
-    """Labels [S, M, C] of all segments."""
+    """Labels [S, M, C] of all segments, and all events at padding."""
 
     def __init__(self, labels: Tensor) -> None:
         super().__init__()
         self.labels = labels
 
     def forward(self, step: Step) -> Tensor:
-        return self.labels[step.batch.segment]
+        return self.labels[step.batch.segment].masked_fill(~step.batch.mask[:, :, None, None], 1)
 
 
 def method(
@@ -135,8 +136,11 @@ def test_similarity_by_hand() -> None:
     audio, visual = torch.tensor([[1.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     labels = torch.stack([audio, visual], dim=1)[None]  # [1, 2, 2, 2]
     away = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).expand(1, 2, 2, 2)  # opposite: the similarity counts as 0
-    found = similarity_loss(away, labels, torch.ones(1, 2, dtype=torch.bool), 0.0)
+    real = torch.tensor([[True, True, False]])
+    found = similarity_loss(away, labels, real[:, :2], 0.0)
     assert found.item() == pytest.approx(((1 / 3) ** 2 + (1 / 2) ** 2 + 0 + (1 / 3) ** 2) / 4)
+    padded = similarity_loss(F.pad(away, (0, 0) * 2 + (0, 1)), F.pad(labels, (0, 0) * 2 + (0, 1), value=9.0), real, 0.0)
+    assert padded.item() == pytest.approx(found.item())
 
 
 def test_dissimilar_features_are_not_pushed_further_apart() -> None:
