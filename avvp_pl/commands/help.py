@@ -78,9 +78,12 @@ def page_of(command: str, files: ConfigFiles) -> Page:
     for found in described.groups:
         group = without.get(found.key, found)
         groups.append(_group(files, command, group.key, group.meaning, group.value))
-        # the groups in it, such as optimizer/schedule
-        inside = files.described(group.key, str(group.value)).groups
-        groups += [_group(files, command, f"{group.key}/{one.key}", one.meaning, one.value) for one in inside]
+        # the groups in it, such as optimizer/schedule, and those that only other choices have
+        inside = [
+            one for choice in (str(group.value), *files.choices(group.key)) for one in _inside(files, group.key, choice)
+        ]
+        first = {one.key: one for one in reversed(inside)}
+        groups += [_group(files, command, f"{group.key}/{one.key}", one.meaning, one.value) for one in first.values()]
     own = sorted(set(files.groups) - set(ConfigFiles().groups))
     added = (_group(files, command, name, ADDED.get(name, "a group of your own"), None) for name in [*ADDED, *own])
     experiments, *others = added
@@ -88,6 +91,12 @@ def page_of(command: str, files: ConfigFiles) -> Page:
     settings = tuple(setting for setting in described.settings if setting.key not in names and _is_shown(setting))
     shown = tuple(group for group in [experiments, *groups, *others] if group.choices)
     return Page(command, described.header, settings, shown, _has_sweeps(described))
+
+
+def _inside(files: ConfigFiles, group: str, choice: str) -> Iterable[Setting]:
+    """Return the groups that a choice chooses from inside its own group."""
+    found = files.described(group, choice).groups if choice in files.choices(group) else ()
+    return (one for one in found if f"{group}/{one.key}" in files.groups)
 
 
 def _group(files: ConfigFiles, command: str, name: str, meaning: str, default: str | None) -> Group:

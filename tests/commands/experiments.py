@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from avvp_pl.commands.build import build_videos
 from avvp_pl.data.products import Kind, Product, write_product
+from avvp_pl.data.videos import ParsingSet
 from avvp_pl.settings.conf import config_dir
 from tests.small import SMALL_NETWORK
 
@@ -36,24 +38,32 @@ def settings_of(experiment: str) -> dict[str, Any]:
 
 def settings_for(experiment: str, folder: Path, *more: str) -> list[str]:
     """The settings of an experiment, with the streams that it needs, and a file of labels if it learns from one."""
-    cfg = settings_of(experiment)
-    named = {name for names in cfg["data"]["modalities"].values() for name in names}
-    settings = [f"+experiment={experiment}"]
-    settings += [f"+data.streams.{name}=64" for name in sorted(named - set(cfg["data"]["streams"]))]
+
+    def videos() -> ParsingSet:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            return build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
+
+    data = settings_of(experiment)["data"]
+    named = {name for names in data["modalities"].values() for name in names}
+    streams = [f"+data.streams.{name}=64" for name in sorted(named - set(data["streams"]))]
+    return [f"+experiment={experiment}", *streams, *files_for(experiment, folder, videos)]
+
+
+def files_for(experiment: str, folder: Path, videos: Callable[[], ParsingSet]) -> list[str]:
+    """The settings by which an experiment that learns from files finds them."""
+    cfg, settings = settings_of(experiment), []
     targets, labeling = cfg["method"].get("targets", {}), cfg["labeling"]
     if targets.get("file") == "???":
         kind: Kind = "rates" if "ramp" in targets else "modality_labels"
-        settings.append(f"method.targets.file={labels_file(kind, folder, *more)}")
+        settings.append(f"method.targets.file={labels_file(kind, folder, videos())}")
     for key, part in (("labeling", labeling), ("method.segments", cfg["method"].get("segments", {}))):
         if part.get("file") == "???":
-            settings.append(f"{key}.file={labels_file('labels', folder, *more)}")
+            settings.append(f"{key}.file={labels_file('labels', folder, videos())}")
     return settings
 
 
-def labels_file(kind: Kind, folder: Path, *more: str) -> Path:
+def labels_file(kind: Kind, folder: Path, videos: ParsingSet) -> Path:
     """A file of the training videos: some of their weak labels are removed."""
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        videos = build_videos(compose("train", [*SETTINGS[:-1], *more]), ("train",))
     train = videos.train
     assert train is not None
     path = folder / f"{kind}_{len(train)}.npz"

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from avvp_pl.commands.help import Page, all_settings, commands, in_terminal, page_of
+from avvp_pl.data.llp import LLP_EVENTS
+from avvp_pl.data.products import Product, write_product
 from avvp_pl.settings.conf import ConfigFiles
 from tests.conftest import Command
 from tests.small import REPOSITORY, SMALL, SMALL_NETWORK, environment, of_shell
@@ -241,6 +243,10 @@ def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
     for modality in ("audio", "visual"):
         table = (tmp_path / "DIR" / "data" / f"AVVP_eval_{modality}.csv").read_text()
         (tmp_path / "FOUND" / f"{modality}.csv").write_text(table)
+    train = [f"train_{number}".ljust(11, "_") + "_0_10" for number in range(3)]
+    logits = np.random.default_rng(0).normal(size=(30, 2, len(LLP_EVENTS)))
+    product = Product("logits", tuple(train), np.full(3, 10), ("audio", "visual"), LLP_EVENTS, logits)
+    write_product(tmp_path / "DIR" / "logits.npz", product)
     interval = {"segment": [1.0, 2.5], "label": "Diving"}
     truth = {"database": {"v": {"subset": "test", "annotations": [interval]}}}
     (tmp_path / "DIR" / "gt.json").write_text(json.dumps(truth))

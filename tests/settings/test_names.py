@@ -679,6 +679,7 @@ def test_mappings_that_may_be_extended_are_those_with_one_limit_for_all_members(
     assert {key for key, limit in limits.items() if isinstance(limit, Each)} == {
         "method.weights", "method.smoothing", "targets.smoothing", "refinement.smoothing", "refinement.thresholds",
         "network.head_dropout", "projection_dims",
+        "token_weights", "late_token_weights", "reference_weights", "confirmed_from", "sure_from", "sure_to",
         "data.modalities", "data.streams", "data.sizes", "data.rows_per_segment",
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,6 +24,7 @@ from avvp_pl.parts import Part, Step, Targets, Team, Term
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.training.module import ParsingModule, digest
 from avvp_pl.types import Batch, ParsingOutput
+from tests.commands.experiments import files_for
 from tests.conftest import Build
 from tests.stand_ins import find_more, some_videos
 from tests.training.trainers import fit, trainer_of
@@ -110,10 +112,12 @@ class TestSteps:
         [*([name] for name in EXPERIMENTS), *([name, *NO_WEIGHTS] for name in ("mil", *RECURRENT))],
         ids=" ".join,
     )
-    def test_every_trained_weight_has_a_gradient(self, build: Build, case: list[str], labeled: bool) -> None:
+    def test_every_trained_weight_has_a_gradient(
+        self, build: Build, tiny: ParsingSet, tmp_path: Path, case: list[str], labeled: bool
+    ) -> None:
         """If only of zeros: several processes wait for all of them in every step."""
         experiment, *settings = case
-        module, data = build(experiment, "method/targets=smoothed", *settings)  # some need a file of labels
+        module, data = build(experiment, *files_for(experiment, tmp_path, lambda: tiny), *settings)
         module.start(data.splits["train"])
         if labeled:
             ready(module, data)
