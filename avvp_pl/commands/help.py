@@ -124,6 +124,8 @@ def _has_sweeps(command: Described) -> bool:
 
 def _fits(files: ConfigFiles, command: str, group: str, choice: str) -> bool:
     """Return whether a command has all that a choice changes whose settings stand at the top."""
+    if group == command:  # such as refine, whose choices add settings of their own
+        return True
     own = files.described("", command)
     if group == "launcher":  # commands ignore the settings of a job that it adds and that they do not have
         return _has_sweeps(own)
