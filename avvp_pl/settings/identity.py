@@ -38,7 +38,7 @@ OF_TRAINING = (*COMPUTED, "devices", "num_nodes")
 # Runs that differ only in these are repetitions of one setting. A report compares `trainer.devices` (as the number of
 # processes) and `checkpoint` (best or last) in a form of its own
 INCIDENTAL = re.compile(
-    r"(labeling\.|trained_labeling\.)?(seed|feature_memory_gb|kmeans)"
+    r"(labeling\.|trained_labeling\.)?(seed|feature_memory_gb|kmeans)|method\.seed"
     r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|trust)(\..*)?"
     r"|(paths|logger|callbacks)(\..*)?"
     r"|data\.(root|packed|resident|name|eval_batch_size|max_epochs|source\..*)"

@@ -33,8 +33,8 @@ FIXED = {
     "trainer.accumulate_grad_batches", "trainer.precision",
 }  # fmt: skip
 NO_REASON_TO_COMPARE = {
-    "seed", "labeling.seed", "trained_labeling.seed", "labeling.kmeans", "labeling.feature_memory_gb", "name", "tags",
-    "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
+    "seed", "labeling.seed", "trained_labeling.seed", "method.seed", "labeling.kmeans",
+    "labeling.feature_memory_gb", "name", "tags", "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
     "logger.wandb.project", "callbacks.best.dirpath", "callbacks.best.monitor", "data.root", "data.packed",
     "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root", "trainer.devices",
     "trainer.accelerator",
@@ -62,7 +62,7 @@ def settings() -> set[str]:
 
 def test_every_setting_in_these_lists_exists(settings: set[str]) -> None:
     of_evaluate = {"checkpoint", "trust", "trained_labeling.seed", "trained_labeling._target_"}
-    added = {"compile.mode", "trainer.precision"}
+    added = {"compile.mode", "trainer.precision", "method.seed"}  # the last one by method=cvcm
     named = FREE_TO_CHANGE | FIXED | NO_REASON_TO_COMPARE | COMPARED
     assert named - settings <= of_evaluate | added
 
