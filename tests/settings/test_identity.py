@@ -34,7 +34,8 @@ FIXED = {
 }  # fmt: skip
 NO_REASON_TO_COMPARE = {
     "seed", "labeling.seed", "trained_labeling.seed", "method.seed", "labeling.kmeans",
-    "labeling.feature_memory_gb", "name", "tags", "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
+    "labeling.feature_memory_gb", "name", "tags",
+    "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
     "logger.wandb.project", "callbacks.best.dirpath", "callbacks.best.monitor", "data.root", "data.packed",
     "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root", "trainer.devices",
     "trainer.accelerator",
