@@ -86,6 +86,11 @@ class ParsingNetwork(nn.Module, ABC):
     attending: tuple[str, ...] | None = None
     """The modalities whose segments attend to those of the others; None: all that the network lets."""
 
+    @property
+    def computes_crossing(self) -> bool:
+        """Whether cross-attention is computed: where no modality attends, only to give its weights gradients of 0."""
+        return self.training or self.attending != ()
+
     @abstractmethod
     def forward(self, batch: Batch) -> ParsingOutput:
         """Parse a batch."""

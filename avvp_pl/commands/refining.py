@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from avvp_pl.commands.build import build_trainer, build_videos, prepare_process
 from avvp_pl.commands.objects import build
 from avvp_pl.commands.restore import restore
-from avvp_pl.data.products import Product
+from avvp_pl.data.products import Kind, Product
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.parts import Conversion, Refinement
@@ -39,16 +40,8 @@ def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
     assert train is not None
     with torch.inference_mode():
         values = refinement(model.network.to(device).eval(), train.to(device), config.data.eval_batch_size)
-    product = Product(
-        refinement.kind,
-        train.names,
-        train.lengths.numpy(),
-        tuple(videos.modalities),
-        tuple(videos.events),
-        values.cpu().numpy(),
-        hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest(),
-    )
-    return product, train
+    checkpoint = hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest()
+    return _product(refinement.kind, videos, values, checkpoint=checkpoint), train
 
 
 def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
@@ -64,17 +57,16 @@ def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
     conversion = build("refinement", cfg.refinement, Conversion, _given(videos))
     more = build_videos(cfg, conversion.needs()).splits if conversion.needs() else {}
     made = conversion({"train": train, **more})
-    product = Product(
-        conversion.kind,
-        train.names,
-        train.lengths.numpy(),
-        tuple(videos.modalities),
-        tuple(videos.events),
-        made.values.numpy(),
-        note=made.note,
-        thresholds=None if made.thresholds is None else made.thresholds.numpy(),
-    )
-    return product, train
+    thresholds = None if made.thresholds is None else made.thresholds.numpy()
+    return _product(conversion.kind, videos, made.values, note=made.note, thresholds=thresholds), train
+
+
+def _product(kind: Kind, videos: ParsingSet, values: Tensor, **more: Any) -> Product:
+    """Return a product of the training videos."""
+    train = videos.train
+    assert train is not None
+    modalities, events = tuple(videos.modalities), tuple(videos.events)
+    return Product(kind, train.names, train.lengths.numpy(), modalities, events, values.cpu().numpy(), **more)
 
 
 def _given(videos: ParsingSet) -> dict[str, Any]:

@@ -147,6 +147,12 @@ def log_coverage(
     log.info(said, path, known.sum(), len(known), labels, more)
 
 
+def impossible_logits(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """Return which values are no logits: a logit is a finite number, or -inf."""
+    wrong: npt.NDArray[np.bool_] = np.isnan(values) | np.isposinf(values)
+    return wrong
+
+
 def checksum(values: npt.NDArray[Any]) -> str:
     """Return a checksum by which a resumed run knows that it has read the same values."""
     return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
@@ -251,7 +257,7 @@ def _lengths(path: Path, array: npt.NDArray[Any], videos: int) -> npt.NDArray[np
 def _check_values(path: Path, product: Product) -> None:
     """Raise for the first value that is not in [0, 1], or is no possible logit."""
     if product.kind == "logits":
-        wrong, must = np.isnan(product.values) | np.isposinf(product.values), "a finite number, or -inf"
+        wrong, must = impossible_logits(product.values), "a finite number, or -inf"
     else:  # NaN is wrong, too
         wrong, must = ~((product.values >= 0) & (product.values <= 1)), "a number in [0, 1]"
     if not wrong.any():

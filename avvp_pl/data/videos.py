@@ -85,6 +85,16 @@ class VideoSet(Dataset[Batch]):
         """Names for files of the videos: the keys, or names without what could lead out of a folder."""
         return self.keys or tuple(re.sub(r"[^\w.=-]|^\.", "_", name) for name in self.names)
 
+    @cached_property
+    def rows(self) -> Int[Tensor, " S"]:
+        """The row of the video of each segment."""
+        return torch.arange(len(self)).repeat_interleave(self.lengths)
+
+    @cached_property
+    def segment_weak_labels(self) -> Float[Tensor, "S C"]:
+        """The weak labels of the video of each segment."""
+        return self.weak_labels[self.rows.to(self.device)]
+
     @property
     def device(self) -> torch.device:
         """The device of the labels, and of every batch."""

@@ -92,9 +92,7 @@ def labels_from(
 
     Raises :class:`InputError` if a label is above the weak label.
     """
-    lengths = videos.lengths.numpy()
-    weak_labels = np.repeat(videos.weak_labels.cpu().numpy(), lengths, axis=0)[:, None]  # [S, 1, C]
-    of_file = np.repeat(known, lengths)
+    weak_labels, of_file = videos.segment_weak_labels.cpu().numpy()[:, None], known[videos.rows.numpy()]
     labels = np.where(of_file[:, None, None], values, weak_labels).astype(np.float32)
     _check_weak_labels(path, labels, videos, events)
     log_coverage(path, known, (labels[of_file] > 0).sum((0, 2)), modalities)
@@ -125,7 +123,7 @@ def segments_of(
         )
     # the number of every segment of these videos in the file
     segments = np.arange(lengths.sum()) + np.repeat(product.starts[rows] - (np.cumsum(lengths) - lengths), lengths)
-    of_file = np.repeat(known, lengths)
+    of_file = known[videos.rows.numpy()]
     values = np.zeros((len(segments), len(modalities), len(events)), dtype=np.float32)
     values[of_file] = product.values[np.ix_(segments[of_file], *columns)]
     return values, known
@@ -135,13 +133,12 @@ def _check_weak_labels(
     path: Path, labels: Float[npt.NDArray[np.float32], "S M C"], videos: VideoSet, events: Sequence[str]
 ) -> None:
     """Raise for the first video with a label of an event that it does not have."""
-    lengths, weak_labels = videos.lengths.numpy(), videos.weak_labels.cpu().numpy()
-    above = (labels > 0).any(axis=1) & (np.repeat(weak_labels, lengths, axis=0) == 0)  # [S, C]
+    above = (labels > 0).any(axis=1) & (videos.segment_weak_labels.cpu().numpy() == 0)  # [S, C]
     if not above.any():
         return
     segment, event = (int(axis) for axis in np.argwhere(above)[0])
-    row = int(np.searchsorted(np.cumsum(lengths), segment, side="right"))
+    name = quote(videos.names[int(videos.rows[segment])])
     raise InputError(
-        f"{path}: has a label above 0 for {events[event]} in {quote(videos.names[row])}, whose weak label does not "
-        "have this event; set such labels to 0, or correct the weak label"
+        f"{path}: has a label above 0 for {events[event]} in {name}, whose weak label does not have this event; set "
+        "such labels to 0, or correct the weak label"
     )

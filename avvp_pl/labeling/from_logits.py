@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from avvp_pl.data.names import composed
-from avvp_pl.data.products import Missing, columns_of, read_product
+from avvp_pl.data.products import Missing, columns_of, impossible_logits, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.labeling.from_file import labels_from, segments_of
@@ -83,9 +83,8 @@ class FromLogits(Conversion):
             )
             note = fitted if note is None else f"{note}; {fitted}"
             thresholds = self._fit(splits["val"])
-        of_file = np.repeat(known, videos.lengths.numpy())
-        thresholds = finite_thresholds(thresholds, logits[of_file])
-        weak_labels = _of_segments(videos)[:, None]
+        thresholds = finite_thresholds(thresholds, logits[known[videos.rows.numpy()]])
+        weak_labels = videos.segment_weak_labels.double().numpy()[:, None]
         if self.soft:
             labels = weak_labels * _sigmoid((logits.astype(np.float64) - thresholds) / self.temperature)
         else:
@@ -98,10 +97,9 @@ class FromLogits(Conversion):
         if isinstance(self.logits, Mapping):
             folders = paths_of(self.logits, self.modalities)
             logits, known = read_folders(folders, videos, self.events, missing)
-            if (np.isnan(logits) | np.isposinf(logits)).any():
-                where = np.argwhere(np.isnan(logits) | np.isposinf(logits))[0]
-                row = int(np.searchsorted(videos.lengths.cumsum(0).numpy(), where[0], side="right"))
-                file = folders[self.modalities[where[1]]] / f"{videos.file_stems[row]}.npy"
+            if len(wrong := np.argwhere(impossible_logits(logits))):
+                where = wrong[0]
+                file = folders[self.modalities[where[1]]] / f"{videos.file_stems[videos.rows[where[0]]]}.npy"
                 raise InputError(f"{file}: has {logits[tuple(where)]:g}; a logit is a finite number, or -inf")
             return Given(logits, known, next(iter(folders.values())).parent, None)
         path = Path(self.logits)
@@ -122,7 +120,7 @@ class FromLogits(Conversion):
             len(videos),
         )
         logits = self._read(videos, "error").logits
-        truth, has_event = videos.truth.numpy(), _of_segments(videos)[:, None] > 0
+        truth, has_event = videos.truth.numpy(), videos.segment_weak_labels.numpy()[:, None] > 0
         logits = np.where(has_event, logits, -np.inf)
         found = np.array(
             [
@@ -163,11 +161,12 @@ def best_threshold(
 
 
 def finite_thresholds(
-    thresholds: Float[npt.NDArray[np.float64], "M C"], logits: Logits
-) -> Float[npt.NDArray[np.float64], "M C"]:
+    thresholds: Float[npt.NDArray[np.float64], "*axes"], logits: Float[npt.NDArray[np.float32], "S ..."]
+) -> Float[npt.NDArray[np.float64], "*axes"]:
     """Return the thresholds with the lowest finite logit of an event, minus 1, in the place of -inf.
 
-    An event without any finite logit has no positive segment at any threshold, and gets 0.
+    ``logits`` are those of S segments for each threshold. An event without any finite logit has no positive segment at
+    any threshold, and gets 0.
     """
     lowest = np.where(np.isfinite(logits), logits, np.inf).min(axis=0, initial=np.inf).astype(np.float64) - 1
     return np.where(np.isneginf(thresholds), np.where(np.isfinite(lowest), lowest, 0.0), thresholds)
@@ -254,11 +253,6 @@ def _of_table(path: Path, modalities: Sequence[str], events: Sequence[str]) -> F
     return np.stack(
         [_of_modality({event: row[name] for event, row in rows}, f"{path}, {name}", events) for name in modalities]
     )
-
-
-def _of_segments(videos: VideoSet) -> Float[npt.NDArray[np.float64], "S C"]:
-    """Return the weak label of the video of each segment."""
-    return np.repeat(videos.weak_labels.numpy().astype(np.float64), videos.lengths.numpy(), axis=0)
 
 
 def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -119,7 +119,7 @@ def balanced_loss(
     shares = shares[:, None]
     weights = of_events * (positive_weight * (labels.shape[3] - shares)) + (1 - of_events) * shares
     entropy = weights * binary_cross_entropy(segment_probs, labels, reduction="none")
-    return torch.stack([mean_over_segments(of_modality, mask) for of_modality in entropy.unbind(2)]).sum()
+    return mean_over_segments(entropy.sum(2), mask)
 
 
 def mean_over_segments(values: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
-from avvp_pl.labeling.from_logits import best_threshold
+from avvp_pl.labeling.from_logits import best_threshold, finite_thresholds
 from avvp_pl.parts import Conversion, Converted
 
 log = logging.getLogger(__name__)
@@ -77,9 +77,9 @@ class ValidationTeacher(Conversion):
         logits = []
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             for m, (modality, streams) in enumerate(self.streams.items()):
-                examples = Examples(features_of(videos, streams), videos.truth[:, m].float(), of_segments(videos))
-                asked = features_of(train, streams)
-                logits.append(self._logits(modality, examples, rows_of_segments(videos), asked))
+                has_event = videos.segment_weak_labels > 0
+                examples = Examples(features_of(videos, streams), videos.truth[:, m].float(), has_event)
+                logits.append(self._logits(modality, examples, videos.rows, features_of(train, streams)))
         note = f"the teacher has learned from the annotated segments of {len(videos)} validation videos"
         return Converted(torch.stack(logits, dim=1), note)
 
@@ -172,10 +172,10 @@ def cut(logits: Float[Tensor, "E S C"], examples: Examples) -> tuple[Float[Tenso
         truth = examples.truth[counted, event] > 0
         if not counted.any():
             continue
-        for epoch, of_epoch in enumerate(logits[:, counted, event]):
-            best = best_threshold(of_epoch.numpy(), truth.numpy())
-            thresholds[epoch, event] = best if best > -math.inf else float(of_epoch.min()) - 1
-        found = logits[:, counted, event] > thresholds[:, None, event]
+        of_event = logits[:, counted, event]  # [E, segments]
+        best = np.array([best_threshold(of_epoch, truth.numpy()) for of_epoch in of_event.numpy()])
+        thresholds[:, event] = torch.from_numpy(finite_thresholds(best, of_event.T.numpy()))
+        found = of_event > thresholds[:, None, event]
         if truth.any():
             f1.append(2 * (found & truth).sum(1) / (found.sum(1) + truth.sum()))
     return thresholds, torch.stack(f1).mean(0) if f1 else torch.zeros(len(logits))
@@ -184,13 +184,3 @@ def cut(logits: Float[Tensor, "E S C"], examples: Examples) -> tuple[Float[Tenso
 def features_of(videos: VideoSet, streams: Sequence[str]) -> Float[Tensor, "S D"]:
     """Return the features of all segments, those of several streams side by side."""
     return torch.cat([videos.streams[stream].float() for stream in streams], dim=1)
-
-
-def rows_of_segments(videos: VideoSet) -> Int[Tensor, " S"]:
-    """Return the row of the video of each segment."""
-    return torch.arange(len(videos)).repeat_interleave(videos.lengths)
-
-
-def of_segments(videos: VideoSet) -> Bool[Tensor, "S C"]:
-    """Return which events the video of each segment has."""
-    return videos.weak_labels[rows_of_segments(videos)] > 0

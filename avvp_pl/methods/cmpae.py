@@ -25,6 +25,8 @@ class MutualLearning(Guided):
     included. It needs a network that knows how uncertain it is.
     """
 
+    called = "cmpae"  # name of the method in messages
+
     def __init__(
         self,
         network: ParsingNetwork,
@@ -39,7 +41,7 @@ class MutualLearning(Guided):
     ) -> None:
         if not isinstance(network, CMPAE):
             raise InputError(
-                f"method=cmpae needs network=cmpae: {type(network).__name__} does not say how uncertain it is"
+                f"method={self.called} needs network=cmpae: {type(network).__name__} does not say how uncertain it is"
             )
         super().__init__(modalities, events, class_weighting, weights, targets, contrast)
         self.weight_mutual, self.least_uncertainty = weight_mutual, least_uncertainty

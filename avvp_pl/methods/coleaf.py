@@ -50,6 +50,8 @@ class CoLeaF(MutualLearning):
     by the number of videos squared, as in the public code; its weight there is 1e-4.
     """
 
+    called = "coleaf"
+
     confirmed_from: Tensor  # [M, 1], as all of these
     sure_from: Tensor
     sure_to: Tensor
@@ -82,13 +84,10 @@ class CoLeaF(MutualLearning):
         reference_weights: Mapping[str, float],
         found_from: float,
     ) -> None:
-        if not isinstance(network, CMPAE):
-            raise InputError(
-                f"method=coleaf needs network=cmpae: {type(network).__name__} does not say how uncertain it is"
-            )
         super().__init__(
             network, modalities, events, class_weighting, weights, targets, contrast, weight_mutual, least_uncertainty
         )
+        assert isinstance(network, CMPAE)
         self.references = nn.ModuleDict({name: Reference(network, name, head_dropout) for name in modalities})
         self.margin, self.confirmed_epoch, self.confirmed_share = margin, confirmed_epoch, confirmed_share
         self.start_epoch, self.weight_correlation, self.batch_factor = start_epoch, weight_correlation, batch_factor

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.losses import guided_loss, mil_loss
+from avvp_pl.methods.guided import weights_of
 from avvp_pl.models.han import HAN, full_precision
 from avvp_pl.parts import Method, Step, Targets, Term
 from avvp_pl.pseudo_labels.sampling import sampling_keys
@@ -59,7 +60,7 @@ class CVCM(Method):
                 f"{type(network).__name__}"
             )
         self.video_weight = weights.get("video", 1.0)
-        self.modality_weights = [weights.get(name, weights.get("others", 1.0)) for name in modalities]
+        self.modality_weights = weights_of(weights, modalities)
         self.weight_contrastive, self.temperature = weight_contrastive, temperature
         self.start_epoch, self.seed, self.targets = start_epoch, seed, targets
         kept = torch.tensor([smoothing.get(name, 1.0) for name in modalities])

@@ -38,7 +38,7 @@ class Guided(Method):
         super().__init__()
         self.class_weighting, self.targets, self.contrast = class_weighting, targets, contrast
         self.video_weight = weights.get("video", 1.0)
-        self.modality_weights = [weights.get(name, weights.get("others", 1.0)) for name in modalities]
+        self.modality_weights = weights_of(weights, modalities)
         self.register_buffer("event_weights", torch.ones(len(events)))
 
     def start(self, videos: VideoSet) -> None:
@@ -59,3 +59,12 @@ class Guided(Method):
         if self.contrast is not None and self.contrast.weight:
             terms["modality_contrast"] = self.contrast(step)
         return terms
+
+
+def weights_of(weights: Mapping[str, float], modalities: Sequence[str]) -> list[float]:
+    """Return the weight of each modality: its own, or that of ``others``, or 1.
+
+    >>> weights_of({"audio": 2.0, "others": 0.5}, ["audio", "visual"])
+    [2.0, 0.5]
+    """
+    return [weights.get(name, weights.get("others", 1.0)) for name in modalities]

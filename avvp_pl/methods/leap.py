@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avvp_pl.losses import guided_loss, pseudo_label_loss
 from avvp_pl.losses.mil import within_margin
+from avvp_pl.methods.guided import weights_of
 from avvp_pl.methods.segment_targets import SegmentTargets
 from avvp_pl.parts import Method, Step, Term
 
@@ -35,7 +36,7 @@ class LEAP(Method):
         segments: SegmentTargets,
     ) -> None:
         super().__init__()
-        self.modality_weights = [weights.get(name, weights.get("others", 1.0)) for name in modalities]
+        self.modality_weights = weights_of(weights, modalities)
         self.weight_segment, self.weight_similarity = weight_segment, weight_similarity
         self.margin, self.segments = similarity_margin, segments
 

@@ -103,10 +103,8 @@ class HAN(ParsingNetwork):
         self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
     ) -> Float[Tensor, "B M T D"]:
         """Let the segments attend to one another; ``crossing`` is 0 for modalities that do not see the others."""
-        # where no modality attends, cross-attention is computed only to give its weights their gradients of zero
-        cross = self.training or self.attending != ()
         for layer in self.layers:
-            x = layer(x, mask, crossing, cross)
+            x = layer(x, mask, crossing, self.computes_crossing)
         return x
 
     def score_events(
@@ -232,9 +230,7 @@ class HybridAttentionLayer(nn.Module):
         self.cross_attention = SegmentAttention(dim, num_heads, dropout, to_others=True) if cross else None
         self.dropout = Dropout(dropout)
         self.norm_attention = nn.LayerNorm(dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(dim, feedforward_dim), nn.ReLU(), Dropout(dropout), nn.Linear(feedforward_dim, dim)
-        )
+        self.feedforward = feedforward(dim, feedforward_dim, dropout)
         self.norm_feedforward = nn.LayerNorm(dim)
 
     def forward(
@@ -267,6 +263,11 @@ class HybridAttentionLayer(nn.Module):
         x = self.norm_attention(attended)
         output: Tensor = self.norm_feedforward(self.dropout.residual(x, self.feedforward(x)))
         return output
+
+
+def feedforward(dim: int, hidden_dim: int, dropout: float) -> nn.Sequential:
+    """Return two Linear layers with a ReLU and dropout in between."""
+    return nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), Dropout(dropout), nn.Linear(hidden_dim, dim))
 
 
 class SegmentAttention(nn.Module):

@@ -79,8 +79,7 @@ class LEAP(ParsingNetwork):
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
         projected = torch.stack(self.fusions(batch), dim=1)  # [B, M, T, D]
         crossing = crossing_of(self.modalities, self.attending, like=projected)
-        # where no modality attends, cross-attention is computed only to give its weights their gradients of zero
-        x = self.pyramid(projected, batch.mask, crossing, self.training or self.attending != ())
+        x = self.pyramid(projected, batch.mask, crossing, self.computes_crossing)
         events = self.embed(self.event_embeddings)  # [C, D]
         asked = [ask(events, own, batch.mask) for ask, own in zip(self.queries.values(), x.unbind(1), strict=True)]
         segment_logits, modality_logits = (torch.stack(list(logits), dim=-2) for logits in zip(*asked, strict=True))

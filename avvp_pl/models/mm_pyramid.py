@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avvp_pl.models.dropout import Dropout
-from avvp_pl.models.han import HAN, SegmentAttention
+from avvp_pl.models.han import HAN, SegmentAttention, feedforward
 
 
 class MMPyramid(HAN):
@@ -56,7 +56,7 @@ class MMPyramid(HAN):
         self, x: Float[Tensor, "B M T D"], mask: Bool[Tensor, "B T"], crossing: Float[Tensor, " M"] | None = None
     ) -> Float[Tensor, "B M T D"]:
         """Let the segments attend to one another; ``crossing`` is 0 for modalities that do not see the others."""
-        return self.pyramid(x, mask, crossing, self.training or self.attending != ())
+        return self.pyramid(x, mask, crossing, self.computes_crossing)
 
 
 class Pyramid(nn.Module):
@@ -214,9 +214,7 @@ class PreNormLayer(nn.Module):
         self.norm_attention = nn.LayerNorm(dim)
         self.attention = SegmentAttention(dim, num_heads, attention_dropout, to_others)
         self.norm_feedforward = nn.LayerNorm(dim)
-        self.feedforward = nn.Sequential(
-            nn.Linear(dim, feedforward_dim), nn.ReLU(), Dropout(dropout), nn.Linear(feedforward_dim, dim)
-        )
+        self.feedforward = feedforward(dim, feedforward_dim, dropout)
         self.dropout = Dropout(dropout)
 
     def forward(

@@ -536,7 +536,7 @@ LIMITS: dict[str, Limit] = {
     "decision.gate": Choice(("hard", "soft")),
     "decision.gate_by": Choice(("video", "modality")),
     "video_threshold": SHARE,
-    "task.exclusive": FLAG,
+    "protocol.task.exclusive": FLAG,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),
     # scoring of localization

@@ -69,8 +69,7 @@ def labels_file(kind: Kind, folder: Path, videos: ParsingSet) -> Path:
     path = folder / f"{kind}_{len(train)}.npz"
     generator, shape = torch.Generator().manual_seed(0), (2, len(videos.events))
     if kind == "labels":
-        weak_labels = train.weak_labels.repeat_interleave(train.lengths, dim=0)[:, None]
-        values = weak_labels * torch.rand(train.num_segments, *shape, generator=generator)
+        values = train.segment_weak_labels[:, None] * torch.rand(train.num_segments, *shape, generator=generator)
     else:
         drawn = torch.rand(len(train), *shape, generator=generator)
         values = 0.5 * drawn[0] if kind == "rates" else train.weak_labels[:, None] * (drawn < 0.8)

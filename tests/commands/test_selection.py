@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,19 @@ def column(run: Path, name: str) -> list[float]:
     return [float(row[name]) for row in rows(run / "metrics.csv")]
 
 
+def restless(command: Command, folder: Path, best: Callable[[list[float]], int], *arguments: str) -> tuple[Path, int]:
+    """A run whose best epoch is neither the first nor the last, and this epoch.
+
+    The scores of so small a run depend on the processor, so seeds are tried until one has such an epoch.
+    """
+    for seed in range(20):
+        run = train(command, folder / str(seed), *BY_BEST, *arguments, f"seed={seed}")
+        epoch = best(column(run, "val/segment/type_av"))
+        if 0 < epoch < 5:
+            return run, epoch
+    raise AssertionError("the first or the last epoch is the best with all seeds")
+
+
 def snapshot(run: Path, checkpoint: str, which: str) -> dict[str, torch.Tensor]:
     prefix = f"labeling.teacher.{which}."
     return {
@@ -46,10 +60,8 @@ def assert_selected(run: Path, epoch: int) -> None:
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_checkpoint_and_snapshot_are_of_the_best_epoch(command: Command, tmp_path: Path, mode: str) -> None:
-    run = train(command, tmp_path / "run", *BY_BEST, f"protocol.selection.mode={mode}")
-    found = column(run, "val/segment/type_av")
-    epoch = found.index(max(found) if mode == "max" else min(found))
-    assert 0 < epoch < 5
+    best = max if mode == "max" else min
+    run, epoch = restless(command, tmp_path, lambda found: found.index(best(found)), f"protocol.selection.mode={mode}")
     assert_selected(run, epoch)
 
 
@@ -68,9 +80,7 @@ def test_a_loss_of_training_can_be_selected_by(command: Command, tmp_path: Path)
 
 
 def test_without_a_score_the_last_epoch_is_tested(command: Command, tmp_path: Path) -> None:
-    run = train(command, tmp_path / "run", *BY_BEST, "protocol.selection.monitor=null")
-    found = column(run, "val/segment/type_av")
-    assert found.index(max(found)) < 5
+    run, _ = restless(command, tmp_path, lambda found: found.index(max(found)), "protocol.selection.monitor=null")
     assert_selected(run, 5)
     for name in ("best", "last"):
         arguments = (f"checkpoint={checkpoint(run, name)}", f"hydra.run.dir={tmp_path / name}")

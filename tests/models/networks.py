@@ -175,3 +175,22 @@ def assert_outputs_are_in_full_precision(net: ParsingNetwork) -> None:
     double = net.double()(with_streams(batch, {name: x.double() for name, x in batch.features_in.items()}))
     for output, dtype in ((half, torch.float32), (double, torch.float64)):
         assert {value.dtype for _, value in values(output, batch.mask)} == {dtype}
+
+
+def assert_all_padding_has_no_events(net: ParsingNetwork, lengths: tuple[int, int]) -> None:
+    """The second of two videos has no segments, and nothing that is learned from both is NaN."""
+    output = net.train()(make_batch(lengths, longest=4))
+    assert (output.video_probs[1] == 0).all()
+    assert (output.modality_probs[1] == 0).all()
+    loss = output.video_probs.sum() + output.modality_probs.sum() + output.segment_probs.sum()
+    for slope in torch.autograd.grad(loss, list(net.parameters()), allow_unused=True):
+        assert slope is None or slope.isfinite().all()
+
+
+def assert_dropout_acts_only_in_training(net: ParsingNetwork, output: str) -> None:
+    """On this output; the network is left in training."""
+    batch = make_batch()
+    assert torch.equal(getattr(net(batch), output), getattr(net(batch), output))
+    net.train()
+    torch.manual_seed(0)
+    assert not torch.allclose(getattr(net(batch), output), getattr(net(batch), output), atol=1e-3)

@@ -18,6 +18,7 @@ from tests.models.networks import (
     STREAM_DIMS,
     THREE,
     assert_close,
+    assert_dropout_acts_only_in_training,
     assert_every_parameter_learns,
     assert_outputs_are_in_full_precision,
     assert_padding_changes_nothing,
@@ -258,10 +259,7 @@ def test_the_heads_miss_visual_features_that_the_output_has() -> None:
 @pytest.mark.parametrize("which", ["dropout", "absence_dropout"])
 def test_dropout_acts_only_in_training(which: str) -> None:
     net, batch = make_net(**{which: 0.5}), make_batch()  # type: ignore[arg-type]
-    assert torch.equal(net(batch).segment_probs, net(batch).segment_probs)
-    net.train()
-    torch.manual_seed(0)
-    assert not torch.allclose(net(batch).segment_probs, net(batch).segment_probs, atol=1e-3)
+    assert_dropout_acts_only_in_training(net, "segment_probs")
     assert torch.equal(net(batch).features, net(batch).features) is (which == "absence_dropout")
 
 

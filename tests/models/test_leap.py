@@ -21,7 +21,9 @@ from tests.models.networks import (
     EVENTS,
     STREAM_DIMS,
     THREE,
+    assert_all_padding_has_no_events,
     assert_close,
+    assert_dropout_acts_only_in_training,
     assert_every_parameter_learns,
     assert_outputs_are_in_full_precision,
     assert_padding_changes_nothing,
@@ -32,7 +34,7 @@ from tests.models.networks import (
     reference_streams,
     with_streams,
 )
-from tests.models.test_mm_pyramid import (
+from tests.models.reference_pyramid import (
     linear,
     normalized,
     slow_attention,
@@ -220,13 +222,7 @@ def test_padding_changes_nothing(modalities: int) -> None:
 
 @pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
 def test_a_video_that_is_all_padding_has_no_events_and_no_nan(lengths: tuple[int, int]) -> None:
-    net = make_net().train()
-    output = net(make_batch(lengths, longest=4))
-    assert (output.video_probs[1] == 0).all()
-    assert (output.modality_probs[1] == 0).all()
-    loss = output.video_probs.sum() + output.modality_probs.sum() + output.segment_probs.sum()
-    for slope in torch.autograd.grad(loss, list(net.parameters()), allow_unused=True):
-        assert slope is None or slope.isfinite().all()
+    assert_all_padding_has_no_events(make_net(), lengths)
 
 
 def test_videos_do_not_influence_each_other() -> None:
@@ -251,11 +247,7 @@ def test_every_parameter_has_a_gradient_where_none_attends() -> None:
 
 @pytest.mark.parametrize("which", ["dropout", "attention_dropout"])
 def test_dropout_acts_only_in_training(which: str) -> None:
-    net, batch = make_net(**{which: 0.5}), make_batch()  # type: ignore[arg-type]
-    assert torch.equal(net(batch).segment_probs, net(batch).segment_probs)
-    net.train()
-    torch.manual_seed(0)
-    assert not torch.allclose(net(batch).segment_probs, net(batch).segment_probs, atol=1e-3)
+    assert_dropout_acts_only_in_training(make_net(**{which: 0.5}), "segment_probs")  # type: ignore[arg-type]
 
 
 def test_outputs_are_in_full_precision() -> None:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from avvp_pl.models import MMPyramid
-from avvp_pl.models.mm_pyramid import DilatedConvolution, LevelFusion, PreNormLayer, Pyramid, PyramidLevel
+from avvp_pl.models.mm_pyramid import DilatedConvolution, PreNormLayer, PyramidLevel
 from avvp_pl.types import Batch, ParsingOutput
 from tests.models.networks import (
     DIM,
     EVENTS,
     STREAM_DIMS,
     THREE,
-    Network,
+    assert_all_padding_has_no_events,
     assert_close,
+    assert_dropout_acts_only_in_training,
     assert_every_parameter_learns,
     assert_outputs_are_in_full_precision,
     assert_padding_changes_nothing,
@@ -25,10 +26,10 @@ from tests.models.networks import (
     assert_videos_do_not_influence_each_other,
     make_batch,
     modalities_of,
-    randomized,
     reference_streams,
     with_streams,
 )
+from tests.models.reference_pyramid import linear, slow_pyramid, with_small_weights
 
 
 def make_net(
@@ -61,107 +62,7 @@ def make_net(
     return with_small_weights(net, seed)
 
 
-def with_small_weights(net: Network, seed: int = 0) -> Network:
-    """Random weights, but small ones: features are not normalized, so they grow from level to level."""
-    with torch.no_grad():
-        for parameter in randomized(net, seed).parameters():
-            parameter.mul_(0.5)
-    return net
-
-
 # The reference
-
-
-def linear(layer: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(layer, nn.Linear)
-    return x @ layer.weight.T + layer.bias
-
-
-def normalized(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    centered = x - x.mean()
-    return centered / (centered.square().mean() + 1e-5).sqrt() * norm.weight + norm.bias
-
-
-def slow_attention(layer: PreNormLayer, x: Tensor, memory: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """One query x [D] to some vectors; also the logits before their softmax [heads, S]."""
-    attention = layer.attention
-    size = len(x) // attention.num_heads
-    weights, biases = attention.in_projection.weight.chunk(3), attention.in_projection.bias.chunk(3)
-    query = weights[0] @ x + biases[0]
-    heads, logits = [], []
-    for head in range(attention.num_heads):
-        part = slice(head * size, (head + 1) * size)
-        keys = [(weights[1] @ m + biases[1])[part] for m in memory]
-        values = [(weights[2] @ m + biases[2])[part] for m in memory]
-        logits.append(torch.stack([query[part] @ key / size**0.5 for key in keys]))
-        heads.append(sum(share * value for share, value in zip(logits[-1].softmax(0), values, strict=True)))
-    return linear(attention.out_projection, torch.cat(heads)), torch.stack(logits)
-
-
-def slow_layer(layer: PreNormLayer, x: Tensor, memory: Sequence[Tensor]) -> Tensor:
-    """q + attention(norm q, k, v), then feed-forward in the same way: keys and values are not normalized."""
-    x = x + slow_attention(layer, normalized(layer.norm_attention, x), memory)[0]
-    hidden = linear(layer.feedforward[0], normalized(layer.norm_feedforward, x)).clamp(min=0)
-    return x + linear(layer.feedforward[3], hidden)
-
-
-def slow_convolution(block: DilatedConvolution, y: Sequence[Tensor], reach: int) -> list[Tensor]:
-    weight, bias = block.convolution.weight, block.convolution.bias
-    assert bias is not None
-    outputs = []
-    for t, own in enumerate(y):
-        hidden = bias
-        for tap, place in enumerate((t - reach, t, t + reach)):
-            if 0 <= place < len(y):
-                hidden = hidden + weight[:, :, tap] @ y[place]
-        outputs.append((own + linear(block.linear, hidden.clamp(min=0))).clamp(min=0))
-    return outputs
-
-
-def slow_level(
-    level: nn.Module, x: Mapping[str, Sequence[Tensor]], reach: int, hears: Sequence[str]
-) -> dict[str, list[Tensor]]:
-    """One level for one video: x has T vectors of each modality, and ``hears`` those that attend to the others."""
-    assert isinstance(level, PyramidLevel)
-    outputs = {}
-    for name, own in x.items():
-        y = []
-        for t, segment in enumerate(own):
-            near = [u for u in range(len(own)) if abs(t - u) <= reach]
-            alone = level.alone[name]
-            assert isinstance(alone, PreNormLayer)
-            s = slow_layer(alone, segment, [own[u] for u in near])
-            if level.cross_layer is None:
-                y.append(linear(level.gates[name], s).sigmoid() * s)
-                continue
-            others = [part[u] for other, part in x.items() if other != name for u in near]
-            c = slow_layer(level.cross_layer, segment, others) if name in hears else torch.zeros_like(s)
-            first, second = linear(level.gates[name], torch.cat([s, c])).sigmoid().chunk(2)
-            y.append(first * s + second * c)
-        block = level.convolutions[name]
-        assert isinstance(block, DilatedConvolution)
-        outputs[name] = slow_convolution(block, y, reach)
-    return outputs
-
-
-def slow_pyramid(pyramid: Pyramid, streams: Mapping[str, Tensor], hears: Sequence[str]) -> dict[str, Tensor]:
-    """The encoded segments [T, D] of each modality of one video."""
-    x: dict[str, list[Tensor]] = {name: list(own) for name, own in streams.items()}
-    levels = []
-    for number, level in enumerate(pyramid.levels):
-        x = slow_level(level, x, 2**number, hears)
-        levels.append(x)
-    encoded = {}
-    for name, fusion in pyramid.fusions.items():
-        assert isinstance(fusion, LevelFusion)
-        assert isinstance(fusion.layer, PreNormLayer)
-        segments = []
-        for t in range(len(x[name])):
-            outputs = [of_level[name][t] for of_level in levels]
-            tokens = [slow_layer(fusion.layer, output, outputs) for output in outputs]
-            segments.append(sum(linear(fusion.weight, token).sigmoid() * token for token in tokens))
-        encoded[name] = torch.stack(segments)  # type: ignore[arg-type]
-    return encoded
 
 
 def reference(net: MMPyramid, batch: Batch, video: int) -> ParsingOutput:
@@ -303,13 +204,7 @@ def test_padding_changes_nothing(modalities: int) -> None:
 
 @pytest.mark.parametrize("lengths", [(4, 0), (0, 0)])
 def test_a_video_that_is_all_padding_has_no_events_and_no_nan(lengths: tuple[int, int]) -> None:
-    net = make_net().train()
-    output = net(make_batch(lengths, longest=4))
-    assert (output.video_probs[1] == 0).all()
-    assert (output.modality_probs[1] == 0).all()
-    loss = output.video_probs.sum() + output.modality_probs.sum() + output.segment_probs.sum()
-    for slope in torch.autograd.grad(loss, list(net.parameters()), allow_unused=True):
-        assert slope is None or slope.isfinite().all()
+    assert_all_padding_has_no_events(make_net(), lengths)
 
 
 def test_padding_beyond_all_windows_gives_no_nan_in_half_precision() -> None:
@@ -348,11 +243,7 @@ def test_every_parameter_has_a_gradient_where_none_attends(cross_attention_dropo
 
 @pytest.mark.parametrize("which", ["dropout", "attention_dropout"])
 def test_dropout_acts_only_in_training(which: str) -> None:
-    net, batch = make_net(**{which: 0.5}), make_batch()  # type: ignore[arg-type]
-    assert torch.equal(net(batch).features, net(batch).features)
-    net.train()
-    torch.manual_seed(0)
-    assert not torch.allclose(net(batch).features, net(batch).features, atol=1e-3)
+    assert_dropout_acts_only_in_training(make_net(**{which: 0.5}), "features")  # type: ignore[arg-type]
 
 
 def test_the_heads_miss_visual_features_that_the_output_has() -> None:
