@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from avvp_pl.data.products import Kind
 from avvp_pl.data.videos import VideoSet
-from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
+from avvp_pl.types import Batch, Detections, ParsingNetwork, ParsingOutput
 
 if TYPE_CHECKING:
     from avvp_pl.labeling.bank import PrototypeBank
@@ -65,7 +65,8 @@ class Step(NamedTuple):
     """Everything that one training step knows.
 
     ``epoch`` counts from 0 and ``done`` is the fraction of it that is over: a ramp is a function of these two, so that
-    it is the same after a resume. ``number`` is that of the batch in its epoch, from 0, for what takes turns.
+    it is the same after a resume. ``number`` is that of the batch in its epoch, from 0, for what takes turns, and
+    ``epochs`` is the number of epochs of the whole training.
     """
 
     network: ParsingNetwork
@@ -75,6 +76,12 @@ class Step(NamedTuple):
     done: float
     team: Team = Team()
     number: int = 0
+    epochs: int = 1
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the whole training that is over."""
+        return (self.epoch + self.done) / max(1, self.epochs)
 
 
 class Term(NamedTuple):
@@ -244,11 +251,17 @@ class Evidence(NamedTuple):
 
     ``video_probs`` say for each modality whether the event occurs in the video at all, by what all modalities show
     together; ``modality_probs`` say the same by what this modality alone shows (None: the inference does not know).
+
+    The last two are for localization only. ``curves`` are what detections are made of and scored by, one for each
+    event, on any scale (None: ``segment_probs``, the mean over the modalities), and ``attention`` says how much a
+    segment shows any event (None: the inference has none).
     """
 
     segment_probs: Float[Tensor, "B T M C"]
     video_probs: Float[Tensor, "B M C"]
     modality_probs: Float[Tensor, "B M C"] | None = None
+    curves: Float[Tensor, "B T C"] | None = None
+    attention: Float[Tensor, "B T"] | None = None
 
 
 class Inference(Part, ABC):
@@ -288,11 +301,15 @@ class Inference(Part, ABC):
 
 
 class Decision(Part, ABC):
-    """From probabilities to timelines."""
+    """From probabilities to timelines, and to detections where the task needs them."""
 
     @abstractmethod
     def forward(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B T M C"]:
         """Return which events occur in which segments; nothing occurs at padding."""
+
+    def detections(self, evidence: Evidence, batch: Batch) -> Detections | None:
+        """Return the intervals that are found, in seconds; their videos are rows of the batch. None: it finds none."""
+        return None
 
     def video_probs(self, evidence: Evidence) -> Float[Tensor, "B M C"]:
         """Return the probabilities of videos that decide. They are written beside those of segments."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -100,6 +100,26 @@ class ParsingNetwork(nn.Module, ABC):
         def __call__(self, batch: Batch) -> ParsingOutput:
             """Run :meth:`forward`."""
             ...
+
+
+class Instances(NamedTuple):
+    """Annotated intervals, in the order of the annotation: number of the video, number of the event, start and end.
+
+    Bounds are in seconds, unless something else is said.
+    """
+
+    videos: Int[Tensor, " I"]
+    events: Int[Tensor, " I"]
+    bounds: Float[Tensor, "I 2"]
+
+
+class Detections(NamedTuple):
+    """Predicted intervals, in the unit of the instances; among equal scores the first detection counts as better."""
+
+    videos: Int[Tensor, " D"]
+    events: Int[Tensor, " D"]
+    bounds: Float[Tensor, "D 2"]
+    scores: Float[Tensor, " D"]
 
 
 @dataclass(frozen=True)

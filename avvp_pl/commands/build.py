@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from avvp_pl.commands.launching import started_by
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
+from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
@@ -103,7 +104,10 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
     """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses."""
     data = cfg.data
     resident = data.get("resident", "auto")
-    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted)
+    sampling = None
+    if data.get("sampling") is not None:
+        sampling = build("data.sampling", data.sampling, SegmentSampling)
+    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:
@@ -130,7 +134,8 @@ def build_model(
         network = build_network(cfg, videos)
     words = {"modalities": list(videos.modalities), "events": list(videos.events)}
     given = {"network": network, **words}
-    decision = build("protocol.decision", cfg.protocol.decision, Decision, given, words)
+    of_time = {**given, "segment_seconds": videos.segment_seconds}
+    decision = build("protocol.decision", cfg.protocol.decision, Decision, of_time, words)
     inferences = {
         str(name): build(f"inference.{name}", node, Inference, {**given, "decision": decision}, words)
         for name, node in cfg.inference.items()

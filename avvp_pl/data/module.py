@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.types import Batch
@@ -22,7 +23,8 @@ class ParsingData(pl.LightningDataModule):
     ``resident`` decides where the features are while a run lasts. ``device`` moves them to the training device once.
     ``host`` leaves them where they were loaded (possibly mapped from a file); every batch is gathered there and then
     sent. ``auto`` is ``device`` if they take at most half of the device's free memory, else ``host``.
-    ``predicted`` is the split that ``predict`` parses.
+    ``predicted`` is the split that ``predict`` parses. With ``sampling``, a training batch has only some segments of
+    each video.
     """
 
     def __init__(
@@ -33,9 +35,10 @@ class ParsingData(pl.LightningDataModule):
         seed: int,
         resident: Literal["auto", "device", "host"] = "auto",
         predicted: str = "test",
+        sampling: SegmentSampling | None = None,
     ) -> None:
         super().__init__()
-        self.predicted = predicted
+        self.predicted, self.sampling = predicted, sampling
         self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
@@ -103,9 +106,9 @@ class ParsingData(pl.LightningDataModule):
         """Shuffled batches of training videos."""
         return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation videos in order."""
-        return self._loader("val", self.eval_batch_size, shuffle=False)
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Validation videos in order; nothing where the data has none."""
+        return self._loader("val", self.eval_batch_size, shuffle=False) if "val" in self.splits else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test videos in order."""
@@ -121,10 +124,18 @@ class ParsingData(pl.LightningDataModule):
         if self.trainer is not None:
             ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
         # row numbers are needed on the CPU where lengths are looked up or features are gathered there
-        on_device = videos.resident and videos.equal_length is not None
-        device = videos.device if on_device else "cpu"
-        lengths = None if videos.equal_length is not None else videos.lengths
-        order: Any = VideoBatches(len(videos), batch_size, self.seed, shuffle, **ranks, device=device, lengths=lengths)
+        sampling = self.sampling if shuffle else None
+        rectangular = videos.equal_length is not None and sampling is None
+        order: Any = VideoBatches(
+            len(videos),
+            batch_size,
+            self.seed,
+            shuffle,
+            **ranks,
+            device=videos.device if videos.resident and rectangular else "cpu",
+            lengths=None if rectangular else videos.lengths,
+            sampling=sampling,
+        )
         if shuffle:
             order.skip(**self.done)
         # batch_size=None: the sampler passes whole batches of row numbers to VideoSet.__getitem__

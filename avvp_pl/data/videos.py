@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from avvp_pl.data.names import composed
-from avvp_pl.types import Batch
+from avvp_pl.data.sampling import Picks, SegmentSampling
+from avvp_pl.types import Batch, Instances
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class VideoSet(Dataset[Batch]):
     may be on a GPU, and the streams there or on the CPU (possibly mapped from a file, and possibly as float16 or
     bfloat16). A batch is on the device of the labels, and its features are float32.
 
-    ``truth`` is None where the annotation of the segments is unknown. ``keys`` are the file stems under which a data
-    set's layout stores the videos; where there are none, the names are used.
+    ``truth`` is None where the annotation of the segments is unknown. ``instances`` are the annotated intervals in
+    seconds, by the row of the video, by which localization is scored (None: only segments are annotated). ``keys`` are
+    the file stems under which a data set's layout stores the videos; where there are none, the names are used.
 
     >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
     >>> videos = VideoSet(("a", "b"), torch.tensor([2, 1]), {"sound": sound}, weak_labels=torch.eye(2))
@@ -43,6 +45,7 @@ class VideoSet(Dataset[Batch]):
     weak_labels: Float[Tensor, "N C"]
     truth: Bool[Tensor, "S M C"] | None = None
     keys: tuple[str, ...] = ()
+    instances: Instances | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them
@@ -113,11 +116,15 @@ class VideoSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int]) -> Batch:
+    def __getitem__(self, rows: Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks) -> Batch:
         """Gather a batch, padded to its longest video (and to at least one segment), or to a number of segments.
+
+        Of :class:`~avvp_pl.data.sampling.Picks`, the batch has the segments that were picked.
 
         With videos of equal length nothing has to be known about ``rows``, so that a GPU is never waited for.
         """
+        if isinstance(rows, Picks):
+            return self.batch(*rows)
         rows, longest = rows if isinstance(rows, tuple) else (rows, 0)
         if self.equal_length is not None:
             own, whole = _send(rows, self.device), self._whole
@@ -286,7 +293,8 @@ class VideoBatches(Sampler[Any]):
     visited exactly once. The row numbers are sent to ``device`` once an epoch, so that no step has to send its own.
 
     With ``lengths``, the number of segments of each video, each batch of training comes with the number of segments to
-    which it is padded: that of the longest video of all processes' batches, which can then be joined.
+    which it is padded: that of the longest video of all processes' batches, which can then be joined. With ``sampling``
+    as well, it has only the segments that are picked of each video.
     """
 
     def __init__(
@@ -299,9 +307,11 @@ class VideoBatches(Sampler[Any]):
         world_size: int = 1,
         device: torch.device | str = "cpu",
         lengths: Int[Tensor, " N"] | None = None,
+        sampling: SegmentSampling | None = None,
     ) -> None:
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
         self.rank, self.world_size, self.device, self.lengths = rank, world_size, device, lengths
+        self.sampling = sampling
         self.epoch = 0
         self.done = (-1, 0)
 
@@ -321,8 +331,8 @@ class VideoBatches(Sampler[Any]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_videos, generator=generator)
-        epoch, batches = self.done
-        first = batches if epoch == self.epoch else 0
+        epoch, learned = self.done
+        first = learned if epoch == self.epoch else 0
         share = order[self._share(self.rank)].to(self.device)
         if not len(share):  # torch.split would return one empty batch
             return
@@ -332,7 +342,16 @@ class VideoBatches(Sampler[Any]):
         else:
             lengths = torch.stack([self.lengths[order[self._share(rank)]] for rank in range(self.world_size)])
             longest = [int(of.max()) for of in torch.split(lengths, self.batch_size, dim=1)]
-            yield from zip(rows, longest[first:], strict=True)
+            batches = zip(rows, longest[first:], strict=True)
+            yield from batches if self.sampling is None else (self._pick(*batch) for batch in batches)
+
+    def _pick(self, rows: Int[Tensor, " B"], longest: int) -> Picks:
+        """Pick the segments of a batch."""
+        assert self.lengths is not None
+        assert self.sampling is not None
+        rows, starts = rows.cpu(), self.lengths.cumsum(0) - self.lengths
+        position, mask = self.sampling(self.lengths[rows], rows, self.seed, self.epoch, longest)
+        return Picks(rows, starts[rows][:, None] + position, mask)
 
     def _share(self, rank: int) -> Tensor:
         """The positions in the order that a process visits."""

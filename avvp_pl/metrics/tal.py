@@ -17,27 +17,12 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
+from avvp_pl.types import Detections, Instances
+
 # k / 10 and no multiple of 0.1: 3 * 0.1 is more than 3 / 10, and a tIoU of exactly 3 / 10 is common
 THRESHOLDS = tuple(k / 10 for k in range(1, 8))
 AVERAGES = ((0.1, 0.5), (0.3, 0.7), (0.1, 0.7))
 BLOCK = 2**14  # detections whose pairs with instances are in memory at the same time
-
-
-class Instances(NamedTuple):
-    """Annotated intervals, in the order of the annotation: number of the video, number of the event, start and end."""
-
-    videos: Int[Tensor, " I"]
-    events: Int[Tensor, " I"]
-    bounds: Float[Tensor, "I 2"]
-
-
-class Detections(NamedTuple):
-    """Predicted intervals, in the unit of the instances; among equal scores the first detection counts as better."""
-
-    videos: Int[Tensor, " D"]
-    events: Int[Tensor, " D"]
-    bounds: Float[Tensor, "D 2"]
-    scores: Float[Tensor, " D"]
 
 
 class LocalizationScores(NamedTuple):

@@ -1,4 +1,4 @@
-"""Multiple-instance pooling, from segments to the video: attentive (Eq. 3), and by the maximum."""
+"""Multiple-instance pooling, from segments to the video: attentive (Eq. 3), by the maximum, and by the highest ones."""
 
 from __future__ import annotations
 
@@ -48,3 +48,26 @@ def max_mil_pooling(segment_probs: Float[Tensor, "B T ..."], mask: Bool[Tensor, 
     """
     padding = ~mask.view(*mask.shape, *[1] * (segment_probs.ndim - 2))
     return segment_probs.masked_fill(padding, 0).amax(dim=1)
+
+
+def top_k_pooling(
+    logits: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"], share: int
+) -> Float[Tensor, "B ..."]:
+    """Return the mean of the max(1, L // ``share``) highest logits of each video of L segments.
+
+    Each event, and each other axis, has highest segments of its own. A video without segments gets the lowest finite
+    number, whose sigmoid is 0.
+
+    >>> logits, mask = torch.tensor([[[1.0], [5.0], [3.0], [9.0]]]), torch.tensor([[True, True, True, False]])
+    >>> top_k_pooling(logits, mask, 8), top_k_pooling(logits, mask, 1)
+    (tensor([[5.]]), tensor([[3.]]))
+    """
+    lengths = mask.sum(1)
+    count = torch.div(lengths, share, rounding_mode="floor").clamp(min=1)  # [B]
+    most = max(1, logits.shape[1] // share)  # known without waiting for a device
+    lowest = torch.finfo(logits.dtype).min
+    ones = [1] * (logits.ndim - 2)
+    highest = logits.masked_fill(~mask.view(*mask.shape, *ones), lowest).topk(most, dim=1).values
+    taken = (torch.arange(most, device=logits.device) < count[:, None]).view(len(logits), most, *ones)
+    mean = (highest * taken).sum(1) / count.view(-1, *ones)
+    return torch.where((lengths > 0).view(-1, *ones), mean, lowest)

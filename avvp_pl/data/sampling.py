@@ -1,0 +1,67 @@
+"""Which segments of a long video a training batch has: pure functions of the seed, the epoch and the video."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Picks(NamedTuple):
+    """The videos of a batch, the numbers of the segments that were picked of each, and which of them are no padding."""
+
+    rows: Int[Tensor, " B"]
+    segment: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+
+
+class SegmentSampling(ABC):
+    """Picks segments of every video of a training batch, anew in every epoch."""
+
+    @abstractmethod
+    def __call__(
+        self, lengths: Int[Tensor, " B"], rows: Int[Tensor, " B"], seed: int, epoch: int, longest: int
+    ) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """Return the positions of the picked segments in each video, from 0, and which of them are no padding.
+
+        ``longest`` is the number of segments of the longest video of this step in all processes: all of them have to
+        return the same T.
+        """
+
+
+class Bins(SegmentSampling):
+    """One random segment of each of ``segments`` equal bins of a video; a video that is shorter is taken whole.
+
+    ``repeat``: a shorter video is sampled as well, so that its segments are repeated and nothing is padding.
+    """
+
+    def __init__(self, segments: int, repeat: bool = False) -> None:
+        self.segments, self.repeat = segments, repeat
+
+    def __call__(
+        self, lengths: Int[Tensor, " B"], rows: Int[Tensor, " B"], seed: int, epoch: int, longest: int
+    ) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+        """Pick."""
+        width = self.segments if self.repeat else max(1, min(self.segments, longest))
+        steps, lengths = torch.arange(width), lengths[:, None]
+        starts = steps * lengths // width  # of the bins
+        sizes = (steps + 1) * lengths // width - starts
+        drawn = starts + (uniform(seed, epoch, rows, width) * sizes).long().clamp(max=(sizes - 1).clamp(min=0))
+        drawn = drawn.clamp(max=(lengths - 1).clamp(min=0))
+        if self.repeat:
+            return drawn, (lengths > 0).expand_as(drawn)
+        whole = lengths <= width
+        position = torch.where(whole, torch.minimum(steps, (lengths - 1).clamp(min=0)), drawn)
+        return position, ~whole | (steps < lengths)
+
+
+def uniform(seed: int, epoch: int, rows: Int[Tensor, " B"], count: int) -> Float[Tensor, "B count"]:
+    """Return numbers in [0, 1) that depend on nothing but these four: ``count`` of them for each of the rows."""
+    drawn = []
+    for row in rows.tolist():
+        generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + row) % 2**63)
+        drawn.append(torch.rand(count, generator=generator, dtype=torch.float64))
+    return torch.stack(drawn) if drawn else torch.zeros(0, count, dtype=torch.float64)
