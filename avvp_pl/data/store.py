@@ -224,6 +224,8 @@ class PackedStore:
             index = self._index()  # another process may have packed while this one waited
             form = (self.files.segments, self.files.dtype)
             old = index if index is not None and (index.segments, index.dtype) == form else None
+            if self.files.spare_rows and old is not None and set(old.streams) != set(streams):
+                old = None
             kept = {stream: self._kept(stream, names, old, every_file) for stream in streams}
             if self.files.spare_rows:  # what is kept of a stream may have been cut to the old length of another one
                 common = set.intersection(*(set(videos) for videos in kept.values()))
@@ -244,8 +246,7 @@ class PackedStore:
                 raise InputError(f"{count}:\n" + "\n".join(problems[:SHOWN]) + more)
             packed = {stream: array for stream, array in found.items() if array is not None}
             layout = (tuple(names), tuple(survey.lengths))
-            same = old is not None and (old.names, old.lengths) == layout and not self.files.spare_rows
-            others = old.streams if old is not None and same else {}
+            others = old.streams if old is not None and (old.names, old.lengths) == layout else {}
             made = Index(*form, *layout, {**others, **packed})
             if made != index:
                 with atomic_write(self.folder / "index.json") as file:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from avvp_pl.data.activitynet import Annotation, Interval, read_ambiguous, read_annotation, read_subsets
+from avvp_pl.data.activitynet import Interval, read_ambiguous, read_annotation, read_subsets
 from avvp_pl.data.annotations import Oddities, read_list
 from avvp_pl.data.features import FeatureFiles, is_pickled, spelled
 from avvp_pl.data.names import composed
@@ -230,12 +230,9 @@ class ThumosFolder:
         self.listed = None if listed is None else Path(listed)
         self.annotation = root / "gt.json" if annotation is None else Path(annotation)
         self.subsets = read_subsets(self.annotation) if self.annotation.exists() else Counter[str]()
-        self.annotated = {
-            split: read_annotation([self.annotation], subset)
-            for split, names in SUBSETS.items()
-            if (subset := next((name for name in names if name in self.subsets), None)) is not None
-        }
-        self._splits = {name: split for split, of in self.annotated.items() for name in of.videos}
+        annotated = [split for split in SUBSETS if _subset(split, self.subsets) is not None]
+        self.annotated = read_splits(self.annotation, annotated) if annotated else {}
+        self._splits = {name: split for split, videos in self.annotated.items() for name in videos}
         self.places = self._places()
         joint = self.places[0].joint
         if joint and (other := next((stream for stream in self.streams if stream not in STREAMS), None)) is not None:
@@ -261,7 +258,7 @@ class ThumosFolder:
     def videos(self, split: str, required: bool, oddities: Oddities) -> dict[str, Sequence[Interval] | None]:
         """Return the videos of a split with their annotated intervals, which are None where they are unknown."""
         if self.listed is not None:
-            intervals = self._intervals()
+            intervals = {name: of for videos in self.annotated.values() for name, of in videos.items()}
             return {name: intervals.get(name) for name in read_list(self.listed)}
         if split in self.annotated:
             return dict(self._annotated_videos(split, required, oddities))
@@ -276,7 +273,10 @@ class ThumosFolder:
 
     def vocabulary(self, events: Sequence[str] | None, oddities: Oddities) -> tuple[str, ...]:
         """Return the events: ``events`` or THUMOS14's if the annotation has no others, else all that it has."""
-        of = {split: {one.event for one in annotation.instances} for split, annotation in self.annotated.items()}
+        of = {
+            split: {one.event for intervals in videos.values() for one in intervals}
+            for split, videos in self.annotated.items()
+        }
         labels = set().union(*of.values())
         if "train" in of and (unseen := sorted(of.get("test", set()) - of["train"])):
             kind = f"{self.annotation}: events of test videos that no training video has (they cannot be learned)"
@@ -340,27 +340,26 @@ class ThumosFolder:
         """
         if split not in self.annotated:
             raise self._not_annotated(split)
-        annotation, there = self.annotated[split], set(self.with_features)
-        missing = [name for name in annotation.videos if name not in there]
-        kept = [name for name in annotation.videos if name in there]
+        annotated, there = self.annotated[split], set(self.with_features)
+        missing = [name for name in annotated if name not in there]
+        kept = {name: intervals for name, intervals in annotated.items() if name in there}
         other = next((name for name in self.with_features if name not in self._splits), None)
         beside = "" if other is None else f", and {self._file_of(other)} is of no annotated video"
         serious = [name for name in missing if name not in WRONG]
         if not kept or (required and serious):
             first = (serious or missing)[0]
             raise InputError(
-                f"{self.annotation}: {len(missing)} of its {len(annotation.videos)} {split} videos have no features: "
+                f"{self.annotation}: {len(missing)} of its {len(annotated)} {split} videos have no features: "
                 f"there is no {self.feature_path(self.streams[0], first)}{beside}. Extract or rename the missing "
                 "files, or remove the videos from the annotation"
             )
         if missing:
             kind = f"{self.annotation}: annotated {split} videos without features (left out)"
             oddities.note(kind, quote(missing[0]), len(missing))
-        of = _by_video(annotation)
-        empty = [name for name in kept if not of[name]]
+        empty = [name for name, intervals in kept.items() if not intervals]
         if empty and split == "train":
             oddities.note(f"{self.annotation}: training videos without any event", quote(empty[0]), len(empty))
-        return {name: of[name] for name in kept}
+        return kept
 
     def note_unused(self, oddities: Oddities) -> None:
         """Count the videos that have features and no annotation, or are of a subset that is no split."""
@@ -374,19 +373,11 @@ class ThumosFolder:
             oddities.note(kind, quote(second), self.subsets[second])
 
     def _not_annotated(self, split: str) -> InputError:
-        if not self.annotation.exists():
-            return InputError(
-                f"{self.annotation}: there is no annotation; put it there, or give another file (data.annotation=FILE)"
-            )
-        wanted = " or ".join(map(repr, SUBSETS[split]))
-        there = ", ".join(f"{name!r} ({count} videos)" for name, count in self.subsets.items()) or "none"
+        if self.annotation.exists():
+            return _without_subset(self.annotation, split, self.subsets)
         return InputError(
-            f"{self.annotation}: no video is of the subset {wanted}, as {split} videos are; the subsets are {there}"
+            f"{self.annotation}: there is no annotation; put it there, or give another file (data.annotation=FILE)"
         )
-
-    def _intervals(self) -> dict[str, list[Interval]]:
-        """Return the instances of all annotated videos."""
-        return {name: of for annotation in self.annotated.values() for name, of in _by_video(annotation).items()}
 
     def _all_names(self) -> list[str]:
         """Return the videos of the packed store: those of all splits that have features."""
@@ -444,11 +435,29 @@ class ThumosFolder:
         return parent if self.places[0].joint else parent.parent
 
 
-def _by_video(annotation: Annotation) -> dict[str, list[Interval]]:
-    of: dict[str, list[Interval]] = {name: [] for name in annotation.videos}
-    for instance in annotation.instances:
-        of[instance.video].append(instance)
-    return of
+def read_splits(path: Path, splits: Sequence[str]) -> dict[str, dict[str, list[Interval]]]:
+    """Read the videos of some splits, each with its instances; raises :class:`InputError` if a split has none."""
+    subsets, found = read_subsets(path), {}
+    for split in splits:
+        subset = _subset(split, subsets)
+        if subset is None:
+            raise _without_subset(path, split, subsets)
+        annotation = read_annotation([path], subset)
+        videos: dict[str, list[Interval]] = {name: [] for name in annotation.videos}
+        for instance in annotation.instances:
+            videos[instance.video].append(instance)
+        found[split] = videos
+    return found
+
+
+def _subset(split: str, subsets: Collection[str]) -> str | None:
+    return next((name for name in SUBSETS[split] if name in subsets), None)
+
+
+def _without_subset(path: Path, split: str, subsets: Mapping[str, int]) -> InputError:
+    wanted = " or ".join(map(repr, SUBSETS[split]))
+    there = ", ".join(f"{name!r} ({count} videos)" for name, count in subsets.items()) or "none"
+    return InputError(f"{path}: no video is of the subset {wanted}, as {split} videos are; the subsets are {there}")
 
 
 def _npy_files(folder: Path) -> dict[str, Path]:

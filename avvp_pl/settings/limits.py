@@ -390,6 +390,7 @@ LIMITS: dict[str, Limit] = {
     "data.seed": Number(0, whole=True),
     "data.noise": WEIGHT,
     "data.noise_ratio": POSITIVE,
+    "data.context": WEIGHT,
     "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "data.segments": SIZE,
