@@ -297,8 +297,8 @@ class VideoBatches(Sampler[Any]):
     which it is padded: that of the longest video of all processes' batches, which can then be joined. With ``sampling``
     as well, it has only the segments that are picked of each video.
 
-    In training, an ``order`` chooses the videos of each batch by their ``weak_labels``, in the place of a permutation. A
-    video that comes several times in an epoch is then sampled anew each time.
+    In training, an ``order`` chooses the videos of each batch by their ``weak_labels``, in the place of a permutation.
+    A video that comes several times in an epoch is then sampled anew each time.
     """
 
     def __init__(
@@ -370,10 +370,10 @@ class VideoBatches(Sampler[Any]):
         rows, starts = rows.cpu(), self.lengths.cumsum(0) - self.lengths
         if self.order is None:
             position, mask = self.sampling(self.lengths[rows], rows, self.seed, self.epoch, longest)
-        else:  # each place in the epoch has a seed of its own, beyond all seeds of runs
-            first = (batch * self.world_size + self.rank) * self.batch_size
+        else:  # each place in the epoch has a seed of its own
+            first = (batch * self.world_size + self.rank) * self.batch_size + 1
             picks = [
-                self.sampling(self.lengths[row], row, self.seed + 2**32 * (1 + first + place), self.epoch, longest)
+                self.sampling(self.lengths[row], row, self.seed + 1_000_003 * (first + place), self.epoch, longest)
                 for place, row in enumerate(torch.split(rows, 1))
             ]
             position, mask = (torch.cat(column) for column in zip(*picks, strict=True))

@@ -1,4 +1,7 @@
-"""What CO2-Net asks of logits with a background, and of the attentions of two streams (Hong et al., ACM MM 2021)."""
+"""What CO2-Net asks of logits with a background, and of the attentions of two streams (Hong et al., ACM MM 2021).
+
+The axis E has all C events and, last, the background.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ MARGIN = 1e-4  # is added to the number of events of a video, as in the public c
 
 
 def distribution_loss(
-    pooled: Float[Tensor, "B C+1"], weak_labels: Float[Tensor, "B C"], background: bool
+    pooled: Float[Tensor, "B E"], weak_labels: Float[Tensor, "B C"], background: bool
 ) -> Float[Tensor, ""]:
-    """Return the mean over videos of -sum over c of y_c log softmax(pooled)_c, the background being the last c.
+    """Return the mean over videos of -sum over c of y_c log softmax(pooled)_c, for all events and the background.
 
     y are the weak labels, with 1 for the background if ``background`` and else 0, over their sum (plus 1e-4).
 
@@ -36,7 +39,7 @@ def agreement_loss(stream_attentions: Float[Tensor, "B T 2"], mask: Bool[Tensor,
 
 
 def background_gaps(
-    logits: Float[Tensor, "B T C+1"], attention: Float[Tensor, "B T"], stream_attentions: Float[Tensor, "B T 2"]
+    logits: Float[Tensor, "B T E"], attention: Float[Tensor, "B T"], stream_attentions: Float[Tensor, "B T 2"]
 ) -> Float[Tensor, "B T"]:
     """Return the mean of abs(1 - a' - softmax(logits) of the background) over the attentions a' of a segment.
 

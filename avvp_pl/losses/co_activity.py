@@ -12,7 +12,7 @@ MARGIN = 0.5
 
 def co_activity_loss(
     features: Float[Tensor, "B T D"],
-    scores: Float[Tensor, "B T C+1"],
+    scores: Float[Tensor, "B T E"],
     weak_labels: Float[Tensor, "B C"],
     mask: Bool[Tensor, "B T"],
     pairs: int,

@@ -1,7 +1,8 @@
 """DELU: evidence for the events of a video, and an order of its segments by their uncertainty (Chen et al., ECCV 2022).
 
 Evidence for an event is the exponential of its logit. With e of each of C events, the events have a Dirichlet
-distribution with the parameters A = e + 1, whose uncertainty is C / sum of A: 1 without any evidence.
+distribution with the parameters A = e + 1, whose uncertainty is C / sum of A: 1 without any evidence. The axis E has
+all C events and, last, the background.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def evidence_loss(evidence: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B 
 
 
 @torch.no_grad()
-def uncertainty_of(scores: Float[Tensor, "B T C+1"]) -> Float[Tensor, "B T"]:
+def uncertainty_of(scores: Float[Tensor, "B T E"]) -> Float[Tensor, "B T"]:
     """Return C / sum over all C events and the background of (evidence + 1)."""
     return (scores.shape[-1] - 1) / (evidence_of(scores) + 1).sum(-1)
 

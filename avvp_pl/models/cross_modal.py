@@ -20,10 +20,11 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 class CrossModalOutput(ParsingOutput):
     """A parsed batch with the logits of all events and, last, of the background, and with attentions in (0, 1).
 
-    An attention says how much a segment shows any event: that of each stream, and their mean. It is 0 at padding.
+    E is the number of events plus 1. An attention says how much a segment shows any event: that of each stream, and
+    their mean. It is 0 at padding.
     """
 
-    logits: Float[Tensor, "B T C+1"]
+    logits: Float[Tensor, "B T E"]
     attention: Float[Tensor, "B T"]
     stream_attentions: Float[Tensor, "B T 2"]
 
@@ -91,7 +92,7 @@ class CrossModal(ParsingNetwork):
             self.filters[0](first, second, batch.mask), self.filters[1](second, first, batch.mask), strict=True
         )
         features = self.fuse(torch.cat(filtered, dim=1)) * real
-        logits = full_precision(self.classify(features).transpose(1, 2))  # [B, T, C+1]
+        logits = full_precision(self.classify(features).transpose(1, 2))  # [B, T, E]
         stream_attentions = full_precision(torch.stack(attentions, dim=2)) * batch.mask[:, :, None]
         attention = stream_attentions.mean(2)
         scores = suppressed(logits, attention)
@@ -159,7 +160,7 @@ class StreamFilter(nn.Module):
         return filtered, full_precision(self.attend(self.hidden(filtered) * mask[:, None])[:, 0]).sigmoid()
 
 
-def suppressed(logits: Float[Tensor, "B T C+1"], attention: Float[Tensor, "B T"]) -> Float[Tensor, "B T C+1"]:
+def suppressed(logits: Float[Tensor, "B T E"], attention: Float[Tensor, "B T"]) -> Float[Tensor, "B T E"]:
     """Return a (z - min z) + min z: where nothing is attended to, all logits are the lowest one of the segment.
 
     >>> suppressed(torch.tensor([[[3.0, 1.0]]]), torch.tensor([[0.5]]))
