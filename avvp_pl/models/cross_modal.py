@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -110,6 +111,12 @@ class CrossModal(ParsingNetwork):
             attention=attention,
             stream_attentions=stream_attentions,
         )
+
+    if TYPE_CHECKING:
+
+        def __call__(self, batch: Batch) -> CrossModalOutput:
+            """Run :meth:`forward`."""
+            ...
 
 
 class StreamFilter(nn.Module):

@@ -59,7 +59,7 @@ def test_labels_without_pairs_are_refused() -> None:
     PairedBatches(2, 1).check(WEAK, 4)
     with pytest.raises(InputError, match=r"data.batch_size=3: a batch with data.order.pairs=2 needs at least 4 videos"):
         PairedBatches(2, 1).check(WEAK, 3)
-    with pytest.raises(InputError, match="data.order.pairs=1: no event is in two training videos"):
+    with pytest.raises(InputError, match=r"data.order.pairs=1: no event is in two training videos"):
         PairedBatches(1, 1).check(WEAK[3:5], 4)
     PairedBatches(0, 1).check(WEAK[3:5], 4)
     assert PairedBatches(0, 2)(WEAK[3:5], 4, 0, 0, 0).shape == (2, 4)
@@ -153,5 +153,5 @@ def test_only_training_has_an_order() -> None:
 
 
 def test_a_batch_that_is_too_small_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match="data.order.pairs=2 needs at least 4"):
+    with pytest.raises(InputError, match=r"data.order.pairs=2 needs at least 4"):
         data_of(PairedBatches(pairs=2, batches=7), batch_size=3)

@@ -56,8 +56,8 @@ def test_equals_loops_and_padding_changes_nothing(pairs: int, lengths: tuple[int
     short = [[x[:length] for x, length in zip(values, lengths, strict=True)] for values in (features, scores)]
     expected = slow(short[0], short[1], WEAK, pairs)
     for hidden in (0.0, 50.0):
-        padded = (values.masked_fill(~mask[:, :, None], hidden) for values in (features, scores))
-        assert co_activity_loss(*padded, WEAK, mask, pairs).item() == pytest.approx(expected, rel=1e-9)
+        x, z = (values.masked_fill(~mask[:, :, None], hidden) for values in (features, scores))
+        assert co_activity_loss(x, z, WEAK, mask, pairs).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
 from avvp_pl.models import CrossModal
-from avvp_pl.models.cross_modal import CrossModalOutput, StreamFilter, suppressed
+from avvp_pl.models.cross_modal import StreamFilter, suppressed
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.types import Batch
 from tests.models.networks import (
@@ -98,7 +99,6 @@ def softmax(values: list[float]) -> list[float]:
 def check(net: CrossModal, batch: Batch, share: int) -> None:
     """Compare each video with the reference; ``share`` is that of the present mode."""
     output = net(batch)
-    assert isinstance(output, CrossModalOutput)
     for b, real in enumerate(batch.mask):
         first, second = (list(batch.features_in[name][b, real]) for name in STREAMS["visual"])
         one, a_one = slow_filter(net.filters[0], first, second)
@@ -110,10 +110,9 @@ def check(net: CrossModal, batch: Batch, share: int) -> None:
             [a * (z - min(of)) + min(of) for z in of]
             for a, of in zip(attention, (segment.tolist() for segment in logits), strict=True)
         ]
-        pooled_of = [[a * z for z in of.tolist()] for a, of in zip(attention, logits, strict=True)]
-        pooled = [
-            top_mean(list(column), share) for column in zip(*(scores if net.training else pooled_of), strict=True)
-        ]
+        attended = [[a * z for z in of.tolist()] for a, of in zip(attention, logits, strict=True)]
+        pooled_of = scores if net.training else attended
+        pooled = [top_mean(list(column), share) for column in zip(*pooled_of, strict=True)]
         probs = torch.tensor(softmax(pooled)[:EVENTS])
         assert_close(output.features[b, real, 0], torch.stack(features))
         assert_close(output.logits[b, real], torch.stack(logits))
@@ -185,7 +184,8 @@ def test_a_video_that_is_all_padding_has_no_events(training: bool) -> None:
     ],
 )
 def test_dropout_acts_only_in_training(rate: str, output: str) -> None:
-    assert_dropout_acts_only_in_training(make_net(**{rate: 0.5}), output)
+    rates: dict[str, Any] = {rate: 0.5}
+    assert_dropout_acts_only_in_training(make_net(**rates), output)
 
 
 def test_the_features_and_the_classifier_have_dropouts_of_their_own() -> None:
