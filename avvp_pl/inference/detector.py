@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from avvp_pl.errors import InputError
@@ -19,9 +19,10 @@ class Detector(Decision):
     """Find intervals by a :class:`~avvp_pl.inference.detections.Pipeline`, of which ``pipeline`` has the settings.
 
     The curve of an event is that of the evidence, or else the mean over the modalities of its segment probabilities;
-    the score of a video is the mean over the modalities of its probabilities. The timelines that go with it, for
-    figures and for scores of segments, have an event where a segment of a modality has at least ``segment_threshold``
-    and the event passes the gate of the pipeline.
+    the score of a video is the mean over the modalities of its probabilities. Where the evidence says how many points
+    a curve has, they divide the video evenly. The timelines that go with it, for figures and for scores of segments,
+    have an event where a segment of a modality has at least ``segment_threshold`` and the event passes the gate of the
+    pipeline.
     """
 
     def __init__(
@@ -50,16 +51,18 @@ class Detector(Decision):
         curves = evidence.segment_probs.mean(2) if evidence.curves is None else evidence.curves
         curves, video_scores = curves.detach().cpu().double(), evidence.video_probs.detach().mean(1).cpu().double()
         attention = None if evidence.attention is None else evidence.attention.detach().cpu().double()
+        lengths = batch.mask.sum(1).tolist()
+        points = lengths if evidence.points is None else evidence.points.tolist()
         videos, events, bounds, scores = [], [], [], []
-        for row, length in enumerate(batch.mask.sum(1).tolist()):
+        for row, (length, number) in enumerate(zip(lengths, points, strict=True)):
             if not length:
                 continue
             found = find_intervals(
-                curves[row, :length],
+                curves[row, :number],
                 video_scores[row],
                 self.pipeline,
-                self.segment_seconds,
-                None if attention is None else attention[row, :length],
+                self.segment_seconds * (length / number),
+                None if attention is None else attention[row, :number],
             )
             videos.append(torch.full_like(found.events, row))
             events.append(found.events)
