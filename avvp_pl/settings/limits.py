@@ -390,6 +390,8 @@ LIMITS: dict[str, Limit] = {
     "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "data.segments": SIZE,
+    "sampling.segments": SIZE,
+    "sampling.repeat": FLAG,
     "network.segments": SIZE,
     "segment_seconds": POSITIVE,
     "batch_size": SIZE,
@@ -428,6 +430,10 @@ LIMITS: dict[str, Limit] = {
     "num_levels": Number(1, 16, whole=True),  # the widest convolution pads a video by 2^(num_levels - 1) on both sides
     "attention_dropout": Number(0, 1, high_open=True),
     "num_query_layers": COUNT,
+    "attention_dim": COUNT,
+    "top_k_share": COUNT,
+    "action_share": COUNT,
+    "background_share": COUNT,
     "network.event_embeddings": OrNull(PATH),
     # method
     "class_weighting": Choice(("inverse_frequency", "none")),
@@ -473,6 +479,10 @@ LIMITS: dict[str, Limit] = {
     "method.phases": Several(Number(0, whole=True), 3),
     "key_margin": SHARE,
     "video_epochs": Number(0, whole=True),
+    "weight_attention": WEIGHT,
+    "weight_entropy": WEIGHT,
+    "weight_magnitude": WEIGHT,
+    "action_magnitude": WEIGHT,
     # refine
     "refinement.logits": PathOrFolders(),
     "refinement.folders": PathOrFolders(file=False),
@@ -523,6 +533,8 @@ LIMITS: dict[str, Limit] = {
     "inference.cmpae.highest": SHARE,
     "inference.cmpae.candidates": COUNT,
     "key_share": SHARE,
+    "inference.bas_net.segments": OrNull(SIZE),
+    "inference.um.segments": OrNull(SIZE),
     # optimizer
     "optimizer.algorithm": Choice(("adam", "adamw")),
     "learning_rate": POSITIVE,

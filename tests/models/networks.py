@@ -126,7 +126,11 @@ def reference_streams(net: HAN | LEAP, batch: Batch, video: int) -> list[Tensor]
 
 # Properties
 
-OF_SEGMENTS = {"projected", "features", "segment_probs", "key_probs", "event_probs"}  # outputs of shape [B, T, ...]
+# outputs of shape [B, T, ...]
+OF_SEGMENTS = {
+    *("projected", "features", "segment_probs", "key_probs", "event_probs", "base_logits", "suppressed_logits"),
+    *("attention", "logits", "magnitudes", "action", "background"),
+}
 
 
 def values(output: ParsingOutput, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
