@@ -25,7 +25,7 @@ class OneModality(ParsingNetwork):
             streams = ", ".join(stream for own in modalities.values() for stream in own)
             raise InputError(
                 f"network={called} is for data with one modality, and there are {', '.join(modalities)}; give one "
-                f"modality all streams, as in data.modalities={{video: [{streams}]}}, or choose another network"
+                f"modality all streams, as in data.modalities={{fused: [{streams}]}}, or choose another network"
             )
         (own,) = modalities.values()
         self.streams = tuple(own)

@@ -393,6 +393,7 @@ LIMITS: dict[str, Limit] = {
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "data.segments": SIZE,
     "data.ambiguous": OrNull(PATH),
+    "data.sampling": OrNull(Arguments("{_target_: avvp_pl.data.sampling.Bins, segments: 750}")),
     "sampling.segments": SIZE,
     "sampling.repeat": FLAG,
     "network.segments": SIZE,

@@ -109,7 +109,7 @@ def test_gradients_are_finite_with_a_video_without_segments() -> None:
 
 
 def test_there_is_one_modality() -> None:
-    with pytest.raises(InputError, match=r"network=em_mil .* audio, visual; .*video: \[vggish, res152, r2plus1d_18\]"):
+    with pytest.raises(InputError, match=r"network=em_mil .* audio, visual; .*fused: \[vggish, res152, r2plus1d_18\]"):
         EMMIL(modalities_of(2), STREAM_DIMS, EVENTS, HIDDEN)
 
 
