@@ -12,8 +12,8 @@ A method of several stages has a ``Refinement`` for each stage between two train
 ``Conversion`` does the same with what comes from outside, such as the logits of another network.
 
 Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
-the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
-one file.
+the step (``forward``, :meth:`Part.before_step` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A
+paper's idea is one part in one file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from avvp_pl.data.products import Kind
@@ -149,6 +149,12 @@ class Part(nn.Module):
         """Prepare an epoch, before its first step. All processes call it."""
         return None
 
+    def before_step(self, network: ParsingNetwork, epoch: int) -> None:
+        """Change the gradients of this step, once all processes have the same: a weight without one rests.
+
+        The optimizer neither moves such a weight nor counts the step for it, as it would with a gradient of 0.
+        """
+
     def after_step(self, network: ParsingNetwork, step: int) -> None:
         """Follow the network after optimizer step number ``step``, counted from 0."""
 
@@ -252,16 +258,18 @@ class Evidence(NamedTuple):
     ``video_probs`` say for each modality whether the event occurs in the video at all, by what all modalities show
     together; ``modality_probs`` say the same by what this modality alone shows (None: the inference does not know).
 
-    The last two are for localization only. ``curves`` are what detections are made of and scored by, one for each
+    The others are for localization only. ``curves`` are what detections are made of and scored by, one for each
     event, on any scale (None: ``segment_probs``, the mean over the modalities), and ``attention`` says how much a
-    segment shows any event (None: the inference has none).
+    segment shows any event (None: the inference has none). ``points`` is how many points both of them have in each
+    video, at equal distances from its start to its end (None: one for each segment).
     """
 
     segment_probs: Float[Tensor, "B T M C"]
     video_probs: Float[Tensor, "B M C"]
     modality_probs: Float[Tensor, "B M C"] | None = None
-    curves: Float[Tensor, "B T C"] | None = None
-    attention: Float[Tensor, "B T"] | None = None
+    curves: Float[Tensor, "B P C"] | None = None
+    attention: Float[Tensor, "B P"] | None = None
+    points: Int[Tensor, " B"] | None = None
 
 
 class Inference(Part, ABC):

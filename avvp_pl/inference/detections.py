@@ -218,7 +218,7 @@ def _candidates(
 
     The lines of the runs are those of ``curves``.
     """
-    events, points = curves.shape
+    events = len(curves)
     found: list[Runs] = []
     contrasts: list[Tensor] = []
     for levels in pipeline.levels:
@@ -228,11 +228,11 @@ def _candidates(
             if attention is None:
                 raise ValueError("the pipeline has levels of the attention, but no attention is given")
             cut = upsample(attention[None].double(), pipeline.upsampling, pipeline.at).expand_as(curves)
-        inside = ((cut >= heights) & (cut > 0) if levels.zeroed else cut > heights).flatten(0, 1)  # [V G, P]
-        runs = find_runs(inside, pipeline.shortest)
+        inside = (cut >= heights) & (cut > 0) if levels.zeroed else cut > heights  # [V, G, P]
+        runs = find_runs(inside.flatten(0, 1), pipeline.shortest)
         of_event = runs._replace(lines=runs.lines % max(events, 1))
         if levels.zeroed:
-            below = curves.where(inside.reshape(-1, events, points), 0.0).flatten(0, 1)
+            below = curves.where(inside, 0.0).flatten(0, 1)
             contrasts.append(contrast(below, runs, pipeline.outer))
         else:
             contrasts.append(contrast(curves, of_event, pipeline.outer))

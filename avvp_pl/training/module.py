@@ -223,7 +223,12 @@ class ParsingModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer of all weights that are trained (those of a momentum network are not)."""
         assert self.optimization is not None, "a module without an optimization can be tested only"
-        return self.optimization.build(self.parameters())
+        return self.optimization.build(self.named_parameters())
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the parts change the gradients, before they are clipped."""
+        for part in self.parts.values():
+            part.before_step(self.network, self.current_epoch)
 
     def configure_gradient_clipping(
         self,

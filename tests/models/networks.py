@@ -126,6 +126,12 @@ def reference_streams(net: HAN | LEAP, batch: Batch, video: int) -> list[Tensor]
 
 # Properties
 
+# outputs of shape [B, T, ...]
+OF_SEGMENTS = {
+    *("projected", "features", "segment_probs", "key_probs", "event_probs", "base_logits", "suppressed_logits"),
+    *("attention", "logits", "magnitudes", "action", "background"),
+}
+
 
 OF_SEGMENTS = {"projected", "features", "segment_probs", "logits", "attention", "stream_attentions"}
 
