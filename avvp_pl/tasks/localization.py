@@ -77,9 +77,9 @@ class LocalizationTask(Task):
         numbers, detections, instances = metric.compute()
         metric.reset()
         names = [videos.names[number] for number in numbers.tolist()]
-        truth = Annotation(tuple(names), tuple(_intervals(instances, names, events)))
+        truth = Annotation(tuple(names), tuple(intervals_of(instances, names, events)))
         scored_events = {instance.event for instance in truth.instances}
-        found = [interval for interval in _intervals(detections, names, events) if interval.event in scored_events]
+        found = [interval for interval in intervals_of(detections, names, events) if interval.event in scored_events]
         scored = self.scoring.score(truth, Results(tuple(names), tuple(found)), Path(DETECTIONS), self.ambiguous)
         return _for_all(scored, tuple(events))
 
@@ -109,7 +109,7 @@ def _on(device: torch.device, columns: Sequence[Tensor]) -> list[Tensor]:
     return [column.to(device) for column in columns]
 
 
-def _intervals(found: Detections | Instances, names: Sequence[str], events: Sequence[str]) -> list[Interval]:
+def intervals_of(found: Detections | Instances, names: Sequence[str], events: Sequence[str]) -> list[Interval]:
     """Return intervals with names in the place of numbers; an instance has the score 1."""
     scores = found.scores.tolist() if isinstance(found, Detections) else [1.0] * len(found.videos)
     columns = (found.videos.tolist(), found.events.tolist(), found.bounds.tolist(), scores)
