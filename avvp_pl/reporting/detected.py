@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,7 @@ def _lane(
     best = max((score for score, *_ in detections), default=0.0)
     for score, start, end in detections:
         share = max(0.0, score / best) if best > 0 else 1.0
-        paint = {"facecolor": color, "alpha": 0.25 + 0.6 * share, "lw": 0}
+        paint: dict[str, Any] = {"facecolor": color, "alpha": 0.25 + 0.6 * share, "lw": 0}
         panel.add_patch(Rectangle((start, top + 0.25), end - start, 0.6, **paint))
         if len(detections) <= SCORED:
             panel.text((start + end) / 2, top + 0.24, f"{score:.2f}", ha="center", fontsize=4.5, color="0.35")
