@@ -76,7 +76,8 @@ class TemporalConv(ParsingNetwork):
         return ParsingOutput(full_precision(x), probs, pooled.video_probs, pooled.modality_probs)
 
     def _convolved(self, batch: Batch, modality: str) -> Float[Tensor, "B T D"]:
-        """Return the features of a modality; padding is 0, as what lies beyond the ends of a video."""
+        """Return the features of a modality; padding is 0, as is what lies beyond the ends of a video."""
         streams = torch.cat([batch.features_in[stream] for stream in self.modalities[modality]], dim=2)
+        streams = streams.masked_fill(~batch.mask[:, :, None], 0)
         convolved: Tensor = self.convolutions[modality](streams.transpose(1, 2)).transpose(1, 2)
         return F.relu(convolved)
