@@ -27,6 +27,7 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.types import Instances
 from tests.conftest import Command
+from tests.small import REPOSITORY
 
 FUSED, APART = {"fused": ["rgb", "flow"]}, {"rgb": ["rgb"], "flow": ["flow"]}
 LENGTHS = {"v1": 13, "v2": 4, "t1": 1, "t2": 200}
@@ -314,6 +315,7 @@ def test_pickled_features_are_refused_and_can_be_converted(
         with pytest.raises(InputError, match=re.escape(f"{path}: contains pickled objects")) as caught:
             load_thumos(place, FUSED)
         assert CONVERSION in str(caught.value)
+    assert CONVERSION in (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
     monkeypatch.undo()
     names = root / "Thumos14reduced-Annotations" / "videoname.npy"
     names.parent.mkdir()
