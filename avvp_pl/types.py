@@ -113,13 +113,6 @@ class Instances(NamedTuple):
     bounds: Float[Tensor, "I 2"]
 
 
-class Times(NamedTuple):
-    """Intervals of time in videos: number of the video, start and end in seconds."""
-
-    videos: Int[Tensor, " I"]
-    bounds: Float[Tensor, "I 2"]
-
-
 class Detections(NamedTuple):
     """Predicted intervals, in the unit of the instances; among equal scores the first detection counts as better."""
 

@@ -20,14 +20,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from avvp_pl.data.activitynet import Interval, read_ambiguous, read_annotation, read_subsets
+from avvp_pl.data.activitynet import Interval, read_annotation, read_subsets
 from avvp_pl.data.annotations import Oddities, read_list
 from avvp_pl.data.features import FeatureFiles, is_pickled, spelled
 from avvp_pl.data.names import composed
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, quote
-from avvp_pl.types import Instances, Times
+from avvp_pl.types import Instances
 
 THUMOS_EVENTS = (
     "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
@@ -64,7 +64,6 @@ def load_thumos(
     root: str | Path,
     modalities: Mapping[str, Sequence[str]],
     annotation: str | Path | None = None,
-    ambiguous: str | Path | None = None,
     segment_seconds: float = SEGMENT_SECONDS,
     splits: Collection[str] = ("train", "test"),
     truth_required: bool = True,
@@ -77,8 +76,8 @@ def load_thumos(
 
     ``annotation`` is a file in ActivityNet's layout (None: ``gt.json`` in ``root``), whose subset ``train``, or else
     ``validation``, is the training split. The weak labels of a video are all labels of its instances; see
-    :func:`covered` for the truth of segments. ``ambiguous`` is a file of time that may or may not show an action. The
-    events are THUMOS14's if the annotation has no others, else all that it has.
+    :func:`covered` for the truth of segments. The events are THUMOS14's if the annotation has no others, else all that
+    it has.
 
     ``modalities`` maps each modality to its streams. The layout of the features is found out: a file for each stream,
     or one that has the columns of ``rgb`` and then those of ``flow``. A row is a segment of ``segment_seconds``. The
@@ -100,12 +99,11 @@ def load_thumos(
         folder.note_unused(oddities)
     found = folder.vocabulary(events, oddities)
     lengths, streams = folder.features({split: tuple(videos) for split, videos in listed.items()})
-    times = None if ambiguous is None else read_ambiguous(Path(ambiguous))
     read = {}
     for split, intervals in listed.items():
         own = {name: lengths[name] for name in intervals}
         known = None if any(of is None for of in intervals.values()) else {n: of or () for n, of in intervals.items()}
-        read[split] = localized(own, streams[split], known, found, len(modalities), segment_seconds, times)
+        read[split] = localized(own, streams[split], known, found, len(modalities), segment_seconds)
         note_late(known or {}, own, segment_seconds, folder.annotation, oddities)
     oddities.report(log)
     parsing = ParsingSet(
@@ -131,7 +129,6 @@ def localized(
     events: Sequence[str],
     num_modalities: int,
     segment_seconds: float,
-    ambiguous: Sequence[tuple[str, float, float]] | None = None,
 ) -> VideoSet:
     """Return videos with these lengths, in their order, and with these annotated intervals of each, if they are known.
 
@@ -140,7 +137,7 @@ def localized(
     rows = {name: row for row, name in enumerate(lengths)}
     numbers = {event: number for number, event in enumerate(events)}
     weak_labels = torch.zeros(len(rows), len(numbers))
-    instances = truth = times = None
+    instances = truth = None
     if intervals is not None:
         found = [(rows[name], numbers[one.event], one.start, one.end) for name in rows for one in intervals[name]]
         of = torch.tensor([one[:2] for one in found], dtype=torch.int64).reshape(-1, 2)
@@ -149,12 +146,6 @@ def localized(
         weak_labels[of[:, 0], of[:, 1]] = 1
         truth = covered([*lengths.values()], instances, len(numbers), segment_seconds)
         truth = truth[:, None].repeat(1, num_modalities, 1)
-    if ambiguous is not None:
-        own = [(rows[name], start, end) for name, start, end in ambiguous if name in rows]
-        times = Times(
-            torch.tensor([row for row, *_ in own], dtype=torch.int64),
-            torch.tensor([bounds for _, *bounds in own], dtype=torch.float64).reshape(-1, 2),
-        )
     return VideoSet(
         names=tuple(rows),
         lengths=torch.tensor([*lengths.values()], dtype=torch.int64),
@@ -162,7 +153,6 @@ def localized(
         weak_labels=weak_labels,
         truth=truth,
         instances=instances,
-        ambiguous=times,
     )
 
 

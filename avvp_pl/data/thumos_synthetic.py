@@ -56,7 +56,7 @@ DIVING, CLIFF_DIVING, BOWLING, SHOT = (
 )
 
 LATENT_DIM = 48
-SCALE = 0.35  # of a unit vector's features: about the size of I3D's
+SIGNAL = 0.35  # root mean square of the features of a unit vector, beside noise
 FAMILIES = 5
 BACKGROUNDS = 24
 # An action: how long each part is, how strong it is, and how much of it is common to the family
@@ -263,7 +263,7 @@ class _World:
         self.actions = _unit(own + np.array(COMMON)[:, None] * family)  # [C, parts, latent]
         self.contexts = _unit(rng.standard_normal((events, LATENT_DIM))) * context * CONTEXT_IN[stream]
         self.backgrounds = _unit(rng.standard_normal((BACKGROUNDS, LATENT_DIM)))
-        self.projection = rng.standard_normal((LATENT_DIM, dim)) * SCALE
+        self.projection = rng.standard_normal((LATENT_DIM, dim)) * SIGNAL
         self.noise = noise
 
     def features(self, rng: np.random.Generator, plan: _Plan) -> npt.NDArray[np.float32]:

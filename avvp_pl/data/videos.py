@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from avvp_pl.data.names import composed
 from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import Picks, SegmentSampling
-from avvp_pl.types import Batch, Instances, Times
+from avvp_pl.types import Batch, Instances
 
 Asked: TypeAlias = Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks
 """What one batch is asked for by: rows of videos, these and a number of segments to pad them to, or picked segments."""
@@ -33,8 +33,7 @@ class VideoSet(Dataset[Batch]):
     bfloat16). A batch is on the device of the labels, and its features are float32.
 
     ``truth`` is None where the annotation of the segments is unknown. ``instances`` are the annotated intervals in
-    seconds, by the row of the video, by which localization is scored (None: only segments are annotated);
-    ``ambiguous`` is time that may or may not show an action, which some protocols need (None: unknown). ``keys`` are
+    seconds, by the row of the video, by which localization is scored (None: only segments are annotated). ``keys`` are
     the file stems under which a data set's layout stores the videos; where there are none, the names are used.
 
     >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
@@ -51,7 +50,6 @@ class VideoSet(Dataset[Batch]):
     truth: Bool[Tensor, "S M C"] | None = None
     keys: tuple[str, ...] = ()
     instances: Instances | None = None
-    ambiguous: Times | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them

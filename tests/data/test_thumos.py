@@ -27,6 +27,7 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.types import Instances
 from tests.conftest import Command
+from tests.small import REPOSITORY
 
 FUSED, APART = {"fused": ["rgb", "flow"]}, {"rgb": ["rgb"], "flow": ["flow"]}
 LENGTHS = {"v1": 13, "v2": 4, "t1": 1, "t2": 200}
@@ -243,6 +244,7 @@ def test_the_store_is_renewed_when_files_change(folder: Folder, caplog: pytest.L
     folder.save("v1", 13, 14)
     folder.load()
     first = (folder.root / "packed" / "index.json").read_bytes()
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         folder.load()
     assert (folder.root / "packed" / "index.json").read_bytes() == first
@@ -313,6 +315,7 @@ def test_pickled_features_are_refused_and_can_be_converted(
         with pytest.raises(InputError, match=re.escape(f"{path}: contains pickled objects")) as caught:
             load_thumos(place, FUSED)
         assert CONVERSION in str(caught.value)
+    assert CONVERSION in (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
     monkeypatch.undo()
     names = root / "Thumos14reduced-Annotations" / "videoname.npy"
     names.parent.mkdir()
@@ -542,21 +545,7 @@ def test_the_events(folder: Folder) -> None:
     assert folder.load(events=["Diving"]).events == ("Diving", "Yoga")
 
 
-# ---- ambiguous time, commands, and the real annotation
-
-
-def test_ambiguous_time(folder: Folder, tmp_path: Path) -> None:
-    assert of(folder.load(), "test").ambiguous is None
-    path = tmp_path / "ambiguous.csv"
-    path.write_text("video,start,end\nt2,1.5,2.5\nx,0,1\n")
-    parsing = folder.load(ambiguous=path)
-    times = of(parsing, "test").ambiguous
-    assert times is not None
-    assert times.videos.tolist() == [1]
-    assert times.bounds.tolist() == [[1.5, 2.5]]
-    other = of(parsing, "train").ambiguous
-    assert other is not None
-    assert other.bounds.shape == (0, 2)
+# ---- the command, and the real annotation
 
 
 def test_prepare(command: Command, folder: Folder, capfd: pytest.CaptureFixture[str]) -> None:
@@ -589,7 +578,6 @@ def test_the_real_annotation(shared: Path, tmp_path: Path) -> None:
         root,
         FUSED,
         shared / "thumos14" / "gt.json",
-        shared / "thumos14" / "ambiguous_test.csv",
         packed=root / "packed",
     )
     train, test = of(parsing, "train"), of(parsing, "test")
@@ -608,9 +596,6 @@ def test_the_real_annotation(shared: Path, tmp_path: Path) -> None:
     assert test.truth is not None
     assert train.truth.any(2).float().mean() == pytest.approx(0.28, abs=0.005)
     assert test.truth.any(2).float().mean() == pytest.approx(0.31, abs=0.005)
-    assert test.ambiguous is not None
-    # 99 intervals, of which 12 are of videos that this annotation leaves out
-    assert len(test.ambiguous.videos) == 87
     cliff, diving = parsing.events.index("CliffDiving"), parsing.events.index("Diving")
     assert not (test.truth[:, 0, cliff] & ~test.truth[:, 0, diving]).any()
 

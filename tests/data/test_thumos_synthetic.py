@@ -240,8 +240,7 @@ def test_wrong_settings(options: dict[str, Any], said: str) -> None:
 
 def test_training_on_it(command: Command, tmp_path: Path) -> None:
     small = ("data.sizes={train: 20, test: 4}", "data.streams={rgb: 4, flow: 4}", "data.sampling.segments=20")
-    network = ("network.dim=8", "network.feedforward_dim=8", "network.num_heads=1", "trainer.accelerator=cpu")
-    arguments = (*small, *network, "trainer.max_epochs=1", "logger=csv", "protocol.selection.monitor=null")
-    run = ("+experiment=mil", "data=thumos14_synthetic", *arguments, f"hydra.run.dir={tmp_path / 'run'}")
+    arguments = ("network.dim=8", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=csv")
+    run = ("+experiment=tal_mil", "data=thumos14_synthetic", *small, *arguments, f"hydra.run.dir={tmp_path / 'run'}")
     assert command("train", *run) == 0
-    assert json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert set(json.loads((tmp_path / "run" / "scores.json").read_text())["map"]) >= {"0.5", "average_0.1_0.7"}
