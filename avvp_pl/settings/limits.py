@@ -398,6 +398,7 @@ LIMITS: dict[str, Limit] = {
     "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "data.segments": SIZE,
+    "data.order": OrNull(Arguments("{_target_: avvp_pl.data.order.PairedBatches, pairs: 3, batches: 20}")),
     "data.sampling": OrNull(Arguments("{_target_: avvp_pl.data.sampling.Bins, segments: 750}")),
     "sampling.segments": SIZE,
     "sampling.repeat": FLAG,
