@@ -82,6 +82,27 @@ def test_curves_and_attention_of_the_inference_take_the_place_of_probabilities()
     assert torch.equal(found.scores[own], expected.scores)
 
 
+def test_points_of_a_curve_divide_the_video_evenly() -> None:
+    """Two segments of 0.5 s with four points, and nine segments with six: points of 0.25 s and 0.75 s."""
+    generator = torch.Generator().manual_seed(1)
+    curves, attention = torch.rand(3, 6, 4, generator=generator), torch.rand(3, 6, generator=generator)
+    points = torch.tensor([4, 0, 6])
+    evidence = evidence_of(1, curves=curves, attention=attention, points=points)
+    batch = some_videos([2, 0, 9], [[1.0] * 4] * 3)[torch.arange(3)]
+    levels = {"lowest": 0.5, "highest": 0.5, "count": 1}
+    found = Detector(**{**SETTINGS, "attention_levels": levels}).detections(evidence, batch)
+    pipeline = Pipeline(gate=0.4, levels=(Levels((0.2, 0.4, 0.6)), Levels((0.5,), "attention")), upsampling=4)
+    for row, number, seconds in ((0, 4, 0.25), (2, 6, 0.75)):
+        scores = evidence.video_probs[row, 0].double()
+        cut = attention[row, :number].double()
+        expected = find_intervals(curves[row, :number].double(), scores, pipeline, seconds, cut)
+        own = found.videos == row
+        assert own.any()
+        torch.testing.assert_close(found.bounds[own], expected.bounds)
+        torch.testing.assert_close(found.scores[own], expected.scores)
+    assert not (found.videos == 1).any()
+
+
 @pytest.mark.parametrize(("strict", "expected"), [(False, [True, True, False]), (True, [False, True, False])])
 def test_timelines_go_through_both_gates(strict: bool, expected: list[bool]) -> None:
     detector = Detector(**{**SETTINGS, "strict_gate": strict, "video_threshold": 0.5})
