@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from avvp_pl.errors import InputError
@@ -51,7 +52,8 @@ class Detector(Decision):
         curves, video_scores = curves.detach().cpu().double(), evidence.video_probs.detach().mean(1).cpu().double()
         attention = None if evidence.attention is None else evidence.attention.detach().cpu().double()
         videos, events, bounds, scores = [], [], [], []
-        for row, length in enumerate(batch.mask.sum(1).tolist()):
+        segments, axis = batch.mask.sum(1).tolist(), evidence.axis
+        for row, length in enumerate(segments if axis is None else axis.lengths.tolist()):
             if not length:
                 continue
             found = find_intervals(
@@ -60,6 +62,8 @@ class Detector(Decision):
                 self.pipeline,
                 self.segment_seconds,
                 None if attention is None else attention[row, :length],
+                None if axis is None else partial(axis.to_segments, row),
+                segments[row],
             )
             videos.append(torch.full_like(found.events, row))
             events.append(found.events)
