@@ -73,7 +73,8 @@ if TYPE_CHECKING:
     from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines, video_f1
     from avvp_pl.models import HAN
     from avvp_pl.pseudo_labels import hard_labels, prototypes_of, select_segments, soft_labels
-    from avvp_pl.tasks.parsing import Found, Parsed
+    from avvp_pl.tasks.parsed import Parsed
+    from avvp_pl.tasks.parsing import Found
     from avvp_pl.tasks.schemas import schema
     from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes, Segments
 
@@ -125,7 +126,8 @@ _HOMES = {
     "avvp_pl.metrics": ("AVVPMetric", "ParsingScores", "score_timelines", "video_f1"),
     "avvp_pl.models": ("HAN",),
     "avvp_pl.pseudo_labels": ("hard_labels", "prototypes_of", "select_segments", "soft_labels"),
-    "avvp_pl.tasks.parsing": ("Found", "Parsed"),
+    "avvp_pl.tasks.parsed": ("Parsed",),
+    "avvp_pl.tasks.parsing": ("Found",),
     "avvp_pl.tasks.schemas": ("schema",),
     "avvp_pl.types": ("Batch", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
 }

@@ -13,7 +13,7 @@ def predict(cfg: DictConfig) -> None:
     from avvp_pl.commands.restore import restore
     from avvp_pl.errors import InputError
     from avvp_pl.library.results import Parsing
-    from avvp_pl.tasks.parsing import join
+    from avvp_pl.tasks.parsed import join
     from avvp_pl.training.callbacks.needed import check_prediction
 
     if len(cfg.inference or ()) > 1:

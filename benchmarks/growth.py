@@ -15,10 +15,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import lightning.pytorch as pl
-from torch import Tensor
 
 from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
-from avvp_pl.data.videos import VideoSet
+from avvp_pl.data.videos import Asked, VideoSet
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.types import Batch
 from benchmarks.measure import THREADS, Row, Scale, run_module, threads
@@ -42,7 +41,7 @@ class RepeatedVideos(VideoSet):
         count = len(next(iter(self.streams.values()))) // self.longest
         return VideoSet(self.names[:count], self.lengths[:count], self.streams, self.weak_labels[:count])
 
-    def __getitem__(self, rows: Tensor | tuple[Tensor, int]) -> Batch:
+    def __getitem__(self, rows: Asked) -> Batch:
         assert not isinstance(rows, tuple)  # all videos have the same length
         rows = rows.to(self.device)
         stored = rows % len(self.stored)

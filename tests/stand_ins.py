@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.data.videos import Asked, ParsingSet, VideoSet
 from avvp_pl.parts import Step, Team
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
@@ -81,7 +81,7 @@ class Padded(VideoSet):
     def to(self, device: torch.device, resident: bool = True) -> Padded:
         return self
 
-    def __getitem__(self, rows: Tensor | tuple[Tensor, int]) -> Batch:
+    def __getitem__(self, rows: Asked) -> Batch:
         batch = super().__getitem__(rows)
         more = torch.zeros(len(batch.index), self.more, dtype=torch.bool)
         mask = torch.cat([batch.mask, more], dim=1)

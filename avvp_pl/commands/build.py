@@ -36,7 +36,7 @@ from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
 from avvp_pl.runs.loggers import EpochCSVLogger, Guarded, warn_of_failure
 from avvp_pl.runs.own_folder import OwnFolder
-from avvp_pl.tasks.parsing import ParsingTask
+from avvp_pl.tasks.task import Task
 from avvp_pl.training.callbacks import in_order
 from avvp_pl.training.callbacks.best_epoch import BestEpoch
 from avvp_pl.training.module import ParsingModule
@@ -56,7 +56,13 @@ def prepare_process(cfg: DictConfig) -> None:
     """
     reseed(cfg.seed)
     torch.set_num_threads(cfg.threads or THREADS)
-    for message in ("does not have many workers", "LeafSpec", "module\\(s\\) in eval mode", "sync_dist=True"):
+    for message in (
+        "does not have many workers",
+        "Total length of `list`",  # there may be no validation videos
+        "LeafSpec",
+        "module\\(s\\) in eval mode",
+        "sync_dist=True",
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
     for noisy in (
         "lightning.pytorch.utilities.rank_zero",
@@ -153,6 +159,8 @@ def build_model(
     for name in inferences:
         if not INFERENCE_NAME.fullmatch(name):
             raise InputError(f"the name of an inference is {quote(name)}; it must consist of letters, digits, _ and -")
+    task = build("protocol.task", cfg.protocol.task, Task)
+    task.check(videos)
     return ParsingModule(
         network=network,
         method=build("method", cfg.method, Method, given, words),
@@ -160,7 +168,7 @@ def build_model(
         inferences=inferences,
         decision=decision,
         optimization=build("optimizer", cfg.optimizer, Optimization) if trained else None,
-        task=build("protocol.task", cfg.protocol.task, ParsingTask),
+        task=task,
         modalities=words["modalities"],
         events=words["events"],
         protocol=str(cfg.protocol.name),

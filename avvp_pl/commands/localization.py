@@ -11,7 +11,8 @@ from omegaconf import DictConfig, ListConfig
 from avvp_pl.commands.objects import build
 from avvp_pl.data.activitynet import read_ambiguous, read_annotation, read_detections
 from avvp_pl.errors import InputError
-from avvp_pl.tasks.localization import Scored, Scoring, print_scores, write_scores
+from avvp_pl.tasks.localization import print_scores, write_scores
+from avvp_pl.tasks.scoring import Scored, Scoring
 
 log = logging.getLogger(__name__)
 

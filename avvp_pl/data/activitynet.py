@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from avvp_pl.data.annotations import NUMBER
 from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, brief, nearest, quote
+from avvp_pl.files import atomic_write
+from avvp_pl.types import Detections
 
 LAYOUT = '{"segment": [START, END], "label": EVENT}'
 SCORED = '{"segment": [START, END], "label": EVENT, "score": NUMBER}'
@@ -91,6 +93,17 @@ def read_detections(path: Path) -> Results:
         for interval in _intervals(entries, video, path, f"results[{quote(video)}]", scored=True)
     ]
     return Results(tuple(results), tuple(found))
+
+
+def write_detections(path: Path, names: Sequence[str], events: Sequence[str], detections: Detections) -> None:
+    """Write detections as :func:`read_detections` reads them; every named video is listed, also without detections."""
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    columns = (column.tolist() for column in detections)
+    for video, event, (start, end), score in zip(*columns, strict=True):
+        results[names[video]].append({"segment": [start, end], "label": events[event], "score": score})
+    with atomic_write(path) as file:
+        json.dump({"results": results}, file, indent=1)
+        file.write("\n")
 
 
 def read_ambiguous(path: Path) -> list[tuple[str, float, float]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,9 @@ from torch.utils.data import Dataset, Sampler
 from avvp_pl.data.names import composed
 from avvp_pl.data.sampling import Picks, SegmentSampling
 from avvp_pl.types import Batch, Instances, Proposals
+
+Asked: TypeAlias = Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks
+"""What one batch is asked for by: rows of videos, these and a number of segments to pad them to, or picked segments."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class VideoSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks) -> Batch:
+    def __getitem__(self, rows: Asked) -> Batch:
         """Gather a batch, padded to its longest video (and to at least one segment), or to a number of segments.
 
         Of :class:`~avvp_pl.data.sampling.Picks`, the batch has the segments that were picked.

@@ -40,8 +40,8 @@ class Prototype(TaughtLabels):
     k-means centers as prototypes (Eq. 8), and labels by similarity to these (Eq. 9 hard, Eq. 10 soft). ``prototypes``
     are shared by the modalities, or each modality has its own. ``k_positive`` and ``k_negative`` replace ``k`` for
     prototypes of one sign. All key segments are clustered, or a sample of ``max_segments_per_event`` of each event and
-    sign. For ``source``, ``momentum``, ``momentum_warmup`` and ``attending`` see
-    :class:`~avvp_pl.models.momentum.Teacher`.
+    sign. L_CL compares all segments of a batch, or a sample of ``max_contrastive_segments``. For ``source``,
+    ``momentum``, ``momentum_warmup`` and ``attending`` see :class:`~avvp_pl.models.momentum.Teacher`.
     """
 
     bank: PrototypeBank
@@ -79,6 +79,7 @@ class Prototype(TaughtLabels):
         tau_contrastive: float,
         include_self: bool,
         seed: int,
+        max_contrastive_segments: int | None = None,
     ) -> None:
         super().__init__(weight_pseudo_label, label_threshold, over_events)
         self.modalities, self.events = tuple(modalities), tuple(events)
@@ -91,6 +92,7 @@ class Prototype(TaughtLabels):
         self.feature_memory_gb, self.seed = feature_memory_gb, seed
         self.weight_contrastive, self.tau_contrastive = weight_contrastive, tau_contrastive
         self.include_self, self.normalize_features = include_self, normalize_features
+        self.max_contrastive_segments = max_contrastive_segments
         self.teacher = Teacher(network, source, momentum, momentum_warmup, attending)
         self.bank = PrototypeBank(
             len(self.modalities),
@@ -131,6 +133,7 @@ class Prototype(TaughtLabels):
                 self.include_self,
                 self.normalize_features,
                 self.label_threshold,
+                self.max_contrastive_segments,
             )
             terms["contrastive"] = Term(contrast, self.weight_contrastive)
         return terms

@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
-from avvp_pl.tasks.parsing import Found, Parsed, draw_video, found_events, write_parsed, write_pictures, write_scores
+from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.tasks.parsing import Found, draw_video, found_events, write_parsed, write_pictures, write_scores
 
 if TYPE_CHECKING:
     import pandas as pd

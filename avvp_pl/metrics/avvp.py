@@ -27,7 +27,8 @@ class ParsingScores(NamedTuple):
     ``segment`` and ``event`` map each track, ``type_av`` (the mean over the tracks) and ``event_av`` (counts are pooled
     over modalities before F is computed) to the mean over videos. ``per_event`` maps level, track and event number to
     the F1 over all videos together, None for an event that is neither predicted nor true. ``with_predictions`` of the
-    ``listed`` videos have predictions; a video without predictions counts as empty.
+    ``listed`` videos have predictions; a video without predictions counts as empty. ``exclusive_average`` is the
+    average of :func:`with_exclusive`; None where it was not computed.
     """
 
     segment: dict[str, float]
@@ -35,6 +36,7 @@ class ParsingScores(NamedTuple):
     per_event: dict[str, dict[str, list[float | None]]]
     listed: int
     with_predictions: int
+    exclusive_average: float | None = None
 
     @property
     def average(self) -> float:
@@ -45,7 +47,12 @@ class ParsingScores(NamedTuple):
     def flat(self) -> dict[str, float]:
         """``{"segment/audio": ..., "event/event_av": ..., "average": ...}``: the names used in logs."""
         flat = {f"{level}/{name}": score for level in LEVELS for name, score in getattr(self, level).items()}
-        return {**flat, "average": self.average}
+        more = {} if self.exclusive_average is None else {"exclusive_average": self.exclusive_average}
+        return {**flat, "average": self.average, **more}
+
+    def by_event(self) -> dict[str, list[float | None]]:
+        """``{"segment/audio": [...], ...}``: the scores of every event, by the names used in logs."""
+        return {f"{level}/{track}": f1 for level, tracks in self.per_event.items() for track, f1 in tracks.items()}
 
 
 class _Sums(NamedTuple):

@@ -47,6 +47,10 @@ class LocalizationScores(NamedTuple):
         """``{"map/0.1": ..., "map/average_0.1_0.7": ...}``: the names used in logs."""
         return {f"map/{name}": score for name, score in self.map.items()}
 
+    def by_event(self) -> dict[str, list[float | None]]:
+        """``{"map/0.1": [...], ...}``: the scores of every event, by the names used in logs."""
+        return {f"map/{name}": values for name, values in self.per_event.items()}
+
 
 def tiou(one: Float[Tensor, "*#N 2"], other: Float[Tensor, "*#N 2"], added: float = 0.0) -> Float[Tensor, "*#N"]:
     """Temporal intersection over union, i / ((e1 - s1) + (e2 - s2) - i), 0 where both intervals are empty.
@@ -120,27 +124,34 @@ def name_of(threshold: float) -> str:
     return f"{threshold:g}"
 
 
-class TALMetric(Metric):
-    """:func:`score_detections` over batches and processes; ``compute`` gives :class:`LocalizationScores`.
+class Collected(NamedTuple):
+    """The videos seen, by rising number, and the detections and instances in them, whose videos count from 0 in it."""
+
+    videos: Int[Tensor, " N"]
+    detections: Detections
+    instances: Instances
+
+
+class CollectedIntervals(Metric):
+    """Detections and instances over batches and processes; ``compute`` gives :class:`Collected`.
 
     Videos have the same numbers in all batches and processes, and the result depends neither on the batches nor on how
-    the videos are distributed: among equal scores, the detection in the video with the lowest number counts as better,
-    and in one video the first. Raises ValueError if there is no event.
+    the videos are distributed: intervals are sorted by the number of their video, and in one video keep their order.
+    Raises ValueError if there is no event.
     """
 
     full_state_update = False
-    higher_is_better = True
+    higher_is_better: bool | None = None
 
     listed: list[Tensor]
     detections: list[Tensor]
     instances: list[Tensor]
 
-    def __init__(self, num_events: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
+    def __init__(self, num_events: int) -> None:
         super().__init__()
         if num_events < 1:
             raise ValueError(f"num_events is {num_events}; it must be 1 or more")
         self.num_events = num_events
-        self.thresholds = tuple(thresholds)
         # numbers are kept with the bounds in one float64 table, which holds them exactly: one state travels at once
         for name in ("listed", "detections", "instances"):
             self.add_state(name, [], dist_reduce_fx="cat")
@@ -164,8 +175,11 @@ class TALMetric(Metric):
         self._fill()
         super().sync(*arguments, **keywords)
 
-    def compute(self) -> LocalizationScores:
-        """Return the scores of the videos seen so far; 0 if there were none."""
+    def compute(self) -> Any:
+        """Return what has been seen so far."""
+        return self._collected()
+
+    def _collected(self) -> Collected:
         self._fill()
         listed, detections, instances = map(dim_zero_cat, (self.listed, self.detections, self.instances))
         numbers = torch.unique(listed)
@@ -175,7 +189,7 @@ class TALMetric(Metric):
         )
         videos, events, starts, ends = instances[instances[:, 0].argsort(stable=True)].unbind(1)
         true = Instances(torch.searchsorted(numbers, videos.long()), events.long(), torch.stack([starts, ends], 1))
-        return score_detections(found, true, self.num_events, len(numbers), self.thresholds)
+        return Collected(numbers, found, true)
 
     def _fill(self) -> None:
         """Give every state one table at least: an empty list has no shape that other processes could receive."""
@@ -189,6 +203,24 @@ class TALMetric(Metric):
         for name, table in empty.items():
             if not len(getattr(self, name)):  # a list, or one table after the processes have exchanged theirs
                 setattr(self, name, [table])
+
+
+class TALMetric(CollectedIntervals):
+    """:func:`score_detections` over batches and processes; ``compute`` gives :class:`LocalizationScores`.
+
+    Among equal scores, the detection in the video with the lowest number counts as better, and in one video the first.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, num_events: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
+        super().__init__(num_events)
+        self.thresholds = tuple(thresholds)
+
+    def compute(self) -> LocalizationScores:
+        """Return the scores of the videos seen so far; 0 if there were none."""
+        videos, detections, instances = self._collected()
+        return score_detections(detections, instances, self.num_events, len(videos), self.thresholds)
 
 
 def _table(*columns: Tensor) -> Float[Tensor, "R columns"]:

@@ -54,7 +54,7 @@ class HAN(ParsingNetwork):
         update: Literal["parallel", "sequential"] = "parallel",
     ) -> None:
         super().__init__()
-        _check_streams(modalities, stream_dims)
+        check_streams(modalities, stream_dims)
         _check_modalities("fuse_single_stream", fuse_single_stream, modalities)
         _check_modalities("head_dropout", head_dropout or {}, modalities)
         sizes = {"num_events": num_events, "dim": dim, "num_heads": num_heads, "feedforward_dim": feedforward_dim}
@@ -129,7 +129,7 @@ def crossing_of(
     return None if attending is None else like.new_tensor([float(name in attending) for name in modalities])
 
 
-def _check_streams(modalities: Mapping[str, Sequence[str]], stream_dims: Mapping[str, int]) -> None:
+def check_streams(modalities: Mapping[str, Sequence[str]], stream_dims: Mapping[str, int]) -> None:
     """Raise ValueError unless there are modalities, each with a list of streams whose dimensions are known."""
     if not modalities:
         raise ValueError("modalities is empty; give each modality with its streams")

@@ -50,9 +50,7 @@ def max_mil_pooling(segment_probs: Float[Tensor, "B T ..."], mask: Bool[Tensor, 
     return segment_probs.masked_fill(padding, 0).amax(dim=1)
 
 
-def top_k_pooling(
-    logits: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"], share: int
-) -> Float[Tensor, "B ..."]:
+def top_k_pooling(logits: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"], share: int) -> Float[Tensor, "B ..."]:
     """Return the mean of the max(1, L // ``share``) highest logits of each video of L segments.
 
     Each event, and each other axis, has highest segments of its own. A video without segments gets the lowest finite

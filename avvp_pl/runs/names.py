@@ -20,7 +20,8 @@ LAST = "last.ckpt"  # the state from which the run can be resumed
 # the test; several inferences may have such files in folders of their own
 SCORES = "scores.json"
 PREDICTIONS = "predictions"  # a folder with MODALITY.csv for each modality and
-PROBABILITIES = "probabilities.npz"  # the probabilities from which they were decided
+PROBABILITIES = "probabilities.npz"  # the probabilities from which they were decided, and in localization
+DETECTIONS = "detections.json"  # the intervals that were found
 
 # a job of a sweep that failed, and the folder of the sweep
 ERROR = "error.txt"  # the message on one line, and the traceback

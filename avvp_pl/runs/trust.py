@@ -16,12 +16,13 @@ from typing import Any
 
 from torch import nn
 
+from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.settings.identity import OF_THE_RUN, leaves
 from avvp_pl.settings.limits import TOP_LEVEL
-from avvp_pl.tasks.parsing import ParsingTask
+from avvp_pl.tasks.task import Task
 from avvp_pl.types import ParsingNetwork
 
 # What a test builds from the configuration in a checkpoint, by key (a regular expression): an object of this class, or
@@ -29,7 +30,8 @@ from avvp_pl.types import ParsingNetwork
 BUILT: dict[str, type | None] = {
     r"network": ParsingNetwork,
     r"data\.source": None,
-    r"protocol\.task": ParsingTask,
+    r"data\.sampling": SegmentSampling,
+    r"protocol\.task": Task,
     r"protocol\.decision": Decision,
     r"method": Method,
     r"labeling": Labeling,
@@ -44,6 +46,7 @@ COMPUTING = (
     "avvp_pl.methods.",
     "avvp_pl.labeling.",
     "avvp_pl.inference.",
+    "avvp_pl.tasks.scoring.",
     "avvp_pl.training.optimization.",
 )
 # The groups that a test builds something of, or has of its own. All others are information about the training

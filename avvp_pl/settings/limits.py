@@ -365,6 +365,8 @@ TOP_LEVEL: dict[str, Limit] = {
     "online": FLAG,
 }
 
+LEVELS = Each(WEIGHT, "{lowest: 0.1, highest: 0.9, count: 20}")
+
 # Settings in groups, by their name or the end of their full key
 LIMITS: dict[str, Limit] = {
     "paths.output_root": PATH,
@@ -390,6 +392,9 @@ LIMITS: dict[str, Limit] = {
     "data.sizes": Each(COUNT, "{train: 1500, val: 200, test: 300}", "split"),
     "data.streams": Each(COUNT, "{vggish: 128, res152: 256, r2plus1d_18: 128}", "stream"),
     "data.segments": SIZE,
+    "data.ambiguous": OrNull(PATH),
+    "sampling.segments": SIZE,
+    "sampling.repeat": FLAG,
     "network.segments": SIZE,
     "segment_seconds": POSITIVE,
     "batch_size": SIZE,
@@ -399,6 +404,9 @@ LIMITS: dict[str, Limit] = {
     # network
     "dim": COUNT,
     "hidden_dim": COUNT,
+    "network.kernel_size": COUNT,
+    "network.pooling": Choice(("top_k", "attention")),
+    "network.top_k_share": COUNT,
     "feedforward_dim": COUNT,
     "num_heads": COUNT,
     "num_layers": COUNT,
@@ -512,6 +520,7 @@ LIMITS: dict[str, Limit] = {
     "normalize_features": FLAG,
     "kmeans": Choice(("faiss", "torch")),
     "max_segments_per_event": OrNull(COUNT),
+    "max_contrastive_segments": OrNull(Number(2, whole=True)),
     "feature_memory_gb": WEIGHT,
     "include_self": FLAG,
     # inference
@@ -536,6 +545,24 @@ LIMITS: dict[str, Limit] = {
     "decision.gate": Choice(("hard", "soft")),
     "decision.gate_by": Choice(("video", "modality")),
     "video_threshold": SHARE,
+    "decision.strict_gate": FLAG,
+    "decision.without_events": Choice(("best", "nothing")),
+    "decision.curve_levels": OrNull(LEVELS),
+    "decision.attention_levels": OrNull(LEVELS),
+    "decision.zeroed": FLAG,
+    "decision.upsampling": COUNT,
+    "decision.at": Choice(("center", "start")),
+    "decision.shortest": COUNT,
+    "decision.outer": WEIGHT,
+    "decision.video_weight": WEIGHT,
+    "decision.video_score_as_one": FLAG,
+    "decision.unique": FLAG,
+    "decision.suppression": Choice(("hard", "gaussian")),
+    "decision.overlap": SHARE,
+    "decision.sigma": POSITIVE,
+    "decision.added_seconds": WEIGHT,
+    "decision.lowest": OrNull(Number(-math.inf)),
+    "protocol.task.ambiguous": OrNull(PATH),
     "protocol.task.exclusive": FLAG,
     "selection.monitor": OrNull(Text("val/segment/type_av")),
     "selection.mode": Choice(("max", "min")),

@@ -1,175 +1,143 @@
-"""Temporal action localization as a task: what is scored under which protocol, and the file of the scores."""
+"""Temporal action localization as a task: its metric, and the files of a result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
-from avvp_pl.data.activitynet import Annotation, Interval, Results
-from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.data.activitynet import Annotation, Interval, Results, read_ambiguous, write_detections
+from avvp_pl.data.known import digest_of
+from avvp_pl.data.videos import ParsingSet, VideoSet
+from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
-from avvp_pl.metrics import Detections, Instances, LocalizationScores, score_detections
+from avvp_pl.metrics import CollectedIntervals
+from avvp_pl.runs.names import DETECTIONS, PREDICTIONS, SCORES
+from avvp_pl.runs.tested import EpochTested
+from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.tasks.parsing import write_predictions
+from avvp_pl.tasks.scoring import Scored, Scoring
+from avvp_pl.tasks.task import Task
 from avvp_pl.tasks.terminal import print_table
+from avvp_pl.types import Batch, Detections, Instances
 
-Ambiguous = Sequence[tuple[str, float, float]]
 
+class LocalizationTask(Task):
+    """mAP of detections (:mod:`avvp_pl.metrics.tal`) by a ``scoring``, and ``detections.json``.
 
-class Scored(NamedTuple):
-    """The scores of a file of detections, and of what they are the scores.
-
-    ``protocol`` is the protocol's name, with a note if the truth is another one than that it is defined for.
-    ``per_event`` of the scores is in the order of ``events``. ``dropped`` counts the detections that the protocol
-    leaves out, by the reason. ``unknown`` maps the videos that are not scored to the number of their detections, which
-    are false positives, and ``silent`` are the videos without any detection in the file.
+    A protocol that drops detections in ``ambiguous`` time needs a file with its intervals.
     """
 
-    scores: LocalizationScores
-    protocol: str
-    events: tuple[str, ...]
-    instances: int
-    detections: int
-    dropped: dict[str, int]
-    unknown: dict[str, int]
-    silent: tuple[str, ...]
+    name, score = "localization", "ap"
+
+    def __init__(self, scoring: Scoring, ambiguous: str | None = None) -> None:
+        self.scoring = scoring
+        if scoring.drop_ambiguous and ambiguous is None:
+            raise InputError(
+                f"scoring@protocol.task.scoring={scoring.name}: detections in ambiguous time do not count; give "
+                "data.ambiguous=FILE with its intervals (docs/localization.md)"
+            )
+        self.ambiguous = read_ambiguous(Path(ambiguous)) if scoring.drop_ambiguous and ambiguous else None
+
+    def check(self, videos: ParsingSet) -> None:
+        """Raise :class:`InputError` where no intervals are annotated."""
+        for name, split in videos.splits.items():
+            if name != "train" and split.truth is not None and split.instances is None:
+                raise InputError(
+                    f"protocol.task: localization is scored by annotated intervals, and the {name} videos "
+                    "have only annotated segments; give data=thumos14 or data=thumos14_synthetic, or another "
+                    "protocol, such as protocol=common"
+                )
+
+    def metric(self, modalities: Sequence[str], num_events: int, validation: bool = False) -> CollectedIntervals:
+        """Return what collects detections and instances."""
+        return CollectedIntervals(num_events)
+
+    def update(self, metric: CollectedIntervals, parsed: Parsed, batch: Batch, videos: VideoSet) -> None:
+        """Add the detections in the videos of a batch, and the instances of these videos."""
+        if parsed.detections is None:
+            raise InputError(
+                "protocol.decision: it finds no intervals, which localization is scored by; give a decision that does, "
+                "such as avvp_pl.inference.detector.Detector"
+            )
+        assert videos.instances is not None
+        rows, found = batch.index.to(metric.device), Detections(*_on(metric.device, parsed.detections))
+        instances = Instances(*_on(metric.device, videos.instances))
+        here = torch.isin(instances.videos, rows)
+        metric.update(
+            found._replace(videos=rows[found.videos]), Instances(*(column[here] for column in instances)), rows
+        )
+
+    def scores(self, metric: CollectedIntervals, videos: VideoSet, events: Sequence[str]) -> Scored:
+        """Return the scores of all that was added, and begin anew."""
+        numbers, detections, instances = metric.compute()
+        metric.reset()
+        names = [videos.names[number] for number in numbers.tolist()]
+        truth = Annotation(tuple(names), tuple(_intervals(instances, names, events)))
+        scored_events = {instance.event for instance in truth.instances}
+        found = [interval for interval in _intervals(detections, names, events) if interval.event in scored_events]
+        scored = self.scoring.score(truth, Results(tuple(names), tuple(found)), Path(DETECTIONS), self.ambiguous)
+        return _for_all(scored, tuple(events))
+
+    def write(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        parsed: Parsed,
+        scores: Scored,
+        videos: ParsingSet,
+        protocol: str,
+        tested: EpochTested | None = None,
+    ) -> None:
+        """Write ``scores.json`` and ``predictions/`` of a split."""
+        assert parsed.detections is not None
+        write_predictions(folder / PREDICTIONS, names, parsed, videos)
+        write_detections(folder / PREDICTIONS / DETECTIONS, names, videos.events, parsed.detections)
+        of_run = {"tested": None if tested is None else tested.as_dict(), "test_videos": digest_of(names)}
+        write_scores(folder / SCORES, scores._replace(protocol=f"{protocol}, {scores.protocol}"), of_run)
+
+    def show(self, scores: Scored, title: str) -> None:
+        """Print the scores."""
+        print_scores(scores, title)
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """A protocol: which videos, instances and detections count, and in which unit bounds are compared.
+def _on(device: torch.device, columns: Sequence[Tensor]) -> list[Tensor]:
+    return [column.to(device) for column in columns]
 
-    Detections and instances of the ``excluded`` videos do not count, and no detections of the ``truth_only`` videos.
-    ``drop_ambiguous`` drops every detection, of any event, that overlaps ambiguous time. In ``segments``, the bounds of
-    the truth are rounded (s fps / segment_frames) and those of detections are not, as in public code; to see what
-    overlaps ambiguous time and what is one segment long (``drop_single_segments``), both are. ``videos`` and
-    ``instances`` say for which truth the name of the protocol stands; None: for any.
+
+def _intervals(found: Detections | Instances, names: Sequence[str], events: Sequence[str]) -> list[Interval]:
+    """Return intervals with names in the place of numbers; an instance has the score 1."""
+    scores = found.scores.tolist() if isinstance(found, Detections) else [1.0] * len(found.videos)
+    columns = (found.videos.tolist(), found.events.tolist(), found.bounds.tolist(), scores)
+    return [
+        Interval(names[video], events[event], start, end, score, "")
+        for video, event, (start, end), score in zip(*columns, strict=True)
+    ]
+
+
+def _for_all(scored: Scored, events: tuple[str, ...]) -> Scored:
+    """Return the scores of all these events, in their order: None for one without instances."""
+    place = {event: number for number, event in enumerate(scored.events)}
+    per_event = {
+        threshold: [values[place[event]] if event in place else None for event in events]
+        for threshold, values in scored.scores.per_event.items()
+    }
+    return scored._replace(events=events, scores=scored.scores._replace(per_event=per_event))
+
+
+def scores_as_dict(scored: Scored, of_run: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of the file of scores: unrounded percentages, by threshold and by event.
+
+    ``of_run`` is what a run has beside scores: the tested epoch, and a checksum of the names of the test videos.
     """
-
-    name: str
-    unit: Literal["seconds", "segments"]
-    fps: float
-    segment_frames: int
-    excluded: Collection[str]
-    truth_only: Collection[str]
-    drop_ambiguous: bool
-    drop_single_segments: bool
-    videos: int | None
-    instances: int | None
-
-    def score(self, annotation: Annotation, results: Results, path: Path, ambiguous: Ambiguous | None = None) -> Scored:
-        """Score the detections that were read from ``path``.
-
-        Raises :class:`InputError` if a detection has an event without instances, if no detection is in a video that is
-        scored, or if ``ambiguous`` is needed and not given.
-        """
-        if self.drop_ambiguous and ambiguous is None:
-            raise InputError(
-                f"scoring={self.name}: detections in ambiguous time do not count; give ambiguous=FILE with its "
-                "intervals (docs/localization.md)"
-            )
-        videos = [video for video in annotation.videos if video not in self.excluded]
-        instances = [instance for instance in annotation.instances if instance.video not in self.excluded]
-        if not instances:
-            raise InputError(f"scoring={self.name}: all instances are in videos that do not count")
-        without = {*self.excluded, *self.truth_only}
-        found = [detection for detection in results.detections if detection.video not in without]
-        dropped = {"excluded_videos": len(results.detections) - len(found)}
-        events = tuple(sorted({instance.event for instance in instances}))
-        _check_events(found, events, path)
-        if found and not {detection.video for detection in found} & set(videos):
-            raise InputError(
-                f"{path}: none of its videos is scored: it has {quote(found[0].video)}, and the truth has "
-                f"{quote(videos[0])}"
-            )
-        numbers = {video: number for number, video in enumerate(videos)}
-        unknown: dict[str, int] = {}
-        for detection in found:
-            if detection.video not in numbers:
-                unknown[detection.video] = unknown.get(detection.video, 0) + 1
-        numbers |= {video: len(videos) + number for number, video in enumerate(unknown)}
-        out = {"ambiguous": self._is_ambiguous(found, ambiguous or ()), "single_segment": self._is_single(found)}
-        # each detection is counted once, for the first reason
-        dropped |= {"ambiguous": int(out["ambiguous"].sum())}
-        dropped |= {"single_segment": int((out["single_segment"] & ~out["ambiguous"]).sum())}
-        gone = out["ambiguous"] | out["single_segment"]
-        of_events = {event: number for number, event in enumerate(events)}
-        rows = [(numbers[one.video], of_events[one.event]) for one in found]
-        detections = Detections(*_columns(rows), self._bounds(found), _values(one.score for one in found))
-        detections = Detections(*(column[~gone] for column in detections))
-        rows = [(numbers[one.video], of_events[one.event]) for one in instances]
-        truth = Instances(*_columns(rows), self._rounded(instances) if self.unit == "segments" else _seconds(instances))
-        spoken = {detection.video for detection in results.detections}
-        return Scored(
-            scores=score_detections(detections, truth, len(events), len(videos)),
-            protocol=self._name(len(videos), len(instances)),
-            events=events,
-            instances=len(instances),
-            detections=len(detections.scores),
-            dropped=dropped,
-            unknown=unknown,
-            silent=tuple(video for video in videos if video not in spoken),
-        )
-
-    def differs(self, scored: Scored) -> str:
-        """Say what the truth should have been for the scores to be those of the protocol; nothing if it was that."""
-        if scored.protocol == self.name:
-            return ""
-        return (
-            f"scoring={self.name} is defined for {self.videos} videos with {self.instances} instances, and the truth "
-            f"has {scored.scores.listed} with {scored.instances}: the scores do not compare with published ones"
-        )
-
-    def _name(self, videos: int, instances: int) -> str:
-        is_own = self.videos in {None, videos} and self.instances in {None, instances}
-        return self.name if is_own else f"{self.name} ({videos} videos, {instances} instances)"
-
-    def _bounds(self, detections: Sequence[Interval]) -> Float[Tensor, "D 2"]:
-        bounds = _seconds(detections)
-        if self.unit == "segments":
-            bounds = bounds / (self.segment_frames / self.fps)
-            # the shortest detections may have become empty by rounding
-            bounds[:, 1] = torch.maximum(bounds[:, 1], bounds[:, 0].nextafter(bounds.new_tensor(torch.inf)))
-        return bounds
-
-    def _rounded(self, intervals: Sequence[Interval]) -> Float[Tensor, "I 2"]:
-        """Return bounds as whole segments; half a segment is rounded to an even number."""
-        return (_seconds(intervals) * self.fps / self.segment_frames).round()
-
-    def _is_ambiguous(self, detections: Sequence[Interval], ambiguous: Ambiguous) -> Bool[Tensor, " D"]:
-        """Return which detections overlap ambiguous time, if they are to be dropped."""
-        if not self.drop_ambiguous:
-            return torch.zeros(len(detections), dtype=torch.bool)
-        times = [Interval(video, "", start, end, 1.0, "") for video, start, end in ambiguous]
-        in_unit = self._rounded if self.unit == "segments" else _seconds
-        of_video: dict[str, list[tuple[float, float]]] = {}
-        for time, (start, end) in zip(times, in_unit(times).tolist(), strict=True):
-            of_video.setdefault(time.video, []).append((start, end))
-        bounds = in_unit(detections).tolist()
-        overlapping = [
-            any(max(start, first) < min(end, last) for first, last in of_video.get(detection.video, ()))
-            for detection, (start, end) in zip(detections, bounds, strict=True)
-        ]
-        return torch.tensor(overlapping, dtype=torch.bool)
-
-    def _is_single(self, detections: Sequence[Interval]) -> Bool[Tensor, " D"]:
-        """Return which detections have at most one segment, if they are to be dropped."""
-        if not self.drop_single_segments:
-            return torch.zeros(len(detections), dtype=torch.bool)
-        bounds = self._rounded(detections)
-        return bounds[:, 1] - bounds[:, 0] <= 1
-
-
-def scores_as_dict(scored: Scored) -> dict[str, Any]:
-    """Return the content of the file of scores: unrounded percentages, by threshold and by event."""
     scores = scored.scores
     return {
         "protocol": scored.protocol,
+        **(of_run or {}),
         "map": scores.map,
         "videos": {"listed": scores.listed, "with_predictions": scores.with_predictions},
         "instances": scored.instances,
@@ -184,10 +152,10 @@ def scores_as_dict(scored: Scored) -> dict[str, Any]:
     }
 
 
-def write_scores(path: Path, scored: Scored) -> None:
+def write_scores(path: Path, scored: Scored, of_run: Mapping[str, Any] | None = None) -> None:
     """Write the file of scores."""
     with atomic_write(path) as file:
-        json.dump(scores_as_dict(scored), file, indent=2)
+        json.dump(scores_as_dict(scored, of_run), file, indent=2)
         file.write("\n")
 
 
@@ -201,26 +169,3 @@ def print_scores(scored: Scored, title: str) -> None:
         f"mAP in percent, {scored.protocol}; {scored.instances} instances, {scored.detections} detections; "
         f"{scores.with_predictions} of {scores.listed} videos have detections"
     )
-
-
-def _check_events(detections: Sequence[Interval], events: Sequence[str], path: Path) -> None:
-    known = set(events)
-    for detection in detections:
-        if detection.event not in known:
-            raise InputError(
-                f"{path}: {detection.place}['label'] is {quote(detection.event)}, which is none of the {len(events)} "
-                f"events of the scored instances.{nearest(detection.event, events)}"
-            )
-
-
-def _seconds(intervals: Sequence[Interval]) -> Float[Tensor, "I 2"]:
-    return torch.tensor([(one.start, one.end) for one in intervals], dtype=torch.float64).reshape(-1, 2)
-
-
-def _values(values: Iterable[float]) -> Float[Tensor, " D"]:
-    return torch.tensor(list(values), dtype=torch.float64)
-
-
-def _columns(rows: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    videos, events = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    return videos, events

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from avvp_pl.data.annotations import intervals, write_timelines
 from avvp_pl.data.known import digest_of
@@ -20,26 +19,13 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
+from avvp_pl.metrics.avvp import exclusive, with_exclusive
 from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
 from avvp_pl.runs.tested import EpochTested
+from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.tasks.task import Task
 from avvp_pl.tasks.terminal import print_table
-
-
-class Parsed(NamedTuple):
-    """N parsed videos: which events occur in which segments, and with which probability.
-
-    The S segments of all videos come one after another. ``probs`` are segment probabilities before gating. They are
-    kept for events that a gate rejects, so that a miss can be explained.
-    """
-
-    lengths: Int[Tensor, " N"]
-    timelines: Bool[Tensor, "S M C"]
-    probs: Float[Tensor, "S M C"]
-    video_probs: Float[Tensor, "N M C"]
-
-    def videos(self, flat: Tensor) -> tuple[Tensor, ...]:
-        """Split a tensor with a row for every segment into one tensor for each video."""
-        return torch.split(flat, self.lengths.tolist())
+from avvp_pl.types import Batch
 
 
 class Found(NamedTuple):
@@ -63,47 +49,58 @@ def found_events(names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> It
                 yield Found(name, modality, videos.events[event], *times, float(prob[start:end, m, event].mean()))
 
 
-def parsed_batch(
-    timelines: Bool[Tensor, "B T M C"],
-    probs: Float[Tensor, "B T M C"],
-    video_probs: Float[Tensor, "B M C"],
-    mask: Bool[Tensor, "B T"],
-) -> Parsed:
-    """Drop the padding of a parsed batch, and move it to main memory."""
-    mask = mask.cpu()
-    return Parsed(mask.sum(1), timelines.cpu()[mask], probs.cpu()[mask], video_probs.cpu())
+class ParsingMetric(nn.Module):
+    """The scores of parsed videos and, if they are wanted, those of what is in one modality only."""
+
+    def __init__(self, modalities: Sequence[str], num_events: int, with_exclusive: bool) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.all = AVVPMetric(modalities, num_events)
+        self.exclusive = AVVPMetric(modalities, num_events) if with_exclusive else None
+
+    def update(
+        self, timelines: Bool[Tensor, "B T M C"], truth: Bool[Tensor, "B T M C"], mask: Bool[Tensor, "B T"]
+    ) -> None:
+        """Add a batch."""
+        self.all.update(timelines, truth, mask)
+        if self.exclusive is not None:
+            self.exclusive.update(exclusive(timelines), exclusive(truth), mask)
+
+    def scores(self) -> ParsingScores:
+        """Return the scores of all that was added, and begin anew."""
+        scores: ParsingScores = self.all.compute()
+        self.all.reset()
+        if self.exclusive is None:
+            return scores
+        average = with_exclusive(scores, self.exclusive.compute(), self.modalities).average
+        self.exclusive.reset()
+        return scores._replace(exclusive_average=average)
 
 
-def join(parts: Sequence[Parsed]) -> Parsed:
-    """Return the videos of several batches one after another."""
-    return Parsed(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def in_order(parsed: Parsed, order: Int[Tensor, " N"]) -> Parsed:
-    """Return the videos in another order."""
-
-    def segments(flat: Tensor) -> Tensor:
-        videos = parsed.videos(flat)
-        return torch.cat([videos[row] for row in order.tolist()])
-
-    return Parsed(parsed.lengths[order], segments(parsed.timelines), segments(parsed.probs), parsed.video_probs[order])
-
-
-class ParsingTask:
+class ParsingTask(Task):
     """Segment- and event-level F1 (:mod:`avvp_pl.metrics.avvp`), LLP-format tables, and a table on the terminal.
 
     With ``exclusive``, a validation also has the score ``exclusive_average``, the mean of all scores where those of
     modalities are about what is in one of them only (:func:`~avvp_pl.metrics.avvp.with_exclusive`).
     """
 
-    name = "parsing"
+    name, score = "parsing", "f1"
 
     def __init__(self, exclusive: bool = False) -> None:
         self.exclusive = exclusive
 
-    def metric(self, modalities: Sequence[str], num_events: int) -> AVVPMetric:
-        """Return the metric that is updated with timelines [B, T, M, C], the truth and the mask."""
-        return AVVPMetric(modalities, num_events)
+    def metric(self, modalities: Sequence[str], num_events: int, validation: bool = False) -> ParsingMetric:
+        """Return what collects the results of batches."""
+        return ParsingMetric(modalities, num_events, self.exclusive and validation)
+
+    def update(self, metric: ParsingMetric, parsed: Parsed, batch: Batch, videos: VideoSet) -> None:
+        """Add the timelines of a batch and its truth."""
+        assert batch.truth is not None
+        metric.update(parsed.timelines, batch.truth, batch.mask)
+
+    def scores(self, metric: ParsingMetric, videos: VideoSet, events: Sequence[str]) -> ParsingScores:
+        """Return the scores of all that was added, and begin anew."""
+        return metric.scores()
 
     def write(
         self,

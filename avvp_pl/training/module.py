@@ -15,14 +15,13 @@ from avvp_pl.data.proposals import digest as digest_of
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.losses import mil_loss
-from avvp_pl.metrics import AVVPMetric, ParsingScores
-from avvp_pl.metrics.avvp import exclusive, with_exclusive
 from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
 from avvp_pl.runs.loggers import CLOCK
 from avvp_pl.runs.tested import NOTES, ROW, TAUGHT, VALIDATED, EpochTested, Videos, of_checkpoint, row_of
-from avvp_pl.tasks.parsing import Parsed, ParsingTask, join, parsed_batch
+from avvp_pl.tasks.parsed import Parsed, flat, join
+from avvp_pl.tasks.task import Scores, Task
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -46,7 +45,7 @@ class ParsingModule(pl.LightningModule):
         inferences: Mapping[str, Inference],
         decision: Decision,
         optimization: Optimization | None,
-        task: ParsingTask,
+        task: Task,
         modalities: Sequence[str],
         events: Sequence[str],
         protocol: str = "common",
@@ -61,11 +60,9 @@ class ParsingModule(pl.LightningModule):
         self.modalities, self.events = tuple(modalities), tuple(events)
         # all parts, those inside other parts included, by their place in the module
         self.parts = {name: part for name, part in self.named_modules() if isinstance(part, Part)}
-        self.val_metric = task.metric(self.modalities, len(self.events))
-        # of what is in one modality only; None: not scored
-        self.val_exclusive = task.metric(self.modalities, len(self.events)) if task.exclusive else None
+        self.val_metric = task.metric(self.modalities, len(self.events), validation=True)
         self.test_metrics = nn.ModuleDict({name: task.metric(self.modalities, len(self.events)) for name in inferences})
-        self.test_scores: dict[str, ParsingScores] = {}
+        self.test_scores: dict[str, Scores] = {}
         self.test_parsed: dict[str, Parsed] = {}  # what they are of, in the first process and in the order of the split
         self.losses: dict[str, tuple[Tensor, int]] = {}  # sum over the videos of this epoch so far, and their number
         self.all_losses: tuple[object, Tensor] | None = None  # those of all processes, and the moment they are of
@@ -130,7 +127,13 @@ class ParsingModule(pl.LightningModule):
             evidence = self.inferences[name](self.network, batch, output, self.labeling)
             timelines = self.decision(evidence, batch)
             probs = evidence.segment_probs.masked_fill(~real, 0)
-            parsed[name] = Parsed(batch.mask.sum(1), timelines, probs, self.decision.video_probs(evidence))
+            parsed[name] = Parsed(
+                batch.mask.sum(1),
+                timelines,
+                probs,
+                self.decision.video_probs(evidence),
+                self.decision.detections(evidence, batch),
+            )
         return parsed
 
     @torch.inference_mode()
@@ -139,7 +142,7 @@ class ParsingModule(pl.LightningModule):
         self.eval()
         name = inference or self.inference
         batches = (batch.to(self.device) for batch in videos.batches(batch_size))
-        return join([_flat(self.parse(batch, [name])[name], batch) for batch in batches])
+        return join([flat(self.parse(batch, [name])[name], batch.mask) for batch in batches])
 
     # ---- training
 
@@ -163,7 +166,9 @@ class ParsingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of what weak labels and, once there are any, pseudo labels teach."""
-        step = Step(self.network, batch, self(batch), self._epoch, self._done(batch_idx), self.team, batch_idx)
+        step = Step(
+            self.network, batch, self(batch), self._epoch, self._done(batch_idx), self.team, batch_idx, self._epochs
+        )
         terms = self.method(step)
         loss = total(terms)
         if self.labeling.ready:
@@ -176,6 +181,11 @@ class ParsingModule(pl.LightningModule):
     @property
     def _epoch(self) -> int:
         return 0 if self._trainer is None else self.current_epoch
+
+    @property
+    def _epochs(self) -> int:
+        epochs = None if self._trainer is None else self.trainer.max_epochs
+        return 1 if epochs is None else max(1, epochs)
 
     def _done(self, batch_idx: int) -> float:
         """Return the fraction of the epoch that is over before this batch."""
@@ -257,54 +267,43 @@ class ParsingModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of validation videos, and log how well its weak labels are predicted (Eq. 4, unweighted)."""
-        assert batch.truth is not None
         output, videos = self(batch), len(batch.index)
         loss = mil_loss(output.video_probs, batch.weak_labels)
         self.log("val/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=videos)
-        timelines = self.decide(output, batch)[self.inference].timelines
-        self.val_metric.update(timelines, batch.truth, batch.mask)
-        if self.val_exclusive is not None:
-            self.val_exclusive.update(exclusive(timelines), exclusive(batch.truth), batch.mask)
+        self.task.update(self.val_metric, self.decide(output, batch)[self.inference], batch, self._split("val"))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation videos."""
-        scores = self._log_scores("val", self.val_metric)
-        self.validated = Videos(scores.listed, len(self.trainer.datamodule.splits["val"]))  # type: ignore[attr-defined]
+        scores = self._log_scores("val", self.val_metric, "val")
+        self.validated = Videos(scores.listed, len(self._split("val")))
         self.row |= {f"val/{name}": score for name, score in scores.flat().items()}
-        if self.val_exclusive is not None:
-            average = with_exclusive(scores, self.val_exclusive.compute(), self.modalities).average
-            self.val_exclusive.reset()
-            self.log("val/exclusive_average", average)
-            self.row["val/exclusive_average"] = average
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Parsed]:
         """Score a batch of test videos by every inference, and return what was found."""
-        assert batch.truth is not None
         parsed = self.parse(batch, list(self.inferences))
         for name, found in parsed.items():
-            self._test_metric(name).update(found.timelines, batch.truth, batch.mask)
-        return {name: _flat(found, batch) for name, found in parsed.items()}
+            self.task.update(self.test_metrics[name], found, batch, self._split("test"))
+        return {name: flat(found, batch.mask) for name, found in parsed.items()}
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test videos and keep them as ``test_scores``, by the name of the inference."""
         for number, name in enumerate(self.inferences):
-            split = "test" if number == 0 else f"test/{name}"
-            self.test_scores[name] = self._log_scores(split, self._test_metric(name))
+            prefix = "test" if number == 0 else f"test/{name}"
+            self.test_scores[name] = self._log_scores(prefix, self.test_metrics[name], "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Parsed:
         """Parse a batch by the first inference."""
-        return _flat(self.parse(batch)[self.inference], batch)
+        return flat(self.parse(batch)[self.inference], batch.mask)
 
-    def _test_metric(self, name: str) -> AVVPMetric:
-        metric = self.test_metrics[name]
-        assert isinstance(metric, AVVPMetric)
-        return metric
+    def _split(self, name: str) -> VideoSet:
+        videos: VideoSet = self.trainer.datamodule.splits[name]  # type: ignore[attr-defined]
+        return videos
 
-    def _log_scores(self, split: str, metric: AVVPMetric) -> ParsingScores:
-        scores: ParsingScores = metric.compute()
-        metric.reset()
+    def _log_scores(self, prefix: str, metric: nn.Module, split: str) -> Scores:
+        """Log the scores of a split as ``PREFIX/NAME``."""
+        scores = self.task.scores(metric, self._split(split), self.events)
         # the metric has already summed over processes: each of them logs the same numbers
-        self.log_dict({f"{split}/{name}": score for name, score in scores.flat().items()})
+        self.log_dict({f"{prefix}/{name}": score for name, score in scores.flat().items()})
         return scores
 
     def test_epoch_of(self, checkpoint: Mapping[str, Any]) -> None:
@@ -428,8 +427,3 @@ def digest(videos: VideoSet) -> str:
 
 def _plain(lengths: Tensor) -> Iterator[int]:
     yield from lengths.tolist()
-
-
-def _flat(parsed: Parsed, batch: Batch) -> Parsed:
-    """Return a padded parsed batch without its padding, in main memory."""
-    return parsed_batch(parsed.timelines, parsed.probs, parsed.video_probs, batch.mask)

@@ -123,8 +123,8 @@ def test_row_numbers_are_where_they_are_looked_up(
     """On the device only if nothing on the CPU depends on them, for else every step would wait for the device."""
     data = attach(ParsingData(request.getfixturevalue(lengths), 16, 5, seed=0, resident=resident), device="meta")
     data.setup("fit")
-    sampler: Any = data.val_dataloader().sampler
-    assert [rows.device.type for rows in sampler] == [device] * 3
+    loader: Any = data.val_dataloader()
+    assert [rows.device.type for rows in loader.sampler] == [device] * 3
 
 
 def test_the_memory_of_a_cpu_is_not_asked_for() -> None:

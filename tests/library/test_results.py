@@ -13,7 +13,7 @@ import torch
 
 import avvp_pl
 from avvp_pl import InputError, Parsing, ParsingScores, ParsingSet, Scores, VideoSet
-from avvp_pl.tasks.parsing import Parsed
+from avvp_pl.tasks.parsed import Parsed
 
 
 def parsing(truth: bool = True) -> Parsing:

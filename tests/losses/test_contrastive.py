@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.losses import contrastive, contrastive_loss
+from avvp_pl.losses.contrastive import half_labeled_sample
 
 SHAPES = [(1, 2, 1, 1, 2), (2, 3, 2, 3, 4), (3, 4, 1, 2, 5), (2, 2, 3, 4, 3)]
 
@@ -271,3 +272,34 @@ def test_descent_brings_segments_of_an_event_together(include_self: bool, steps:
     same = events.flatten()[:, None] == events.flatten()
     closeness = directions @ directions.T
     assert closeness[same].mean() > closeness[~same].mean() + 0.3
+
+
+@pytest.mark.parametrize(("labeled", "others", "expected"), [(30, 30, 5), (3, 30, 3), (30, 2, 8), (0, 30, 0)])
+def test_half_of_a_sample_has_a_label(labeled: int, others: int, expected: int) -> None:
+    """Of ten; more of one kind where the other has too few, and no padding while there is anything else."""
+    kinds = torch.tensor([True] * labeled + [False] * others + [True] * 7)
+    real = torch.tensor([True] * (labeled + others) + [False] * 7)
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        drawn = half_labeled_sample(kinds, real, 10)
+        assert len(set(drawn.tolist())) == 10
+        assert real[drawn].all()
+        assert kinds[drawn].sum() == expected
+        seen |= set(drawn.tolist())
+    assert len(seen) > 20
+
+
+def test_a_sample_of_a_batch_is_compared() -> None:
+    """The loss of the sample, and not that of the batch; a batch that is small enough is compared as a whole."""
+    features, labels, mask = torch.randn(2, 9, 2, 4), torch.rand(2, 9, 2, 3), torch.ones(2, 9, dtype=torch.bool)
+    torch.manual_seed(0)
+    sampled = contrastive_loss(features, labels, mask, max_segments=12)
+    torch.manual_seed(0)
+    rows = half_labeled_sample((labels.flatten(0, 2) >= 0.5).any(1), torch.ones(36, dtype=torch.bool), 12)
+    own, of_rows = features.flatten(0, 2)[rows], labels.flatten(0, 2)[rows]
+    expected = contrastive_loss(own[None, :, None], of_rows[None, :, None], torch.ones(1, 12, dtype=torch.bool))
+    torch.testing.assert_close(sampled, expected)
+    whole = contrastive_loss(features, labels, mask)
+    assert not torch.isclose(sampled, whole)
+    assert torch.equal(contrastive_loss(features, labels, mask, max_segments=36), whole)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from avvp_pl.models import attentive_mil_pooling
+from avvp_pl.models import attentive_mil_pooling, top_k_pooling
 
 SHAPES = [(1, 1, 1, 1), (3, 4, 2, 5), (2, 6, 1, 3), (4, 3, 3, 2)]
 Case = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -127,3 +127,19 @@ def test_pooling_of_one_modality_stays_between_its_extremes() -> None:
     pooled = attentive_mil_pooling(probs, temporal, modality, torch.ones(5, 6, dtype=torch.bool))
     assert (pooled.modality_probs < probs.amax(1)).all()
     assert (pooled.modality_probs > probs.amin(1)).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(1, 9), st.integers(0, 2**16))
+def test_the_highest_logits_are_averaged(lengths: list[int], share: int, seed: int) -> None:
+    logits = torch.randn(len(lengths), 9, 2, 3, generator=torch.Generator().manual_seed(seed))
+    mask = torch.arange(9) < torch.tensor(lengths)[:, None]
+    pooled = top_k_pooling(logits, mask, share)
+    for b, length in enumerate(lengths):
+        for m in range(2):
+            for c in range(3):
+                best = sorted(logits[b, :length, m, c].tolist(), reverse=True)[: max(1, length // share)]
+                if length:
+                    assert pooled[b, m, c].item() == pytest.approx(sum(best) / len(best), rel=1e-5, abs=1e-6)
+                else:
+                    assert pooled[b, m, c].sigmoid() == 0

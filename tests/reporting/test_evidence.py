@@ -18,7 +18,8 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.reporting.evidence import gather, write_report
-from avvp_pl.tasks.parsing import Parsed, ParsingTask
+from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.tasks.parsing import ParsingTask
 from tests.reporting.made import run_folder
 
 LENGTHS = (5, 40, 12, 7)

@@ -26,7 +26,8 @@ from avvp_pl.reporting.videos import (
     read_test_videos,
 )
 from avvp_pl.runs.reading import Run
-from avvp_pl.tasks.parsing import Parsed, write_predictions
+from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.tasks.parsing import write_predictions
 
 SOURCE = {
     "_target_": "avvp_pl.data.synthetic.generate",

@@ -17,12 +17,9 @@ from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
+from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.tasks.parsing import (
-    Parsed,
     ParsingTask,
-    in_order,
-    join,
-    parsed_batch,
     print_scores,
     scores_as_dict,
     write_parsed,
@@ -36,32 +33,6 @@ def parsed_truth(split: VideoSet) -> Parsed:
     assert split.truth is not None
     videos = torch.stack([video.any(0) for video in torch.split(split.truth, split.lengths.tolist())])
     return Parsed(split.lengths, split.truth, 0.25 + 0.5 * split.truth.float(), videos.float())
-
-
-def test_the_padding_of_a_batch_is_dropped(ragged: ParsingSet) -> None:
-    assert ragged.test is not None
-    batch = ragged.test[torch.tensor([3, 0, 5])]
-    shape = (*batch.mask.shape, 2, 25)
-    timelines, probs, videos = torch.rand(shape) > 0.5, torch.rand(shape), torch.rand(3, 2, 25)
-    parsed = parsed_batch(timelines, probs, videos, batch.mask)
-    assert parsed.lengths.tolist() == [int(ragged.test.lengths[row]) for row in (3, 0, 5)]
-    for row, length in enumerate(parsed.lengths.tolist()):
-        assert torch.equal(parsed.videos(parsed.timelines)[row], timelines[row, :length])
-        assert torch.equal(parsed.videos(parsed.probs)[row], probs[row, :length])
-    assert torch.equal(parsed.video_probs, videos)
-
-
-def test_batches_are_joined_and_put_in_order(ragged: ParsingSet) -> None:
-    assert ragged.test is not None
-    whole = parsed_truth(ragged.test)
-    rows = torch.randperm(len(ragged.test), generator=torch.Generator().manual_seed(0))
-    shuffled = in_order(whole, rows)
-    assert not torch.equal(shuffled.lengths, whole.lengths)
-    firsts = [in_order(whole, rows[:5]), in_order(whole, rows[5:])]
-    for one, other in zip(join(firsts), shuffled, strict=True):
-        assert torch.equal(one, other)
-    for one, other in zip(in_order(shuffled, rows.argsort()), whole, strict=True):
-        assert torch.equal(one, other)
 
 
 def test_predictions_are_read_back(ragged: ParsingSet, tmp_path: Path) -> None:

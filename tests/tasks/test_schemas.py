@@ -14,10 +14,10 @@ from avvp_pl.data.activitynet import Annotation, Interval, Results
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores
 from avvp_pl.runs.tested import EpochTested, Videos
-from avvp_pl.tasks.localization import Scoring
 from avvp_pl.tasks.localization import write_scores as write_localization
 from avvp_pl.tasks.parsing import write_scores
 from avvp_pl.tasks.schemas import SCHEMAS, schema
+from avvp_pl.tasks.scoring import Scoring
 
 PACKAGE = Path(__file__).resolve().parents[2] / "avvp_pl"
 

@@ -24,6 +24,7 @@ from avvp_pl.labeling.bank import PrototypeBank
 from avvp_pl.labeling.naive import Naive
 from avvp_pl.labeling.prototype import Prototype
 from avvp_pl.losses.mil import PROBABILITY_MARGIN
+from avvp_pl.metrics import ParsingScores
 from avvp_pl.training.module import ParsingModule
 from tests.conftest import composed
 from tests.stand_ins import with_padding
@@ -140,7 +141,9 @@ class Run:
     @property
     def per_event(self) -> Mapping[str, Mapping[str, Sequence[float | None]]]:
         """The test scores of each event, by level and track."""
-        return self.module.test_scores[self.module.inference].per_event
+        scores = self.module.test_scores[self.module.inference]
+        assert isinstance(scores, ParsingScores)
+        return scores.per_event
 
     @property
     def lacking(self) -> set[str]:

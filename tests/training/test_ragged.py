@@ -15,12 +15,12 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.labeling import naive, prototype
 from avvp_pl.parts import Report, Step, Team, Term, total
 from avvp_pl.pseudo_labels import KeySegments, KeySegmentSample, blocks_of
-from avvp_pl.tasks.parsing import Parsed
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.training.callbacks.seed_steps import SeedSteps
 from avvp_pl.training.module import ParsingModule
 from tests.conftest import Build
 from tests.stand_ins import find_more, segments_of, with_padding
+from tests.tasks.test_parsed import assert_equal
 from tests.training.trainers import trainer_of
 
 EXPERIMENTS = ["mil", "npl_soft", "ppl_soft"]
@@ -91,8 +91,7 @@ class TestTraining:
             assert clean.labels.max() > 0.1
         assert clean.reports == spoiled.reports
         assert any(value > 0 for name, value in clean.reports[-1].items() if name.startswith("val/"))
-        for one, other in zip(clean.parsed, spoiled.parsed, strict=True):
-            assert torch.equal(one, other)
+        assert_equal(clean.parsed, spoiled.parsed)
         assert clean.parsed.timelines.any()
 
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -336,6 +335,4 @@ class TestEqualLengths:
         if one.labels is not None:
             assert other.labels is not None
             assert torch.equal(one.labels, other.labels)
-        parsed: Parsed = one.parsed
-        for mine, its in zip(parsed, other.parsed, strict=True):
-            assert torch.equal(mine, its)
+        assert_equal(one.parsed, other.parsed)

@@ -21,7 +21,7 @@ from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.figures import draw_timelines, png
 from avvp_pl.runs.loggers import guarding
-from avvp_pl.tasks.parsing import Parsed
+from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.training.module import ParsingModule
 
 MOST_ROWS = 10_000  # of a table that W&B shows
@@ -51,20 +51,19 @@ class Panels(pl.Callback):
             _log_figure(trainer, f"timelines/{number}", figure)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log a table with the F1 of each event over the test videos, and one with the timelines of these videos."""
+        """Log a table with the scores of each event, and one with the timelines of the test videos."""
         assert isinstance(pl_module, ParsingModule)
         scores = pl_module.test_scores.get(pl_module.inference)
         wandbs = [logger for logger in _pictured(trainer) if isinstance(logger, WandbLogger)]
         if scores is None or not wandbs or not trainer.is_global_zero:
             return
-        columns = [f"{level}/{track}" for level, tracks in scores.per_event.items() for track in tracks]
-        values = [f1 for tracks in scores.per_event.values() for f1 in tracks.values()]
+        columns, values = list(scores.by_event()), list(scores.by_event().values())
         rows = [[event, *of_event] for event, *of_event in zip(pl_module.events, *values, strict=True)]
         data: ParsingData = trainer.datamodule  # type: ignore[attr-defined]
         parsed = pl_module.test_parsed.get(pl_module.inference)  # None without the callback run_files
         timelines = [] if parsed is None else list(islice(_timelines(data.videos, parsed), MOST_ROWS))
         for logger in wandbs:
-            logger.log_table("test/per_event_f1", columns=["event", *columns], data=rows)
+            logger.log_table(f"test/per_event_{pl_module.task.score}", columns=["event", *columns], data=rows)
             if timelines:
                 logger.log_table("test/timelines", columns=list(TIMELINE_COLUMNS), data=timelines)
 

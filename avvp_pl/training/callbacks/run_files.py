@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avvp_pl.data.module import ParsingData
 from avvp_pl.processes.collectives import gather_objects
-from avvp_pl.tasks.parsing import Parsed, in_order, join
+from avvp_pl.tasks.parsed import Parsed, in_order, join
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.metrics.avvp import score_timelines
 from avvp_pl.parts import Team
-from avvp_pl.tasks.parsing import Parsed
+from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.training.callbacks import panels
 from avvp_pl.training.callbacks.panels import Panels
 from avvp_pl.types import Batch
@@ -109,7 +109,7 @@ def test_scores_of_every_event_are_a_table_in_the_end(build: Build, monkeypatch:
     assert table["columns"][:3] == ["event", "segment/audio", "segment/visual"]
     assert [row[0] for row in table["data"]] == list(module.events)
     column = table["columns"].index("event/visual")
-    expected = module.test_scores["classifier"].per_event["event"]["visual"]
+    expected = module.test_scores["classifier"].by_event()["event/visual"]
     assert [row[column] for row in table["data"]] == expected
     assert any(expected)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.metrics import ParsingScores
 from avvp_pl.parts import Team
 from avvp_pl.training.callbacks.run_files import RunFiles
 from avvp_pl.training.module import ParsingModule
@@ -39,7 +40,9 @@ def test_every_inference_has_a_folder(
         parsed = module.eval().parse(made.test[torch.arange(len(made.test))], list(module.inferences))
     for name, folder in (("prototype", tmp_path), ("classifier", tmp_path / "classifier")):
         scores = json.loads((folder / "scores.json").read_text())
-        assert scores["segment"] == pytest.approx(module.test_scores[name].segment)
+        tested = module.test_scores[name]
+        assert isinstance(tested, ParsingScores)
+        assert scores["segment"] == pytest.approx(tested.segment)
         assert scores["protocol"] == "common"
         with np.load(folder / "predictions" / "probabilities.npz") as saved:
             assert saved["names"].tolist() == list(made.test.names)
