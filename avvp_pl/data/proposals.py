@@ -8,19 +8,17 @@ seconds.
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from avvp_pl.data.activitynet import Interval, read_detections
+from avvp_pl.data.activitynet import Interval, read_detections, write_detections
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
-from avvp_pl.files import atomic_write
 from avvp_pl.types import Detections, Proposals
 
 ADVICE = "write the file with python -m avvp_pl.refine +refine=asm_loc and the data of this run"
@@ -31,20 +29,19 @@ def write_proposals(path: Path, videos: ParsingSet, found: Mapping[str, Detectio
 
     Raises :class:`InputError` where two splits have a video of the same name.
     """
-    results: dict[str, list[dict[str, Any]]] = {}
+    names: list[str] = []
+    columns = []
     for split, detections in found.items():
-        names = videos.splits[split].names
-        if twice := results.keys() & set(names):
-            raise InputError(
-                f"the video {quote(min(twice))} is in two splits of the data, and a file of proposals has one entry "
-                "for each video; remove it from one of the tables of the data"
-            )
-        results |= {name: [] for name in names}
-        for row, event, (start, end), score in zip(*(column.tolist() for column in detections), strict=True):
-            entry = {"segment": [start, end], "label": videos.events[event], "score": score}
-            results[names[row]].append(entry)
-    with atomic_write(path) as file:
-        json.dump({"checkpoint_sha256": checkpoint, "results": results}, file, indent=1)
+        columns.append(detections._replace(videos=detections.videos + len(names)))
+        names += videos.splits[split].names
+    if len(set(names)) < len(names):
+        name = next(name for name, count in Counter(names).items() if count > 1)
+        raise InputError(
+            f"the video {quote(name)} is in two splits of the data, and a file of proposals has one entry for each "
+            "video; remove it from one of the tables of the data"
+        )
+    joined = Detections(*map(torch.cat, zip(*columns, strict=True)))
+    write_detections(path, names, videos.events, joined, checkpoint_sha256=checkpoint)
 
 
 def with_proposals(videos: ParsingSet, path: Path) -> ParsingSet:
