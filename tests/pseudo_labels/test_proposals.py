@@ -313,6 +313,8 @@ def test_in_training_a_sample_is_covered_by_where_it_is() -> None:
     assert covering(proposals, samples).tolist() == [[[False, False, True, False]]]
     code = samples._replace(exact=False)
     assert covering(proposals, code).tolist() == [[[False, False, True, False]]]  # round(1.6) to round(2.4)
+    stretched = samples._replace(places=torch.tensor([[0.0, 7.6, 12.4, 19.0]]).double())  # as the nearest output
+    assert covering(proposals, stretched).tolist() == [[[False, True, True, False]]]
     moved = samples._replace(places=torch.tensor([[0.0, 8.0, 14.0, 19.0]]).double())
     assert covering(proposals, moved).tolist() == [[[False, True, False, False]]]
     assert covering(proposals, moved._replace(exact=False)).tolist() == [[[False, False, True, False]]]
