@@ -28,6 +28,7 @@ from avvp_pl.commands.launching import started_by
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.order import BatchOrder
+from avvp_pl.data.proposals import with_proposals
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, quote
@@ -104,7 +105,8 @@ def build_videos(
                 f"data.source: the {name} videos have no truth, the annotation of their segments, which is needed to "
                 "score them"
             )
-    return videos
+    file = cfg.data.get("proposals")
+    return videos if file is None else with_proposals(videos, Path(file))
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
@@ -114,6 +116,11 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
     sampling = order = None
     if data.get("sampling") is not None:
         sampling = build("data.sampling", data.sampling, SegmentSampling)
+        if data.get("proposals") is not None:
+            raise InputError(
+                "data.sampling: a network that is told proposals needs whole videos, of which it takes samples itself; "
+                "give data.sampling=null"
+            )
     if data.get("order") is not None:
         order = build("data.order", data.order, BatchOrder)
     return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling, order)

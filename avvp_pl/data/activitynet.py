@@ -108,14 +108,19 @@ def read_detections(path: Path) -> Results:
     return Results(tuple(results), tuple(found))
 
 
-def write_detections(path: Path, names: Sequence[str], events: Sequence[str], detections: Detections) -> None:
-    """Write detections as :func:`read_detections` reads them; every named video is listed, also without detections."""
+def write_detections(
+    path: Path, names: Sequence[str], events: Sequence[str], detections: Detections, **more: str
+) -> None:
+    """Write detections as :func:`read_detections` reads them; every named video is listed, also without detections.
+
+    ``more`` stands beside them in the file.
+    """
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     columns = (column.tolist() for column in detections)
     for video, event, (start, end), score in zip(*columns, strict=True):
         results[names[video]].append({"segment": [start, end], "label": events[event], "score": score})
     with atomic_write(path) as file:
-        json.dump({"results": results}, file, indent=1)
+        json.dump({**more, "results": results}, file, indent=1)
         file.write("\n")
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from avvp_pl.data.names import composed
 from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import Picks, SegmentSampling
-from avvp_pl.types import Batch, Instances
+from avvp_pl.types import Batch, Instances, Proposals
 
 Asked: TypeAlias = Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks
 """What one batch is asked for by: rows of videos, these and a number of segments to pad them to, or picked segments."""
@@ -35,6 +35,7 @@ class VideoSet(Dataset[Batch]):
     ``truth`` is None where the annotation of the segments is unknown. ``instances`` are the annotated intervals in
     seconds, by the row of the video, by which localization is scored (None: only segments are annotated). ``keys`` are
     the file stems under which a data set's layout stores the videos; where there are none, the names are used.
+    ``proposals`` are intervals of all N videos for networks that use them (:mod:`avvp_pl.data.proposals`).
 
     >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
     >>> videos = VideoSet(("a", "b"), torch.tensor([2, 1]), {"sound": sound}, weak_labels=torch.eye(2))
@@ -50,6 +51,7 @@ class VideoSet(Dataset[Batch]):
     truth: Bool[Tensor, "S M C"] | None = None
     keys: tuple[str, ...] = ()
     instances: Instances | None = None
+    proposals: Proposals | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them
@@ -60,6 +62,7 @@ class VideoSet(Dataset[Batch]):
             "lengths": (len(self.lengths), videos),
             "weak_labels": (len(self.weak_labels), videos),
             "keys": (len(self.keys or self.names), videos),
+            "proposals": (videos if self.proposals is None else len(self.proposals.mask), videos),
             "truth": (segments if self.truth is None else len(self.truth), segments),
             **{name: (len(stream), segments) for name, stream in self.streams.items()},
         }
@@ -169,6 +172,7 @@ class VideoSet(Dataset[Batch]):
             streams={name: stream.to(device) for name, stream in self.streams.items()} if resident else self.streams,
             weak_labels=self.weak_labels.to(device),
             truth=None if self.truth is None else self.truth.to(device),
+            proposals=None if self.proposals is None else self.proposals.to(device=device),
         )
 
     def padded(self, flat: Tensor) -> Tensor:
@@ -219,6 +223,7 @@ class VideoSet(Dataset[Batch]):
             index=rows,
             segment=segment,
             truth=None if truth is None else pick(truth),
+            proposals=None if self.proposals is None else self.proposals.of(rows),
         )
 
     @cached_property

@@ -10,18 +10,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avvp_pl.models.one_modality import extremes_over_segments
+from avvp_pl.parts import CurveAxis
 from avvp_pl.types import Batch
 
 
 class Resampled(NamedTuple):
-    """A batch of some segments of the same videos: how many there are of each, and which one stands for a segment.
+    """A batch of some segments of the same videos: where they are in each video, and which one stands for a segment.
 
-    ``points`` counts those of each video. ``source`` has, for each of the T segments of the original batch, the number
+    ``source`` has, for each of the T segments of the original batch, the number
     of the first one of the sample that is not before it, or else the last one.
     """
 
     batch: Batch
-    points: Int[Tensor, " B"]
+    axis: CurveAxis
     source: Int[Tensor, "B T"]
 
     def back(self, values: Float[Tensor, "B P ..."]) -> Float[Tensor, "B T ..."]:
@@ -52,7 +53,8 @@ def resample(batch: Batch, segments: int, repeat: bool) -> Resampled:
         segment=batch.segment[rows, picked],
         truth=None if batch.truth is None else batch.truth[rows, picked] & real[:, :, None, None],
     )
-    return Resampled(sample, points[:, 0], torch.minimum(source, (points - 1).clamp(min=0)))
+    axis = CurveAxis.even(points[:, 0], lengths[:, 0])
+    return Resampled(sample, axis, torch.minimum(source, (points - 1).clamp(min=0)))
 
 
 def from_0_to_1(x: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T ..."]:

@@ -94,9 +94,13 @@ def find_intervals(
     pipeline: Pipeline,
     segment_seconds: float,
     attention: Float[Tensor, " T"] | None = None,
+    to_segments: Callable[[Tensor, float], Tensor] | None = None,
+    num_segments: int | None = None,
 ) -> FoundIntervals:
     """Return the detections in one video of T segments, from the curve and the video score of each event.
 
+    Where the points of the curves are not the segments, ``to_segments`` says where their edges are
+    (:class:`~avvp_pl.parts.CurveAxis`, without the axis of videos), and the video has ``num_segments``.
     Raises ValueError if the pipeline cuts an attention and none is given, or if a value is not finite.
     """
     given = {"curves": curves, "video_scores": video_scores, **({} if attention is None else {"attention": attention})}
@@ -110,7 +114,13 @@ def find_intervals(
     scores = contrasts + pipeline.video_weight * weights.double()[events][runs.lines]
     if pipeline.unique:
         runs, scores = _unique(runs, scores)
-    bounds = torch.stack([runs.starts, runs.ends], 1).double() / pipeline.upsampling * segment_seconds
+    bounds = torch.stack([runs.starts, runs.ends], 1).double() / pipeline.upsampling
+    if to_segments is not None:
+        value = 0.5 if pipeline.at == "center" else 0.0  # where a point or segment has its value
+        bounds = to_segments(bounds.flatten(), value).view_as(bounds).clamp(0, num_segments)
+        inside = bounds[:, 1] > bounds[:, 0]  # points may be before the first segment or after the last one
+        bounds, scores, runs = bounds[inside], scores[inside], Runs(*(column[inside] for column in runs))
+    bounds = bounds * segment_seconds
     kept, scores = _suppressed(bounds, scores, runs.lines, pipeline)
     return FoundIntervals(events[runs.lines[kept]], bounds[kept], scores)
 

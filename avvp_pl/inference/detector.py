@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,10 +24,9 @@ class Detector(Decision):
     ``video_threshold`` is the gate.
 
     The curve of an event is that of the evidence, or else the mean over the modalities of its segment probabilities;
-    the score of a video is the mean over the modalities of its probabilities. Where the evidence says how many points
-    a curve has, they divide the video evenly. The timelines that go with it, for figures and for scores of segments,
-    have an event where a segment of a modality has at least ``segment_threshold`` and the event passes the gate of the
-    pipeline.
+    the score of a video is the mean over the modalities of its probabilities. The timelines that go with it, for
+    figures and for scores of segments, have an event where a segment of a modality has at least ``segment_threshold``
+    and the event passes the gate of the pipeline.
     """
 
     def __init__(
@@ -91,23 +91,24 @@ class Detector(Decision):
         curves = evidence.segment_probs.mean(2) if evidence.curves is None else evidence.curves
         curves, video_scores = curves.detach().cpu().double(), evidence.video_probs.detach().mean(1).cpu().double()
         attention = None if evidence.attention is None else evidence.attention.detach().cpu().double()
-        lengths = batch.mask.sum(1).tolist()
-        points = lengths if evidence.points is None else evidence.points.tolist()
         if attention is None and any(levels.of == "attention" for levels in self.pipeline.levels):
             raise InputError(
                 "protocol.decision.attention_levels: the inference has no attention that could be cut; give "
                 "protocol.decision.attention_levels=null and curve_levels, as protocol=localization does"
             )
         videos, events, bounds, scores = [], [], [], []
-        for row, (length, number) in enumerate(zip(lengths, points, strict=True)):
+        segments, axis = batch.mask.sum(1).tolist(), evidence.axis
+        for row, length in enumerate(segments if axis is None else axis.lengths.tolist()):
             if not length:
                 continue
             found = find_intervals(
-                curves[row, :number],
+                curves[row, :length],
                 video_scores[row],
                 self.pipeline,
-                self.segment_seconds * (length / number),
-                None if attention is None else attention[row, :number],
+                self.segment_seconds,
+                None if attention is None else attention[row, :length],
+                None if axis is None else partial(axis.to_segments, row),
+                segments[row],
             )
             videos.append(torch.full_like(found.events, row))
             events.append(found.events)

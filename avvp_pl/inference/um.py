@@ -32,7 +32,7 @@ class Magnitudes(Inference):
             return _evidence(output, batch)
         sample = resample(batch, self.segments, repeat=False)
         evidence = _evidence(network(sample.batch), sample.batch)
-        return evidence._replace(segment_probs=sample.back(evidence.segment_probs), points=sample.points)
+        return evidence._replace(segment_probs=sample.back(evidence.segment_probs), axis=sample.axis)
 
 
 def _evidence(output: ParsingOutput, batch: Batch) -> Evidence:

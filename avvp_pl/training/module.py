@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from avvp_pl.data.proposals import digest as digest_of
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.losses import mil_loss
@@ -420,10 +421,12 @@ def setting_of(part: str) -> str:
 
 
 def digest(videos: VideoSet) -> str:
-    """Return a checksum of the names and lengths of some videos, in their order."""
+    """Return a checksum of the names and lengths of some videos, in their order, and of their proposals."""
     content = hashlib.blake2b(digest_size=16)
     for name, length in zip(videos.names, _plain(videos.lengths), strict=True):
         content.update(f"{name}\0{length}\0".encode())
+    if videos.proposals is not None:
+        content.update(digest_of(videos.proposals))
     return content.hexdigest()
 
 

@@ -35,7 +35,7 @@ def test_segments_at_equal_distances(lengths: list[int], segments: int, repeat: 
     for b, length in enumerate(lengths):
         points = segments if repeat or length > segments else length
         picked = [i * length // points for i in range(points)] if length else []
-        assert sample.points[b].item() == len(picked)
+        assert sample.axis.lengths[b].item() == len(picked)
         assert sample.batch.mask[b].nonzero()[:, 0].tolist() == list(range(len(picked)))
         for name, x in batch.features_in.items():
             found = sample.batch.features_in[name][b]
@@ -69,7 +69,7 @@ def ask(inference: Inference, net: ParsingNetwork, batch: Batch) -> Evidence:
 def test_the_curves_of_bas_net() -> None:
     net, batch = make_bas_net(), make_batch((5, 3), longest=6)
     output, evidence = net(batch), ask(SuppressedLogits(net, None), net, batch)
-    assert evidence.points is None
+    assert evidence.axis is None
     assert evidence.curves is not None
     for b, length in enumerate((5, 3)):
         for c in range(3):
@@ -109,8 +109,8 @@ def test_videos_that_are_resampled_are_parsed_as_shorter_ones(method: str) -> No
     kind = SuppressedLogits if method == "bas_net" else Magnitudes
     batch = make_batch((9, 3))
     found = ask(kind(net, 6), net, batch)
-    assert found.points is not None
-    assert found.points.tolist() == ([6, 6] if method == "bas_net" else [6, 3])
+    assert found.axis is not None
+    assert found.axis.lengths.tolist() == ([6, 6] if method == "bas_net" else [6, 3])
     assert found.curves is not None
     for b, picked in enumerate(([0, 1, 3, 4, 6, 7], [0, 0, 1, 1, 2, 2] if method == "bas_net" else [0, 1, 2])):
         one = rows(batch, [b])
@@ -128,7 +128,7 @@ def test_videos_that_are_resampled_are_parsed_as_shorter_ones(method: str) -> No
 @torch.no_grad()
 def test_a_batch_without_a_longer_video_is_parsed_once() -> None:
     net, batch = make_um(), make_batch((5, 3))
-    assert ask(Magnitudes(net, 5), net, batch).points is None
+    assert ask(Magnitudes(net, 5), net, batch).axis is None
 
 
 @pytest.mark.parametrize(("kind", "name"), [(SuppressedLogits, "bas_net"), (Magnitudes, "um")])

@@ -10,7 +10,7 @@ import torch
 from avvp_pl.errors import InputError
 from avvp_pl.inference.detections import Levels, Pipeline, find_intervals
 from avvp_pl.inference.detector import Detector
-from avvp_pl.parts import Evidence
+from avvp_pl.parts import CurveAxis, Evidence
 from tests.stand_ins import some_videos
 
 SETTINGS: dict[str, Any] = {
@@ -86,8 +86,8 @@ def test_points_of_a_curve_divide_the_video_evenly() -> None:
     """Two segments of 0.5 s with four points, and nine segments with six: points of 0.25 s and 0.75 s."""
     generator = torch.Generator().manual_seed(1)
     curves, attention = torch.rand(3, 6, 4, generator=generator), torch.rand(3, 6, generator=generator)
-    points = torch.tensor([4, 0, 6])
-    evidence = evidence_of(1, curves=curves, attention=attention, points=points)
+    axis = CurveAxis.even(torch.tensor([4, 0, 6]), torch.tensor([2, 0, 9]))
+    evidence = evidence_of(1, curves=curves, attention=attention, axis=axis)
     batch = some_videos([2, 0, 9], [[1.0] * 4] * 3)[torch.arange(3)]
     levels = {"lowest": 0.5, "highest": 0.5, "count": 1}
     found = Detector(**{**SETTINGS, "attention_levels": levels}).detections(evidence, batch)
