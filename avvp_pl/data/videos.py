@@ -305,7 +305,7 @@ class VideoBatches(Sampler[Any]):
     which it is padded: that of the longest video of all processes' batches, which can then be joined. With ``sampling``
     as well, it has only the segments that are picked of each video.
 
-    In training, an ``order`` chooses the videos of each batch by their ``weak_labels``, in the place of a permutation.
+    An ``order``, for training only, chooses the videos of each batch by their ``weak_labels`` instead of a permutation.
     A video that comes several times in an epoch is then sampled anew each time.
     """
 
@@ -325,7 +325,7 @@ class VideoBatches(Sampler[Any]):
     ) -> None:
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
         self.rank, self.world_size, self.device, self.lengths = rank, world_size, device, lengths
-        self.sampling, self.order, self.weak_labels = sampling, order if shuffle else None, weak_labels
+        self.sampling, self.order, self.weak_labels = sampling, order, weak_labels
         self.epoch = 0
         self.done = (-1, 0)
 
