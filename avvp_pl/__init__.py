@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from avvp_pl.data.videos import ParsingSet, VideoSet
     from avvp_pl.errors import InputError, TrainingError
     from avvp_pl.library.parser import Parser, load
-    from avvp_pl.library.results import Parsing, Scores
+    from avvp_pl.library.results import Detected, DetectionScores, Parsing, Scores
     from avvp_pl.library.scoring import score
     from avvp_pl.library.training import Trained, compose, fit
     from avvp_pl.metrics import AVVPMetric, ParsingScores, score_timelines, video_f1
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from avvp_pl.tasks.parsed import Parsed
     from avvp_pl.tasks.parsing import Found
     from avvp_pl.tasks.schemas import schema
-    from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput, Prototypes, Segments
+    from avvp_pl.types import Batch, Instances, ParsingNetwork, ParsingOutput, Prototypes, Segments
 
 __version__ = "0.1.0"
 
@@ -84,8 +84,11 @@ __all__ = [
     "HAN",
     "AVVPMetric",
     "Batch",
+    "Detected",
+    "DetectionScores",
     "Found",
     "InputError",
+    "Instances",
     "Parsed",
     "Parser",
     "Parsing",
@@ -120,7 +123,7 @@ _HOMES = {
     "avvp_pl.data.videos": ("ParsingSet", "VideoSet"),
     "avvp_pl.errors": ("InputError", "TrainingError"),
     "avvp_pl.library.parser": ("Parser", "load"),
-    "avvp_pl.library.results": ("Parsing", "Scores"),
+    "avvp_pl.library.results": ("Detected", "DetectionScores", "Parsing", "Scores"),
     "avvp_pl.library.scoring": ("score",),
     "avvp_pl.library.training": ("Trained", "compose", "fit"),
     "avvp_pl.metrics": ("AVVPMetric", "ParsingScores", "score_timelines", "video_f1"),
@@ -129,7 +132,7 @@ _HOMES = {
     "avvp_pl.tasks.parsed": ("Parsed",),
     "avvp_pl.tasks.parsing": ("Found",),
     "avvp_pl.tasks.schemas": ("schema",),
-    "avvp_pl.types": ("Batch", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
+    "avvp_pl.types": ("Batch", "Instances", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
 }
 
 

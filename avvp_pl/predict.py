@@ -8,7 +8,10 @@ from avvp_pl.commands.command import command
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write a table in LLP format for each modality, ``timelines.json`` and some pictures into ``cfg.output``."""
+    """Write a table in LLP format for each modality, ``timelines.json`` and some pictures into ``cfg.output``.
+
+    A checkpoint of localization also writes ``detections.json``.
+    """
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.restore import restore
     from avvp_pl.errors import InputError
@@ -23,10 +26,13 @@ def predict(cfg: DictConfig) -> None:
     trainer, data = build_trainer(cfg), build_data(config, videos, predicted=cfg.split)
     check_prediction(trainer, model)
     parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
-    parsing = Parsing(videos.splits[cfg.split], parsed, videos, model.protocol)
+    parsing = Parsing(videos.splits[cfg.split], parsed, videos, model.protocol, model.task)
     parsing.write(cfg.output, cfg.pictures)
-    found = sum(bool(timeline.any()) for timeline in parsing.timelines)
-    print(f"{len(parsing)} videos parsed, events found in {found} of them: {cfg.output}")
+    if parsed.detections is None:
+        found, what = sum(bool(timeline.any()) for timeline in parsing.timelines), "events"
+    else:
+        found, what = len(parsed.detections.videos.unique()), "intervals"
+    print(f"{len(parsing)} videos parsed, {what} found in {found} of them: {cfg.output}")
 
 
 main = command("predict", predict)

@@ -19,10 +19,10 @@ def report(cfg: DictConfig) -> None:
     output, runs = Path(cfg.output), []
     if cfg.runs is not None:
         from avvp_pl.reporting.evidence import gather, write_report
+        from avvp_pl.runs.reading import protocol_of
 
         folders = [Path(folder) for folder in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)]
-        protocol = None if cfg.protocol is None else cfg.protocol.name
-        evidence = gather(folders, cfg.data, cfg.baseline, cfg.shown, protocol, cfg.trust)
+        evidence = gather(folders, cfg.data, cfg.baseline, cfg.shown, protocol_of(cfg.protocol), cfg.trust)
         runs = [run for setting in evidence.settings for run in setting.runs]
         media = None if cfg.media is None else Path(cfg.media)
         page = write_report(output, evidence, cfg.title, cfg.figure3, media, cfg.published, cfg.media_copy)

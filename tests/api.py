@@ -15,12 +15,12 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH = 88  # of a signature on one line
 
 SECTIONS = {
-    "A trained model": ["load", "Parser", "Parsing", "Found", "Parsed"],
-    "Scores": ["score", "Scores", "score_timelines", "video_f1", "AVVPMetric", "ParsingScores"],
+    "A trained model": ["load", "Parser", "Parsing", "Found", "Detected", "Parsed"],
+    "Scores": ["score", "Scores", "DetectionScores", "score_timelines", "video_f1", "AVVPMetric", "ParsingScores"],
     "Prototypes and pseudo labels": [
         "select_segments", "prototypes_of", "soft_labels", "hard_labels", "Segments", "Prototypes",
     ],
-    "Networks": ["HAN", "ParsingNetwork", "Batch", "ParsingOutput"],
+    "Networks": ["HAN", "ParsingNetwork", "Batch", "Instances", "ParsingOutput"],
     "A training from Python": [
         "compose", "fit", "Trained", "build_videos", "build_model", "VideoSet", "ParsingSet",
     ],

@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 from avvp_pl.commands.launching import started_by
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
+from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, quote
@@ -110,10 +111,12 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
     """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses."""
     data = cfg.data
     resident = data.get("resident", "auto")
-    sampling = None
+    sampling = order = None
     if data.get("sampling") is not None:
         sampling = build("data.sampling", data.sampling, SegmentSampling)
-    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling)
+    if data.get("order") is not None:
+        order = build("data.order", data.order, BatchOrder)
+    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling, order)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:

@@ -84,6 +84,19 @@ def read_annotation(paths: Sequence[Path], subset: str) -> Annotation:
     return Annotation(tuple(videos), tuple(instances))
 
 
+def read_subsets(path: Path) -> Counter[str]:
+    """Return the subsets of the videos in a file of truth, each with its number of videos; text only."""
+    videos = _member(_json(path), "database", "the annotated videos", path).values()
+    return Counter(str(entry["subset"]) for entry in videos if isinstance(entry, dict) and "subset" in entry)
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Return the durations in seconds that a file of truth gives; of videos without a positive number, none."""
+    videos = _member(_json(path), "database", "the annotated videos", path)
+    found = {name: _number(entry.get("duration")) for name, entry in videos.items() if isinstance(entry, dict)}
+    return {name: duration for name, duration in found.items() if duration is not None and duration > 0}
+
+
 def read_detections(path: Path) -> Results:
     """Read the detections of any system."""
     results = _member(_json(path), "results", "the detections of each video", path)

@@ -11,6 +11,11 @@ from avvp_pl.errors import InputError
 
 LLP = "llp"
 LLP_TEST_VIDEOS = "8d660728305f05323cf3f216b7d7b48952c2c83dbe59e3f62bd9584a821a7164"  # digest_of() the 1,200 names
+THUMOS14_TEST_VIDEOS = (  # digest_of() the names of all 213, the 212 with instances, and the 210 annotated rightly
+    "a01f4d12e344fa4d5c389abcbfad146a1eab3289cd93fad6727e9843e1454890",
+    "a1507abc217baed5eb0f341391ab7e73ae44edbf06c08c08f681b983e11db2af",
+    "51bad9afadc6545a26833fd1f47b51d0458a05baee5c23ec8f3f8b8693e27f31",
+)
 TEST_TABLE = "AVVP_test_pd.csv"
 LARGEST = 2**20  # bytes; the test table of LLP has a tenth of them, and that of a million videos is not read for a name
 

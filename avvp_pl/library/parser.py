@@ -88,7 +88,7 @@ class Parser:
         """
         videos = self._reading.videos(features, names, split)
         parsed = self._model.parse_all(videos, self._batch_size, self.inference)
-        return Parsing(videos, parsed, self._reading.known, self._model.protocol)
+        return Parsing(videos, parsed, self._reading.known, self._model.protocol, self._model.task)
 
     def batch(self, features: Features, *, split: str = "test") -> Batch:
         """Return the videos of ``features``, given as in :meth:`parse`, as one padded batch for the network."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,21 @@ from torch.nn.utils.rnn import pad_sequence
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
+from avvp_pl.tasks.localization import LocalizationTask, intervals_of
+from avvp_pl.tasks.localization import write_scores as write_localization_scores
 from avvp_pl.tasks.parsed import Parsed
-from avvp_pl.tasks.parsing import Found, draw_video, found_events, write_parsed, write_pictures, write_scores
+from avvp_pl.tasks.parsing import (
+    Found,
+    ParsingTask,
+    draw_video,
+    found_events,
+    write_parsed,
+    write_pictures,
+    write_scores,
+)
+from avvp_pl.tasks.scoring import Scored
+from avvp_pl.tasks.task import Task
+from avvp_pl.types import Detections, Instances
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,17 +84,70 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class DetectionScores:
+    """Scores of detections in percent, unrounded: ``values`` are the scores, and of what they are the scores.
+
+    Only scores of the same :attr:`protocol` are comparable.
+    """
+
+    values: Scored
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol, with a note if the truth is another one than that for which it is defined."""
+        return self.values.protocol
+
+    @property
+    def average(self) -> float:
+        """The mean over all thresholds of tIoU."""
+        return self.values.scores.average
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for each score: ``tiou``, a threshold (0.1) or a range (average_0.1_0.7), and ``score``, mAP."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.values.scores.map.items()), columns=["tiou", "score"])
+
+    def per_event(self) -> pd.DataFrame:
+        """Return the average precision of each event: ``tiou``, ``event`` and ``score``, NaN without instances."""
+        import pandas as pd
+
+        rows = [
+            (tiou, event, score)
+            for tiou, scores in self.values.scores.per_event.items()
+            for event, score in zip(self.values.events, scores, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["tiou", "event", "score"]).astype({"score": float})
+
+    def write(self, path: str | Path) -> None:
+        """Write the scores as JSON; ``schema("localization")`` describes the file."""
+        write_localization_scores(Path(path), self.values)
+
+
+class Detected(NamedTuple):
+    """One detection: an interval of an event in a video, in seconds, and its score."""
+
+    video: str
+    event: str
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True)
 class Parsing:
     """What was found in N videos.
 
     ``parsed`` has the lengths, decisions and probabilities of all videos one after another; :attr:`timelines` and
-    :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment.
+    :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment, and
+    ``task`` says how results are scored.
     """
 
     videos: VideoSet
     parsed: Parsed
     data: ParsingSet
     protocol: str
+    task: Task = field(default_factory=ParsingTask)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,12 +235,36 @@ class Parsing:
             }
         )
 
-    def score(self, truth: Truth | Sequence[Truth] | None = None) -> Scores:
+    @property
+    def detections(self) -> list[Detected]:
+        """The intervals that were found, by video, then by event, then by falling score.
+
+        Raises :class:`InputError` if the model finds none, because it was not trained for localization.
+        """
+        return [
+            Detected(one.video, one.event, one.start, one.end, one.score)
+            for one in intervals_of(self._detections(), self.names, self.events)
+        ]
+
+    def detections_frame(self) -> pd.DataFrame:
+        """Return a row for each of the :attr:`detections`: ``video``, ``event``, ``start``, ``end`` and ``score``."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.detections, columns=list(Detected._fields))
+        return frame.astype({"start": float, "end": float, "score": float})
+
+    def score(self, truth: Truth | Sequence[Truth] | Instances | None = None) -> Scores | DetectionScores:
         """Compare what was found with the truth.
 
         ``truth`` has booleans [T, M, C] for each video, as a list or as one array [N, T, M, C]; None: the annotation of
-        the folder that was parsed. Raises :class:`InputError` if there is none, or if it has other shapes.
+        the folder that was parsed. A model for localization is scored by intervals in seconds instead,
+        :class:`~avvp_pl.types.Instances`, and the result is :class:`DetectionScores`. Raises :class:`InputError` if
+        there is no truth, or if it is of another kind or has other shapes.
         """
+        if isinstance(self.task, LocalizationTask):
+            return self._score_detections(self.task, truth)
+        if isinstance(truth, Instances):
+            raise InputError("truth: these are intervals; what was found is scored by booleans for each segment")
         predicted = self.timelines
         true = self._own_truth() if truth is None else [torch.as_tensor(each) for each in truth]
         for name, found, wanted in zip(self.names, predicted, true, strict=False):
@@ -192,6 +282,8 @@ class Parsing:
     def write(self, folder: str | Path, pictures: int = 0) -> None:
         """Write what ``python -m avvp_pl.predict`` writes: tables, probabilities, ``timelines.json`` and pictures.
 
+        A model for localization also writes ``detections.json``, which ``score task=localization`` reads.
+
         ``pictures`` is the number of videos that are drawn.
         """
         write_parsed(Path(folder), self.names, self.parsed, self.data)
@@ -200,6 +292,22 @@ class Parsing:
     def draw(self, video: int | str = 0) -> Figure:
         """Draw the timeline of a video, below its truth if that is known."""
         return draw_video(self._row(video), self.videos, self.parsed, self.data)
+
+    def _detections(self) -> Detections:
+        if self.parsed.detections is None:
+            raise InputError(
+                f"protocol={self.protocol} finds no intervals; give a checkpoint that was trained for localization"
+            )
+        return self.parsed.detections
+
+    def _score_detections(self, task: LocalizationTask, truth: object) -> DetectionScores:
+        instances = self.videos.instances if truth is None else truth
+        if instances is None:
+            raise InputError("the annotated intervals of these videos are not known; give truth=avvp_pl.Instances(...)")
+        if not isinstance(instances, Instances):
+            raise InputError("truth: localization is scored by intervals; give avvp_pl.Instances")
+        scored = task.score_found(self.names, self.events, self._detections(), instances)
+        return DetectionScores(scored._replace(protocol=f"{self.protocol}, {scored.protocol}"))
 
     def _own_truth(self) -> Sequence[Tensor]:
         if self.videos.truth is None:

@@ -23,6 +23,7 @@ from avvp_pl.types import Detections, Instances
 THRESHOLDS = tuple(k / 10 for k in range(1, 8))
 AVERAGES = ((0.1, 0.5), (0.3, 0.7), (0.1, 0.7))
 BLOCK = 2**14  # detections whose pairs with instances are in memory at the same time
+WEIGHED_AT_ONCE = 2**21  # weights of detections in resamples that are in memory at the same time
 
 
 class LocalizationScores(NamedTuple):
@@ -94,14 +95,8 @@ def score_detections(
     >>> score_detections(found, truth, num_events=1, listed=1).map["0.3"]
     50.0
     """
-    _check(detections, truth, num_events, listed)
-    if not thresholds or sorted(set(thresholds)) != list(thresholds) or not 0 < thresholds[0] <= thresholds[-1] <= 1:
-        raise ValueError(f"thresholds are {list(thresholds)}; they must rise, above 0 and up to 1")
-    # by event, in each by falling score; both sorts are stable
-    order = detections.scores.double().argsort(descending=True, stable=True)
-    order = order[detections.events[order].argsort(stable=True)]
-    ranked = Detections(*(column[order] for column in detections))
-    hits = _hits(ranked, truth, num_events, thresholds)  # [K, D]
+    of = ranked_hits(detections, truth, num_events, listed, thresholds)
+    ranked, hits = of.detections, of.hits
     instances = truth.events.bincount(minlength=num_events)
     precision = _average_precision(hits, ranked.events, instances)  # [K, C]
     values = (100 * precision).tolist()
@@ -113,6 +108,94 @@ def score_detections(
     means = (100 * precision[:, instances > 0].mean(1) if any(exist) else precision.new_zeros(len(thresholds))).tolist()
     found = len(torch.unique(detections.videos[detections.videos < listed]))
     return LocalizationScores(_with_averages(thresholds, means), per_event, listed, found)
+
+
+class Ranked(NamedTuple):
+    """Detections by event, in each by falling score; ``order`` has the number that each of them had before.
+
+    ``taken`` is the number of the instance that a detection takes at each threshold, -1 where it is no hit.
+    """
+
+    detections: Detections
+    taken: Int[Tensor, "K D"]
+    order: Int[Tensor, " D"]
+
+    @property
+    def hits(self) -> Bool[Tensor, "K D"]:
+        """Which detections are hits at each threshold."""
+        return self.taken >= 0
+
+
+def ranked_hits(
+    detections: Detections,
+    truth: Instances,
+    num_events: int,
+    listed: int,
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> Ranked:
+    """Return the detections as :func:`score_detections` ranks them, the hits, and where each one stood before.
+
+    Raises the same errors.
+    """
+    _check(detections, truth, num_events, listed)
+    if not thresholds or sorted(set(thresholds)) != list(thresholds) or not 0 < thresholds[0] <= thresholds[-1] <= 1:
+        raise ValueError(f"thresholds are {list(thresholds)}; they must rise, above 0 and up to 1")
+    # by event, in each by falling score; both sorts are stable
+    order = detections.scores.double().argsort(descending=True, stable=True)
+    order = order[detections.events[order].argsort(stable=True)]
+    ranked = Detections(*(column[order] for column in detections))
+    return Ranked(ranked, _taken(ranked, truth, num_events, thresholds), order)
+
+
+def resampled_scores(
+    detections: Detections,
+    truth: Instances,
+    num_events: int,
+    drawn: Int[Tensor, "R N"],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> dict[str, Float[Tensor, " R"]]:
+    """Score R resamples of N videos; ``drawn`` says how often each video is in each resample, and so is counted.
+
+    The result has the names of :attr:`LocalizationScores.map`. It is what :func:`score_detections` returns for as many
+    copies of each video, its detections and its instances, where copies of one detection follow one another among
+    equal scores. Which detections are hits does not depend on other videos, so they are found once; a resample only
+    weighs them. Detections in videos that are not among the N stay in every resample as false positives.
+
+    >>> truth = Instances(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([[0.0, 10.0], [0.0, 10.0]]))
+    >>> found = Detections(torch.tensor([0]), torch.tensor([0]), torch.tensor([[0.0, 10.0]]), torch.tensor([0.5]))
+    >>> resampled_scores(found, truth, 1, torch.tensor([[1, 1], [2, 0], [0, 2]]))["0.5"].tolist()
+    [50.0, 100.0, 0.0]
+    """
+    of_all = ranked_hits(detections, truth, num_events, drawn.shape[1], thresholds)
+    ranked, hits = of_all.detections, of_all.hits
+    resamples, listed = drawn.shape
+    others = max(0, int(ranked.videos.max()) + 1 - listed) if len(ranked.videos) else 0
+    counts = torch.zeros(listed, num_events, dtype=torch.float64, device=drawn.device)
+    counts.index_put_((truth.videos, truth.events), counts.new_ones(len(truth.videos)), accumulate=True)
+    weights = torch.cat([drawn.double(), counts.new_ones(resamples, others)], 1)  # [R, videos]
+    instances = weights[:, :listed] @ counts  # [R, C]
+    precision = counts.new_zeros(len(thresholds), resamples, num_events)
+    ends = ranked.events.bincount(minlength=num_events).cumsum(0).tolist()
+    for event, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        of_event, found = ranked.videos[start:end], hits[:, start:end]
+        at_once = max(1, WEIGHED_AT_ONCE // max(1, end - start))
+        for first in range(0, resamples, at_once if end > start else resamples):
+            block = slice(first, first + at_once)
+            copies = weights[block][:, of_event]  # [block, D of the event]
+            rank = copies.cumsum(1)  # that of the last copy of each detection
+            for k, hit in enumerate(found):
+                taken = copies[:, hit]
+                best = taken.cumsum(1) / rank[:, hit].clamp(min=1)  # precision is highest where a hit ends
+                best = best.flip(1).cummax(1).values.flip(1)
+                precision[k, block, event] = (best * taken).sum(1)
+    precision = precision / instances.clamp(min=1)
+    exist = instances > 0
+    means = 100 * (precision * exist).sum(2) / exist.sum(1).clamp(min=1)  # [K, R]
+    of = dict(zip(thresholds, means, strict=True))
+    averages = {
+        name: torch.stack([of[inside] for inside in of_range]).mean(0) for name, of_range in _ranges(thresholds)
+    }
+    return {**{name_of(threshold): mean for threshold, mean in of.items()}, **averages}
 
 
 def name_of(threshold: float) -> str:
@@ -258,8 +341,8 @@ class _Pairs(NamedTuple):
     tious: Float[Tensor, " P"]
 
 
-def _hits(ranked: Detections, truth: Instances, num_events: int, thresholds: Sequence[float]) -> Bool[Tensor, "K D"]:
-    """Return which detections are hits at each threshold; detections are sorted, so that the first has the choice.
+def _taken(ranked: Detections, truth: Instances, num_events: int, thresholds: Sequence[float]) -> Int[Tensor, "K D"]:
+    """Return the instance that each detection takes at each threshold, or -1; of sorted detections the first chooses.
 
     Each detection asks for the best instance of its list, each instance accepts the best detection that asks, and those
     that are turned away ask for the next of their lists, until none is. All instances prefer detections in the same
@@ -283,7 +366,7 @@ def _hits(ranked: Detections, truth: Instances, num_events: int, thresholds: Seq
         accepted = nobody.scatter_reduce(1, asked, ranks, "amin").gather(1, asked) == ranks
         turned_away = live & ~accepted
         if not turned_away.any():
-            return live
+            return asked.where(live, -1)
         asking += turned_away
 
 
@@ -335,8 +418,13 @@ def _with_averages(thresholds: Sequence[float], means: Sequence[float]) -> dict[
 def _averages(thresholds: Sequence[float], means: Sequence[float]) -> Iterator[tuple[str, float]]:
     """Yield the mean over each range of thresholds of which all are there."""
     of = dict(zip(thresholds, means, strict=True))
+    for name, inside in _ranges(thresholds):
+        yield name, sum(of[threshold] for threshold in inside) / len(inside)
+
+
+def _ranges(thresholds: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
+    """Yield the name and the thresholds of each range of which all are there."""
     for low, high in AVERAGES:
         inside = [k / 10 for k in range(round(10 * low), round(10 * high) + 1)]
-        if all(threshold in of for threshold in inside):
-            mean = sum(of[threshold] for threshold in inside) / len(inside)
-            yield f"average_{name_of(low)}_{name_of(high)}", mean
+        if set(inside) <= set(thresholds):
+            yield f"average_{name_of(low)}_{name_of(high)}", inside

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from avvp_pl.figures import PAGE, legend_below, styled, told_apart
 from avvp_pl.reporting.curves import Curve, by_value, error_line, left_out, of_common_seeds, seeds_of, sweep_curves
 from avvp_pl.reporting.drawings import MOST, Drawing, Numbers, count, handle, sentences
-from avvp_pl.runs.reading import INFERENCE, VALIDATED_BY, Setting
+from avvp_pl.runs.reading import INFERENCE, PARSING, VALIDATED_BY, Setting
 
 KEY = "data.noise_ratio"
 PANELS = {
@@ -28,6 +28,8 @@ def draw_balance(settings: Sequence[Setting]) -> Drawing | None:
     of them. All points of a line have the same seeds (:func:`~avvp_pl.reporting.curves.of_common_seeds`). Where there
     are too many lines, those of the inferences that were validated come first, so that no method is missing.
     """
+    if not settings or settings[0].runs[0].task != PARSING:
+        return None
     whole = sorted(sweep_curves(settings, KEY), key=lambda curve: not _is_validated(curve))
     cut = [of_common_seeds(curve) for curve in whole]
     curves = [curve for curve in cut if len(curve.points) > 1]

@@ -58,11 +58,25 @@ class Track(NamedTuple):
     likely: str
 
 
+class Intervals(NamedTuple):
+    """An event of a video in localization, in seconds: its instances, and what each method found and missed.
+
+    ``found`` has, for each method, a letter of :data:`MARKS`, start, end, and score; None where an instance is missed.
+    ``percents`` has two digits for each point of the curve, and ``likely`` two digits for the video as a whole, for
+    each of the methods whose probabilities are known.
+    """
+
+    truth: tuple[tuple[float, float], ...]
+    found: tuple[tuple[tuple[str, float, float, float | None], ...], ...]
+    percents: tuple[str, ...]
+    likely: str
+
+
 class Shown(NamedTuple):
     """An event of a video that is worth showing: it occurs, a method found it, or a probability is at least 0.5."""
 
     event: int
-    tracks: tuple[Track, ...]
+    tracks: tuple[Track | Intervals, ...]
 
 
 class Video(NamedTuple):
@@ -86,13 +100,14 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True)
 class Browser:
-    """Everything that the page needs to browse the test videos."""
+    """Everything that the page needs to browse the test videos; ``timed``: its tracks are :class:`Intervals`."""
 
     events: tuple[str, ...]
     modalities: tuple[str, ...]
     segment_seconds: float
     methods: tuple[Method, ...]
     videos: tuple[Video, ...]
+    timed: bool = False
 
 
 def browse(
@@ -116,8 +131,8 @@ def browse(
     shown = np.logical_or(truth.any((1, 2)), predicted.any((0, 2, 3)))  # [N, C]
     for video, segment in zip(likely, probable, strict=True):
         shown |= (video >= 0.5).any(1) | (segment >= 0.5).any((1, 2))
-    likely_digits = [_digits(video) for video in likely]  # of each method [N, M, C]
-    digits = [_digits(segment) for segment in probable]  # of each method [N, T, M, C]
+    likely_digits = [digits_of(video) for video in likely]  # of each method [N, M, C]
+    digits = [digits_of(segment) for segment in probable]  # of each method [N, T, M, C]
     scores = [video_scores(method.prediction, videos)[:, -1].tolist() for method in found.values()]  # average
     listed = []
     for n, (name, segments) in enumerate(zip(videos.names, videos.lengths, strict=True)):
@@ -229,7 +244,7 @@ def _bits(track: npt.NDArray[np.bool_]) -> str:
     return (track.astype(np.uint8) + ord("0")).tobytes().decode() if track.any() else ""
 
 
-def _digits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
+def digits_of(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
     """Write probabilities in percent, without rounding any up to the threshold: 0.497 becomes 49, not 50."""
     percents = np.rint(100 * probabilities.astype(np.float64)).clip(0, 99).astype(int)
     below = probabilities < 0.5

@@ -30,7 +30,7 @@ from avvp_pl.reporting.drawings import (
     spread_of,
 )
 from avvp_pl.reporting.swept import SWEEPS, Sweep
-from avvp_pl.runs.reading import Run, Setting, apart
+from avvp_pl.runs.reading import LOCALIZATION, MAIN_SCORE, PARSING, Run, Setting, apart
 
 LEVEL: dict[str, Any] = {"color": INK, "lw": 0.9, "ls": (0, (4, 2)), "zorder": 1.5}
 PAPER: dict[str, Any] = {"color": "0.5", "lw": 1.0, "ls": (0, (1, 1.5)), "zorder": 1}
@@ -45,10 +45,16 @@ class Panel(NamedTuple):
 
 
 # The first one is that of the paper's figures 4 and 5; the others are ours
-PANELS = (
-    Panel("mean of the scores of a level", {level: f"{level}/average" for level in LEVELS}),
-    *(Panel(f"{level} level, Type@AV", {level: f"{level}/type_av"}) for level in LEVELS),
-)
+PANELS = {
+    PARSING: (
+        Panel("mean of the scores of a level", {level: f"{level}/average" for level in LEVELS}),
+        *(Panel(f"{level} level, Type@AV", {level: f"{level}/type_av"}) for level in LEVELS),
+    ),
+    LOCALIZATION: (
+        Panel("mean of tIoU 0.1 to 0.7", {"map": MAIN_SCORE[LOCALIZATION]}),
+        *(Panel(f"tIoU {threshold}", {"map": f"map/{threshold}"}) for threshold in ("0.3", "0.7")),
+    ),
+}
 
 
 class Curve(NamedTuple):
@@ -117,8 +123,9 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     curves = [curve for curve in cut if len(curve.points) > 1]
     if not curves:
         return None
-    short = sweep.short
-    scores = [score for panel in PANELS for score in panel.scores.values()]
+    short, task = sweep.short, next(iter(curves[0].points.values()))[0].task
+    panels_of, in_paper = PANELS[task], task == PARSING  # the paper's value is that of parsing
+    scores = [score for panel in panels_of for score in panel.scores.values()]
     spreads = {score: [by_value(curve, score) for curve in curves] for score in scores}
     numbers: Numbers = tuple(
         {
@@ -144,9 +151,9 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
     drawn = {value for i in shown for value in curves[i].points}
     with styled():
         figure = Figure(figsize=(PAGE, 2.1))
-        panels = figure.subplots(1, len(PANELS), sharex=True)
+        panels = figure.subplots(1, len(panels_of), sharex=True)
         extents = []
-        for panel, (title, of_levels) in zip(panels, PANELS, strict=True):
+        for panel, (title, of_levels) in zip(panels, panels_of, strict=True):
             ends = []
             for level, score in of_levels.items():
                 ends += [end for i in shown for end in spreads[score][i].ends()]
@@ -156,11 +163,12 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
                 if base:
                     ends.append(statistics.fmean(_score(run, score) for run in base))
                     panel.axhline(ends[-1], **LEVEL)
-            panel.axvline(sweep.paper, **PAPER)
+            if in_paper:
+                panel.axvline(sweep.paper, **PAPER)
             panel.set_title(title)
             panel.set_xlabel(sweep.axis)
             extents.append((min(ends), max(ends)))
-        panels[0].set_ylabel("F1 (%)")
+        panels[0].set_ylabel("F1 (%)" if in_paper else "mAP (%)")
         span = 1.15 * max(2.0, *(high - low for low, high in extents))
         for panel, (low, high) in zip(panels, extents, strict=True):
             panel.set_ylim((low + high - span) / 2, (low + high + span) / 2)
@@ -169,14 +177,15 @@ def draw_sweep(sweep: Sweep, settings: Sequence[Setting], baseline: Setting | No
         lines = [handle(place) for place in range(len(shown))]
         against = "" if baseline is None else baseline.label
         *labels, of_base = told_apart([*(curves[i].label for i in shown), against])
-        for level in LEVELS:
+        for level in LEVELS if in_paper else ():
             lines.append(Line2D([], [], color=INK, ls="", marker="o", **_face(level == HOLLOW)))
             labels.append(f"{level} level")
         if baseline is not None:
             lines.append(Line2D([], [], **LEVEL))
             labels.append(of_base + " (mean)" * (len(base) > 1))
-        lines.append(Line2D([], [], **PAPER))
-        labels.append(f"the paper's value, {sweep.paper:g}")
+        if in_paper:
+            lines.append(Line2D([], [], **PAPER))
+            labels.append(f"the paper's value, {sweep.paper:g}")
         legend_below(figure, lines, labels)
     caption = sentences(
         f"Scores of the test split by {short}, with all other settings equal: {seeds_of([curves[i] for i in shown])}.",
@@ -238,6 +247,8 @@ def _face(hollow: bool) -> dict[str, Any]:
 
 def _panels_of(sweep: Sweep, run: Run) -> str:
     """Say what the panels are, and which of them the paper has."""
+    if run.task == LOCALIZATION:
+        return f"mAP of three thresholds of tIoU. The paper does not vary {sweep.short} in localization."
     number = len(_of_level(run, LEVELS[0]))
     means = f"the mean of the {number} scores of segments and that of the {number} scores of events"
     if sweep.of_paper is None:

@@ -24,7 +24,9 @@ Numbers: TypeAlias = tuple[Mapping[str, str | float | int | None], ...]
 
 # every file name that a figure of a report can have
 SWEPT = "|".join(sweep.figure for sweep in SWEEPS)
-FILES = re.compile(rf"(fig3_[1-9][0-9]*|{SWEPT}|balance|per_event|pseudo_label_quality|bound|learning)\.(png|svg|csv)")
+FILES = re.compile(
+    rf"(fig3_[1-9][0-9]*|{SWEPT}|balance|by_tiou|per_event|pseudo_label_quality|bound|learning|losses)\.(png|svg|csv)"
+)
 MOST = 6  # settings in one figure: so many look different in color, dashes, marker and hatch
 
 

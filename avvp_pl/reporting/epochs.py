@@ -20,8 +20,21 @@ from avvp_pl.reporting.drawings import (
     sentences,
     spread_of,
 )
-from avvp_pl.runs.reading import Setting
+from avvp_pl.runs.reading import LOCALIZATION, MAIN_SCORE, PARSING, Setting
 
+# By task: the score of the validation split that is drawn, the label of its axis, and what it is
+VALIDATION = {
+    PARSING: (
+        "val/segment/type_av",
+        "validation Type@AV (%)",
+        "Type@AV of the validation split at segment level",
+    ),
+    LOCALIZATION: (
+        f"val/{MAIN_SCORE[LOCALIZATION]}",
+        "validation mAP (%)",
+        "mAP of the validation split, mean of the thresholds 0.1 to 0.7 of tIoU",
+    ),
+}
 QUALITY = re.compile("pseudo_labels/(.+)/(?:precision|recall|f1)")
 
 
@@ -61,18 +74,35 @@ def bound(settings: Sequence[Setting]) -> Drawing | None:
 
 
 def learning(settings: Sequence[Setting]) -> Drawing | None:
-    """Draw Type@AV of the validation split, by which most protocols select the epoch to test; None where unknown."""
-    name = "val/segment/type_av"
+    """Draw the score of the validation split, by which most protocols select the epoch to test; None where unknown.
+
+    It is Type@AV of segments, or in localization the mean mAP.
+    """
+    name, unit, says = VALIDATION[settings[0].runs[0].task] if settings else VALIDATION[PARSING]
     monitors = {run.settings.get("protocol.selection.monitor", name) for setting in settings for run in setting.runs}
     return _by_epoch(
         "learning",
         "Validation score by epoch",
-        "Type@AV of the validation split at segment level"
-        + ", by which the epoch to test is selected" * (monitors <= {name}),
+        says + ", by which the epoch to test is selected" * (monitors <= {name}),
         settings,
         [[name]],
         {name: ""},
-        "validation Type@AV (%)",
+        unit,
+    )
+
+
+def losses(settings: Sequence[Setting]) -> Drawing | None:
+    """Draw the loss of the training split, for runs without a validation split; None where unknown."""
+    name = "train/loss"
+    return _by_epoch(
+        "losses",
+        "Training loss by epoch",
+        "The sum of all losses in training; there are no validation videos, and losses of different methods do not "
+        "compare",
+        settings,
+        [[name]],
+        {name: ""},
+        "loss",
     )
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import Tensor
 
+from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting.browser import Browser, Found, browse
-from avvp_pl.reporting.drawings import MOST, few_settings, remove_stale_drawings, write_drawing
+from avvp_pl.reporting.detected import browse_intervals, draw_examples
+from avvp_pl.reporting.drawings import MOST, Drawing, few_settings, remove_stale_drawings, write_drawing
 from avvp_pl.reporting.formats import write_tables
 from avvp_pl.reporting.gallery import draw_all
+from avvp_pl.reporting.localized import FoundIntervals, IntervalReader, LocalizedVideos, of_localized_split
 from avvp_pl.reporting.page import write_page
 from avvp_pl.reporting.published import check_beside, read_published
-from avvp_pl.reporting.rows import baseline as base_experiment
-from avvp_pl.reporting.rows import trained_as
+from avvp_pl.reporting.rows import baselines, trained_as
 from avvp_pl.reporting.statistics import Differences, compare, setting_scores
 from avvp_pl.reporting.tables import find_baseline, of_name, paper_tables
 from avvp_pl.reporting.videos import (
@@ -26,12 +28,13 @@ from avvp_pl.reporting.videos import (
     copy_media,
     data_of,
     media_of,
+    of_test_split,
     read_predictions,
     read_probabilities,
-    read_test_videos,
+    read_test_split,
 )
 from avvp_pl.runs.checkpoints import is_complete, laid_over
-from avvp_pl.runs.reading import Setting, by_setting, read_runs
+from avvp_pl.runs.reading import LOCALIZATION, Setting, by_setting, read_runs
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +53,8 @@ class Evidence:
     settings: Sequence[Setting]
     baseline: Setting | None
     shown: Sequence[Setting]
-    videos: TestVideos | None = None
-    found: Mapping[str, Found] = field(default_factory=dict)
+    videos: TestVideos | LocalizedVideos | None = None
+    found: Mapping[str, Found | FoundIntervals] = field(default_factory=dict)
     differences: Differences | None = None
     notes: Sequence[str] = ()
 
@@ -80,31 +83,59 @@ def gather(
     offered = [*chosen, *others[: max(0, MOST_ON_PAGE - len(chosen))]]
     notes = _notes_on_shown(settings, chosen, offered)
     try:
-        videos = read_test_videos(data) if data is not None and is_complete(data) else _videos_of(settings, trust, data)
+        complete = data is not None and is_complete(data)
+        split = read_test_split(data) if complete else _split_of(settings, trust, data)  # type: ignore[arg-type]
+        reader = _reader(settings[0].runs[0].task, split)
     except InputError as error:
         if data is not None:
             raise
         note = f"The test videos are not available, so there are no intervals and no timelines: {error}"
         return Evidence(settings, base, chosen, notes=_logged([*notes, note]))
-    scores: dict[str, Tensor] = {}
-    found: dict[str, Found] = {}
     problems: list[InputError] = []
+    known: set[str] = set()
     for setting in settings:
         try:
-            predictions = [read_predictions(run, videos) for run in setting.runs]
-            scores[setting.label] = setting_scores(setting, videos, predictions)
-            if setting in offered:
-                first = setting.runs[0]
-                found[setting.label] = Found(predictions[0], read_probabilities(first, videos), first.seed)
+            reader.read(setting, setting in offered)
+            known.add(setting.label)
         except InputError as error:
             problems.append(error)
             notes.append(f"{setting.label} has no intervals and no timelines: {error}")
     if len(problems) == len(settings):
         raise problems[0]
-    found = {setting.label: found[setting.label] for setting in offered if setting.label in found}
-    compared = base is not None and base.label in scores
-    differences = compare(scores, base.label, videos.modalities) if base is not None and compared else None
-    return Evidence(settings, base, chosen, videos, found, differences, _logged(notes))
+    found = {setting.label: reader.found[setting.label] for setting in offered if setting.label in reader.found}
+    differences = reader.differences(base.label) if base is not None and base.label in known else None
+    return Evidence(settings, base, chosen, reader.videos, found, differences, _logged(notes))
+
+
+class TimelineReader:
+    """Read settings of parsing one after another: the scores of every test video, and what was found.
+
+    ``found`` has the first seed of the settings that are to be kept, by their labels.
+    """
+
+    def __init__(self, videos: TestVideos) -> None:
+        self.videos = videos
+        self.found: dict[str, Found] = {}
+        self.scores: dict[str, Tensor] = {}
+
+    def read(self, setting: Setting, kept: bool) -> None:
+        """Read the runs of a setting; :class:`InputError` where their files are not those of these videos."""
+        predictions = [read_predictions(run, self.videos) for run in setting.runs]
+        self.scores[setting.label] = setting_scores(setting, self.videos, predictions)
+        if kept:
+            first = setting.runs[0]
+            probabilities = read_probabilities(first, self.videos)
+            self.found[setting.label] = Found(predictions[0], probabilities, first.seed)
+
+    def differences(self, baseline: str) -> Differences:
+        """Return the difference of every other setting to the baseline, with its interval."""
+        return compare(self.scores, baseline, self.videos.modalities)
+
+
+def _reader(task: str, split: ParsingSet) -> TimelineReader | IntervalReader:
+    if task == LOCALIZATION:
+        return IntervalReader(of_localized_split(split))
+    return TimelineReader(of_test_split(split))
 
 
 def write_report(
@@ -125,27 +156,49 @@ def write_report(
     """
     check_beside(published, [run for setting in evidence.settings for run in setting.runs])
     tables = paper_tables(evidence.settings, evidence.baseline, evidence.differences, read_published(published))
-    drawn = evidence.shown[:MOST]
-    found = {setting.label: evidence.found[setting.label] for setting in drawn if setting.label in evidence.found}
-    predictions = {label: of.prediction for label, of in found.items()}
-    seeds = {label: of.seed for label, of in found.items()}
-    drawings = draw_all(evidence.settings, evidence.baseline, drawn, evidence.videos, predictions, seeds, figure3)
-    browser: Browser | None = None
-    if evidence.videos is not None:
-        files = {} if media is None else media_of(media, evidence.videos.names)
-        if media_copy:
-            files = copy_media(files, folder / "media")
-        browser = browse(evidence.videos, evidence.found, files, folder, [setting.label for setting in evidence.shown])
+    drawings = _drawings(evidence, figure3)
+    browser = _browser(evidence, folder, media, media_copy)
     write_tables(folder / "tables", tables)
     pictures = [(d.title, d.caption, write_drawing(folder / "figures", d)) for d in drawings]
     remove_stale_drawings(folder / "figures", drawings)
     page = folder / "index.html"
-    data = evidence.settings[0].runs[0].data
-    write_page(page, title or f"Parsing {data}", tables, pictures, browser, evidence.notes, _facts(evidence))
+    run = evidence.settings[0].runs[0]
+    heading = f"Localization on {run.data}" if run.task == LOCALIZATION else f"Parsing {run.data}"
+    write_page(page, title or heading, tables, pictures, browser, evidence.notes, _facts(evidence))
     return page
 
 
-def _videos_of(settings: Sequence[Setting], trust: Sequence[str], given: DictConfig | None) -> TestVideos:
+def _drawings(evidence: Evidence, figure3: Sequence[str] | None) -> list[Drawing]:
+    """Draw all figures."""
+    drawn = evidence.shown[:MOST]
+    found = {setting.label: evidence.found[setting.label] for setting in drawn if setting.label in evidence.found}
+    if isinstance(evidence.videos, LocalizedVideos):
+        intervals = {label: of for label, of in found.items() if isinstance(of, FoundIntervals)}
+        examples = draw_examples(evidence.videos, intervals, figure3)
+        return [*draw_all(evidence.settings, evidence.baseline, drawn, evidence.videos, {}, {}, None), *examples]
+    timelines = {label: of for label, of in found.items() if isinstance(of, Found)}
+    predictions = {label: of.prediction for label, of in timelines.items()}
+    seeds = {label: of.seed for label, of in timelines.items()}
+    return draw_all(evidence.settings, evidence.baseline, drawn, evidence.videos, predictions, seeds, figure3)
+
+
+def _browser(evidence: Evidence, folder: Path, media: Path | None, media_copy: bool) -> Browser | None:
+    """Return what the page shows of the test videos."""
+    videos = evidence.videos
+    if videos is None:
+        return None
+    files = {} if media is None else media_of(media, videos.names)
+    if media_copy:
+        files = copy_media(files, folder / "media")
+    shown = [setting.label for setting in evidence.shown]
+    if isinstance(videos, LocalizedVideos):
+        intervals = {label: of for label, of in evidence.found.items() if isinstance(of, FoundIntervals)}
+        return browse_intervals(videos, intervals, files, folder, shown)
+    timelines = {label: of for label, of in evidence.found.items() if isinstance(of, Found)}
+    return browse(videos, timelines, files, folder, shown)
+
+
+def _split_of(settings: Sequence[Setting], trust: Sequence[str], given: DictConfig | None) -> ParsingSet:
     """Read the test videos of the first run whose data can be read; :class:`InputError` where there is none.
 
     Single settings of the data that are ``given`` are laid over those of the run.
@@ -154,7 +207,7 @@ def _videos_of(settings: Sequence[Setting], trust: Sequence[str], given: DictCon
     problems = []
     for run in places.values():
         try:
-            return read_test_videos(laid_over(data_of(run, trust), given, run.folder))
+            return read_test_split(laid_over(data_of(run, trust), given, run.folder))
         except InputError as error:
             problems.append(error)
     raise problems[0]
@@ -168,8 +221,8 @@ def _logged(notes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _base_of(settings: Sequence[Setting]) -> Setting | None:
-    named = of_name(settings, base_experiment())
-    return named[0] if len(named) == 1 else None
+    named = [of_name(settings, experiment) for experiment in baselines()]
+    return next((found[0] for found in named if len(found) == 1), None)
 
 
 def _named(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:

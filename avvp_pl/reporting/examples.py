@@ -63,7 +63,7 @@ def figure3(
             raise InputError(f"{quote(name)} is not a video of the test split.{nearest(name, videos.names)}")
         row = rows[name]
         length = max(1, videos.lengths[row])
-        sources = {TRUTH: videos.truth, **{_not_truth(label): timelines for label, timelines in found.items()}}
+        sources = {TRUTH: videos.truth, **{not_truth(label): timelines for label, timelines in found.items()}}
         figure = draw_timelines(
             name,
             {label: timelines[row, :length].numpy() for label, timelines in sources.items()},
@@ -73,7 +73,7 @@ def figure3(
         )
         caption = sentences(
             f"Test video {words(name)}. In each row, from top to bottom: {', '.join(told_apart(list(sources)))}.",
-            _runs(found, seeds),
+            said_runs({label: seeds[label] for label in found}),
             "Gray shade is where the event truly occurs: a bar without shade is false, shade without a bar is missed.",
             reason,
         )
@@ -81,9 +81,9 @@ def figure3(
     return drawings
 
 
-def _runs(found: Mapping[str, object], seeds: Mapping[str, int]) -> str:
+def said_runs(seeds: Mapping[str, int]) -> str:
     """Return ``Each method is one run, of seed 0.``, or the seed of each method where they differ."""
-    own = {_not_truth(label): seeds[label] for label in found}
+    own = {not_truth(label): seed for label, seed in seeds.items()}
     if not own:
         return ""
     if len(set(own.values())) == 1:
@@ -93,5 +93,6 @@ def _runs(found: Mapping[str, object], seeds: Mapping[str, int]) -> str:
     return f"Each method is one run: {', '.join(of_each)}."
 
 
-def _not_truth(label: str) -> str:
+def not_truth(label: str) -> str:
+    """Return the label of a method, which must not look like that of the truth."""
     return f"{label} (method)" if label == TRUTH else label

@@ -121,15 +121,13 @@ def to_latex(table: Table) -> str:
     over, rules, column = [], [], 3
     for level, width in levels:
         if width > 1:
-            over.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_escaped(level.capitalize())}}}")
+            head = "mAP at tIoU" if level == "map" else level.capitalize()
+            over.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_escaped(head)}}}")
             rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         else:
             over.append("")
         column += width
-    heads = [
-        latex_escaped(markdown.SHORT.get(name.partition("/")[2], name.partition("/")[2] or name))
-        for name in table.columns
-    ]
+    heads = [latex_escaped(_short(name)) for name in table.columns]
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table*}[t]",
@@ -166,6 +164,12 @@ def to_latex(table: Table) -> str:
     if table.notes:
         lines.append(rf"\par\smallskip\parbox{{\textwidth}}{{{' '.join(map(latex_escaped, table.notes))}}}")
     return "\n".join([*lines, r"\end{table*}", ""])
+
+
+def _short(score: str) -> str:
+    """Return the heading of a score's column below that of its level."""
+    level, _, name = score.partition("/")
+    return markdown.tiou(name) if level == "map" else markdown.SHORT.get(name, name or score)
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -10,10 +10,12 @@ from torch import Tensor
 from avvp_pl.reporting.balance import draw_balance
 from avvp_pl.reporting.curves import draw_sweep
 from avvp_pl.reporting.drawings import Drawing
-from avvp_pl.reporting.epochs import bound, learning, pseudo_label_quality
-from avvp_pl.reporting.events import per_event
+from avvp_pl.reporting.epochs import bound, learning, losses, pseudo_label_quality
+from avvp_pl.reporting.events import frequencies, per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
+from avvp_pl.reporting.localized import LocalizedVideos
 from avvp_pl.reporting.swept import SWEEPS
+from avvp_pl.reporting.thresholds import by_tiou
 from avvp_pl.reporting.videos import TestVideos
 from avvp_pl.runs.reading import Setting
 
@@ -22,7 +24,7 @@ def draw_all(
     settings: Sequence[Setting],
     baseline: Setting | None,
     shown: Sequence[Setting],
-    videos: TestVideos | None,
+    videos: TestVideos | LocalizedVideos | None,
     found: Mapping[str, Bool[Tensor, "N T M C"]],
     seeds: Mapping[str, int],
     chosen: Sequence[str] | None,
@@ -31,18 +33,20 @@ def draw_all(
 
     Figures of single settings have the settings ``shown``. By the label of the setting, ``found`` has what one run
     found in ``videos``, and ``seeds`` the seed of that run. ``chosen`` are the names of the videos of Figure 3; None:
-    they are chosen by :func:`choose_videos`. Raises :class:`InputError` where a name is not in the test split.
+    they are chosen by :func:`choose_videos`. In localization, ``found`` is empty, and Figure 3 is drawn by
+    :func:`~avvp_pl.reporting.detected.draw_examples`. Raises :class:`InputError` where a name is not in the test split.
     """
     drawings = [draw_sweep(sweep, settings, baseline) for sweep in SWEEPS]
     drawings += [
         draw_balance(settings),
-        per_event(shown, videos),
+        by_tiou(shown),
+        per_event(shown, frequencies(videos)),
         pseudo_label_quality(shown),
         bound(shown),
-        learning(shown),
+        learning(shown) or losses(shown),
     ]
     kept = [drawing for drawing in drawings if drawing is not None]
-    if videos is not None and found:
+    if isinstance(videos, TestVideos) and found:
         reason = CHOSEN_BY_DISAGREEMENT if chosen is None else ""
         names = choose_videos(videos, found, count=4) if chosen is None else chosen
         kept += figure3(videos, found, seeds, names, reason)

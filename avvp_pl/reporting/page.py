@@ -118,6 +118,7 @@ def _browser(browser: Browser) -> dict[str, Any]:
         "events": [printable(event.replace("_", " ")) for event in browser.events],
         "modalities": [printable(modality.replace("_", " ")) for modality in browser.modalities],
         "seconds": browser.segment_seconds,
+        "timed": browser.timed,
         "methods": [(printable(label), *others) for label, *others in browser.methods],
         "videos": [
             (

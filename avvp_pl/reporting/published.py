@@ -1,8 +1,8 @@
-"""Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and those of later methods.
+"""Numbers that papers print, each with its source: the 260 of the paper's tables 1 to 5, and those of other methods.
 
-The latter are the table ``after``. A file of the user's can add more. Numbers are of two data sets, THUMOS14 (Table 5)
-and LLP (all others), and only stand beside runs on the same data. Where they contradict each other, or what the text of
-the paper says of them, is computed from them.
+Of these, later ones are the table ``after``, and those of localization are further rows of Table 5. A file of the
+user's can add more. Numbers are of two data sets, THUMOS14 (Table 5) and LLP (all others), and only stand beside runs
+on the same data. Where they contradict each other, or what the text of the paper says of them, is computed from them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from omegaconf import OmegaConf
+
 from avvp_pl.data.annotations import NUMBER
-from avvp_pl.data.known import LLP_TEST_VIDEOS
+from avvp_pl.data.known import LLP_TEST_VIDEOS, THUMOS14_TEST_VIDEOS
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.metrics.avvp import LEVELS
@@ -24,6 +26,7 @@ from avvp_pl.reporting.statistics import score_names
 from avvp_pl.runs.reading import Run
 
 OWN = Path(__file__).with_name("published.csv")
+SOURCE = "data.source._target_"  # the setting that says which function reads, or generates, the data
 NONE = "none"  # what leaves all printed numbers out
 COLUMNS = ("table", "row", "score", "value", "source")
 TABLES = tuple(tables())
@@ -61,20 +64,23 @@ MEANS = {**{f"{level}/type_av": _mean_of_tracks(level) for level in LEVELS}, **O
 class Benchmark(NamedTuple):
     """A data set of which papers print scores: its name, its events and the names of these scores.
 
-    ``test_videos`` is the checksum of the names of its test videos (:func:`~avvp_pl.data.known.digest_of`); None where
-    it is not known.
+    ``test_videos`` are the checksums of the names of its test videos (:func:`~avvp_pl.data.known.digest_of`): one, or
+    those of all selections of them that are in use.
     """
 
     name: str
     events: frozenset[str]
     scores: tuple[str, ...]
-    test_videos: str | None = None
+    test_videos: tuple[str, ...]
 
 
 *TEN, AVERAGE = score_names(("audio", "visual"))  # the paper prints the ten, and no average
-LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE), LLP_TEST_VIDEOS)
+LLP = Benchmark("LLP", frozenset(LLP_EVENTS), (*TEN, AVERAGE), (LLP_TEST_VIDEOS,))
 THUMOS14 = Benchmark(
-    "THUMOS14", frozenset(THUMOS14_EVENTS), (*(f"map/0.{tenths}" for tenths in range(1, 8)), *OF_TIOUS)
+    "THUMOS14",
+    frozenset(THUMOS14_EVENTS),
+    (*(f"map/0.{tenths}" for tenths in range(1, 8)), *OF_TIOUS),
+    THUMOS14_TEST_VIDEOS,
 )
 
 
@@ -147,12 +153,15 @@ def read_numbers(path: Path) -> Published:
 
 
 def of_data(published: Published, runs: Sequence[Run]) -> Published:
-    """Keep the tables whose data set, by its events and test videos, and whose scores are those of all runs."""
+    """Keep the tables whose data set, by its events and test videos, and whose scores are those of all runs.
+
+    Features that are generated are not those of the data set, even if its annotation is.
+    """
     return {table: rows for table, rows in published.items() if all(_is_of(run, benchmark_of(table)) for run in runs)}
 
 
 def _is_of(run: Run, benchmark: Benchmark) -> bool:
-    if benchmark.test_videos not in {None, run.test_videos}:
+    if run.test_videos not in benchmark.test_videos or "synthetic" in str(OmegaConf.select(run.config, SOURCE)):
         return False
     return frozenset(run.events) == benchmark.events and run.scores.keys() >= set(benchmark.scores)
 
@@ -164,7 +173,8 @@ def check_beside(given: str | Path | None, runs: Sequence[Run]) -> None:
     raise InputError(
         f"published={given}: printed numbers only stand beside the data, and with the scores, of their tables (table1 "
         f"to table4 and after: the {len(LLP.events)} events and the test videos of {LLP.name}; table5: the "
-        f"{len(THUMOS14.events)} events of {THUMOS14.name}), and these runs are of neither; leave published= out"
+        f"{len(THUMOS14.events)} events and the test videos of {THUMOS14.name}), and these runs are "
+        "of neither; leave published= out"
     )
 
 

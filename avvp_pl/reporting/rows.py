@@ -60,9 +60,9 @@ def tables() -> dict[str, list[PaperRow]]:
     return found
 
 
-def baseline() -> str:
-    """Return the experiment that others are compared with where nothing else is said."""
-    return next(row.experiment for row in paper_rows() if row.role == "baseline" and row.experiment)
+def baselines() -> tuple[str, ...]:
+    """Return the experiments, one of each task, that others are compared with where nothing else is said."""
+    return tuple(row.experiment for row in paper_rows() if row.role == "baseline" and row.experiment)
 
 
 def trained_as() -> dict[str, str]:

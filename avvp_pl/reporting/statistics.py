@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -65,7 +66,7 @@ def setting_scores(
     they were tested, or the predictions have changed since.
     """
     total = torch.stack([video_scores(prediction, videos) for prediction in predictions]).mean(0)
-    _check_scores(setting, dict(zip(score_names(videos.modalities), total.mean(0).tolist(), strict=True)))
+    check_scores(setting, dict(zip(score_names(videos.modalities), total.mean(0).tolist(), strict=True)))
     return total
 
 
@@ -85,10 +86,15 @@ def paired_bootstrap(
     random = np.random.default_rng(seed)
     rows = max(1, DRAWN_AT_ONCE // number)
     means = [
-        _times_drawn(random.integers(number, size=(min(rows, resamples - start), number))) @ values / number
+        times_drawn(random.integers(number, size=(min(rows, resamples - start), number))) @ values / number
         for start in range(0, resamples, rows)
     ]
-    bounds = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return percentiles(np.concatenate(means), level)
+
+
+def percentiles(resampled: npt.NDArray[np.float64], level: float = CONFIDENCE) -> Interval:
+    """Return the interval of each column of a table that has a row for every resample."""
+    bounds = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(*torch.from_numpy(bounds).unbind(0))
 
 
@@ -109,14 +115,15 @@ def compare(scores: Mapping[str, Float[Tensor, "N S"]], baseline: str, modalitie
     }
 
 
-def _times_drawn(drawn: np.ndarray) -> np.ndarray:
+def times_drawn(drawn: np.ndarray) -> np.ndarray:
     """Count how often each of N videos is in each of R resamples, which are given as numbers of videos, [R, N]."""
     resamples, number = drawn.shape
     flat = (drawn + number * np.arange(resamples)[:, None]).ravel()
     return np.bincount(flat, minlength=drawn.size).reshape(resamples, number).astype(np.float64)
 
 
-def _check_scores(setting: Setting, scores: Mapping[str, float]) -> None:
+def check_scores(setting: Setting, scores: Mapping[str, float]) -> None:
+    """Raise :class:`InputError` where scores of the predictions are not those of the runs."""
     folders = ", ".join(str(run.folder) for run in setting.runs)
     if setting.mean.keys() != scores.keys():
         raise InputError(f"{folders}: the scores are of other modalities than the data has; give data=...")

@@ -9,9 +9,18 @@ from dataclasses import dataclass, field
 
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.reporting import rows as paper
-from avvp_pl.reporting.published import AVERAGE, Published, Rows, benchmark_of, contradictions, of_data, values_of
+from avvp_pl.reporting.published import (
+    AVERAGE,
+    THUMOS14,
+    Published,
+    Rows,
+    benchmark_of,
+    contradictions,
+    of_data,
+    values_of,
+)
 from avvp_pl.reporting.statistics import CONFIDENCE, Differences
-from avvp_pl.runs.reading import Setting
+from avvp_pl.runs.reading import LOCALIZATION, Setting
 from avvp_pl.runs.tested import remark
 
 
@@ -162,7 +171,8 @@ def _table(
     """Make a table of the settings of each row, by their labels, without rows that are neither measured nor printed."""
     members = [setting for group in groups.values() for setting in group.values()]
     names = list(dict.fromkeys(name for setting in members for name in setting.mean))
-    columns = (*(name for name in names if name != "average"), "average")  # of modalities that some have
+    # of modalities that some have; the average is the last column
+    columns = (*(name for name in names if name != AVERAGE), *(name for name in names if name == AVERAGE))
     rows, labels = [], {}
     for label, group in groups.items():
         as_printed = {column: value for column, value in printed.get(label, {}).items() if column in columns}
@@ -182,10 +192,16 @@ def _legend(members: Sequence[Setting], columns: Sequence[str]) -> list[str]:
     data, protocol = members[0].runs[0].data, members[0].runs[0].protocol
     under = "" if protocol == "common" else f" under the protocol {protocol}"
     tracks = "A, V and AV are audio, visual and audio-visual, " if "segment/audio_visual" in columns else ""
-    legend = [
-        f"F1 in percent, measured on {data}{under}. {tracks}Type and Event are "
-        "Type@AV and Event@AV, first of segments (seg), then of events; average is the mean of all of them."
-    ]
+    if members[0].runs[0].task == LOCALIZATION:
+        legend = [
+            f"Mean average precision (mAP) of intervals in percent, measured on {data}{under}, by the threshold of the "
+            "temporal intersection over union (tIoU); 0.1:0.7 is the mean of the thresholds 0.1 to 0.7."
+        ]
+    else:
+        legend = [
+            f"F1 in percent, measured on {data}{under}. {tracks}Type and Event are "
+            "Type@AV and Event@AV, first of segments (seg), then of events; average is the mean of all of them."
+        ]
     if any(len(setting.runs) > 1 for setting in members):
         legend.append("± is the sample standard deviation over seeds.")
     if len(members) > 1:
@@ -248,6 +264,11 @@ def _notes_on_printed(key: str, rows: Rows) -> list[str]:
     if not rows:
         return []
     notes = [f"Printed numbers are of the test split of {benchmark_of(key).name}."]
+    if benchmark_of(key) is THUMOS14:
+        notes.append(
+            "Printed rows were not all scored under one protocol, nor under ours: papers differ in the test videos, in "
+            "the unit of bounds, and in which detections they drop, which moves mAP by a point and more."
+        )
     if any(AVERAGE in values and AVERAGE not in rows[label] for label, values in values_of(rows).items()):
         notes.append("No average is printed: in rows of printed numbers, it is the mean of their ten scores.")
     sources: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -78,13 +79,17 @@ def data_of(run: Run, trust: Sequence[str] = ()) -> DictConfig:
     return OmegaConf.create({"data": plain}).data  # type: ignore[no-any-return]
 
 
-def read_test_videos(data: DictConfig) -> TestVideos:
+def read_test_split(data: DictConfig) -> ParsingSet:
     """Read the test split of a data set, which ``data``, a group of the configuration, describes."""
     try:
-        videos = build_videos(OmegaConf.create({"data": data}), splits=("test",))
+        return build_videos(OmegaConf.create({"data": data}), splits=("test",))
     except InstantiationException as error:  # Hydra wraps the errors of what it builds
         raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
-    return of_test_split(videos)
+
+
+def read_test_videos(data: DictConfig) -> TestVideos:
+    """Read the test split of a data set for a report of parsing."""
+    return of_test_split(read_test_split(data))
 
 
 def of_test_split(videos: ParsingSet) -> TestVideos:
@@ -118,10 +123,43 @@ def read_predictions(run: Run, videos: TestVideos) -> Bool[Tensor, "N T M C"]:
     return videos.padded(torch.from_numpy(join_timelines(lengths, tables, len(videos.events))))
 
 
+class Described(Protocol):
+    """Test videos, as far as a file of probabilities has to fit them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events of the data."""
+        ...
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Its modalities."""
+        ...
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The number of segments of each video."""
+        ...
+
+
 def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
+    """Return what :func:`read_flat_probabilities` reads, video by video."""
+    flat = read_flat_probabilities(run, videos)
+    return None if flat is None else Probabilities(videos.padded(flat[0]), flat[1])
+
+
+def read_flat_probabilities(
+    run: Run, videos: Described
+) -> tuple[Float[Tensor, "S M C"], Float[Tensor, "N M C"]] | None:
     """Read the probabilities of a run from ``predictions/probabilities.npz`` of its folder; None without that file.
 
-    Raises :class:`InputError` where the file is damaged or of other videos.
+    They are those of all segments, one video after another, and those of videos. Raises :class:`InputError` where the
+    file is damaged or of other videos.
     """
     path = run.folder / PREDICTIONS / PROBABILITIES
     if not path.exists():
@@ -149,7 +187,7 @@ def read_probabilities(run: Run, videos: TestVideos) -> Probabilities | None:
         if content[name].shape != shape:
             raise InputError(f"{path}: {name} has the shape {content[name].shape}; the test videos need {shape}")
     segment, video = (torch.from_numpy(content[name].astype(np.float32)) for name in ("segment", "video"))
-    return Probabilities(videos.padded(segment), video)
+    return segment, video
 
 
 def media_of(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:

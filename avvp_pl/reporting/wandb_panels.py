@@ -10,10 +10,13 @@ import wandb_workspaces.reports.v2.interface as wr
 
 from avvp_pl.errors import printable
 from avvp_pl.metrics.avvp import LEVELS, track_names
+from avvp_pl.metrics.tal import AVERAGES, THRESHOLDS, name_of
 from avvp_pl.reporting.statistics import score_names
 from avvp_pl.reporting.swept import SWEEPS, Sweep
+from avvp_pl.runs.reading import LOCALIZATION, MAIN_SCORE, PARSING
 
-PER_EVENT = "test/per_event_f1"  # a table
+PER_EVENT = {PARSING: "test/per_event_f1", LOCALIZATION: "test/per_event_ap"}  # a table
+METRIC = {PARSING: "F1", LOCALIZATION: "mAP"}
 TIMELINES = "test/timelines"  # a table
 OF_TRAINING = ("val/loss", "learning_rate")
 NAME = "name"  # the setting with the name of the experiment
@@ -43,22 +46,38 @@ def logged_by_ppl(modalities: Sequence[str]) -> list[str]:
     ]
 
 
+def scores_of(task: str, modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the test scores of a task."""
+    if task == PARSING:
+        return score_names(modalities)
+    ranges = (f"average_{name_of(low)}_{name_of(high)}" for low, high in AVERAGES)
+    return tuple(f"map/{name}" for name in (*map(name_of, THRESHOLDS), *ranges))
+
+
 def build_sections(
-    modalities: Sequence[str], timelines: int, logged: Sequence[str] | None, further: Sequence[str]
+    modalities: Sequence[str],
+    timelines: int,
+    logged: Sequence[str] | None,
+    further: Sequence[str],
+    task: str = PARSING,
 ) -> list[Section]:
     """Build the sections of both; the ids of their panels are the same in every process.
 
     ``logged`` are the names that runs log by epoch, from which the panels of losses, pseudo labels and labeling follow;
-    None: those of PPL. ``further`` are the inferences that runs were tested by beside their first one.
+    None: those of PPL. ``further`` are the inferences that runs were tested by beside their first one. Sections for
+    which the runs of a ``task`` log nothing are left out.
     """
-    scores = score_names(modalities)
+    scores, main, metric = scores_of(task, modalities), f"test/{MAIN_SCORE[task]}", METRIC[task]
+    parsing = task == PARSING
     names = logged_by_ppl(modalities) if logged is None else logged
     losses = [name for name in names if name.startswith("train/") and not name.startswith("train/em/")]
     videos = [f"timelines/{number}" for number in range(1, timelines + 1)]
     sections = [
         Section(
             "Test scores",
-            "F1 in percent of the best epoch by validation: mean and deviation over the seeds of each run name.",
+            f"{metric} in percent of the tested epoch: mean and deviation over the seeds of each run name."
+            if not parsing
+            else "F1 in percent of the best epoch by validation: mean and deviation over the seeds of each run name.",
             [_bar(f"test/{name}") for name in scores],
             grouped=True,
         ),
@@ -72,15 +91,21 @@ def build_sections(
             )
             for inference in further
         ),
-        Section("Validation scores", "F1 in percent by epoch.", [_line(f"val/{name}") for name in scores]),
+        Section(
+            "Validation scores",
+            f"{metric} in percent by epoch.",
+            [_line(f"val/{name}") for name in scores if parsing or f"val/{name}" in names],
+        ),
         Section(
             "Sweeps",
             "The average of the test scores against gamma, beta, k and tau: every run, and the mean of those with the "
-            "same value. (Figures 4 and 5 of the paper show gamma, beta and k, and the mean of each level.)",
+            "same value."
+            + " (Figures 4 and 5 of the paper show gamma, beta and k, and the mean of each level.)"
+            * parsing,
             [
-                _parallel(),
-                *(_scatter(sweep) for sweep in SWEEPS),
-                *(_bar("test/average", sweep) for sweep in SWEEPS),
+                _parallel(main),
+                *(_scatter(sweep, main) for sweep in SWEEPS),
+                *(_bar(main, sweep) for sweep in SWEEPS),
             ],
         ),
         Section(
@@ -108,21 +133,24 @@ def build_sections(
         Section(
             "Timelines",
             "The same few validation videos in every run: truth, prediction and pseudo labels. Then all test videos, a "
-            "row for each event in a modality.",
+            "row for each event in a modality."
+            if parsing
+            else "All test videos, a row for each event: segments in which it occurs, and in which it was found.",
             [
                 wr.MediaBrowser(
                     title=f"video {key.rpartition('/')[2]}", media_keys=[key], grid_x_axis="step", grid_y_axis="run"
                 )
                 for key in videos
+                if parsing
             ]
             + [wr.WeavePanelSummaryTable(table_name=TIMELINES)],
         ),
         Section(
             "Events",
-            "F1 in percent of each event over all test videos together.",
+            f"{'F1' if parsing else 'Average precision'} in percent of each event over all test videos together.",
             [
-                wr.WeavePanelSummaryTable(table_name=PER_EVENT),
-                *(_event_bars(f"{level}/{track}") for level in LEVELS for track in track_names(modalities)),
+                wr.WeavePanelSummaryTable(table_name=PER_EVENT[task]),
+                *(_event_bars(column, task) for column in _event_columns(task, modalities)),
             ],
         ),
     ]
@@ -132,10 +160,17 @@ def build_sections(
     return [section for section in sections if section.panels]
 
 
-def score_columns(modalities: Sequence[str], further: Sequence[str]) -> list[str]:
+def _event_columns(task: str, modalities: Sequence[str]) -> list[str]:
+    """Return the columns of the table of events."""
+    if task == PARSING:
+        return [f"{level}/{track}" for level in LEVELS for track in track_names(modalities)]
+    return [f"map/{name_of(threshold)}" for threshold in THRESHOLDS]
+
+
+def score_columns(modalities: Sequence[str], further: Sequence[str], task: str = PARSING) -> list[str]:
     """Return the columns of the table of runs: the scores by the first inference, then those by each further one."""
     splits = ("test", *(f"test/{inference}" for inference in further))
-    return [f"summary:{split}/{name}" for split in splits for name in score_names(modalities)]
+    return [f"summary:{split}/{name}" for split in splits for name in scores_of(task, modalities)]
 
 
 def _line(metric: str) -> wr.LinePlot:
@@ -164,29 +199,29 @@ def _bar(metric: str, swept: Sweep | None = None) -> wr.BarPlot:
     )
 
 
-def _scatter(swept: Sweep) -> wr.ScatterPlot:
+def _scatter(swept: Sweep, main: str) -> wr.ScatterPlot:
     return wr.ScatterPlot(
-        title=f"test/average against {swept.short}",
+        title=f"{main} against {swept.short}",
         x=wr.Config(swept.key),
-        y=wr.SummaryMetric("test/average"),
+        y=wr.SummaryMetric(main),
         running_ymean=True,
     )
 
 
-def _parallel() -> wr.ParallelCoordinatesPlot:
+def _parallel(main: str) -> wr.ParallelCoordinatesPlot:
     axes = [wr.ParallelCoordinatesPlotColumn(wr.Config(sweep.key), display_name=sweep.short) for sweep in SWEEPS]
-    axes.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("test/average"), display_name="test average"))
+    axes.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(main), display_name="test average"))
     names = ", ".join(sweep.short for sweep in SWEEPS)
     return wr.ParallelCoordinatesPlot(title=f"{names} and the test average", columns=axes)
 
 
-def _event_bars(column: str) -> wr.CustomChart:
+def _event_bars(column: str, task: str) -> wr.CustomChart:
     """Show one column of the table of events as bars, as ``wandb.plot.bar`` does."""
     return wr.CustomChart(
-        query={"summaryTable": {"tableKey": PER_EVENT}},
+        query={"summaryTable": {"tableKey": PER_EVENT[task]}},
         chart_name="wandb/bar/v0",
         chart_fields={"label": "event", "value": column},
-        chart_strings={"title": f"F1 of events, {printable(column)}"},
+        chart_strings={"title": f"{'F1' if task == PARSING else 'AP'} of events, {printable(column)}"},
     )
 
 

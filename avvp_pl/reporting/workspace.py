@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from avvp_pl.errors import InputError, brief, nearest, printable, quote
 from avvp_pl.files import atomic_write, read_rows
 from avvp_pl.runs.names import TIMINGS
-from avvp_pl.runs.reading import Run, inferences_of
+from avvp_pl.runs.reading import MAIN_SCORE, PARSING, Run, inferences_of
 from avvp_pl.runs.wandb_server import SECONDS, check_server
 
 if TYPE_CHECKING:  # slow to import, and an extra
@@ -36,13 +36,14 @@ def build_workspace(
     timelines: int = 4,
     logged: Sequence[str] | None = None,
     further: Sequence[str] = FURTHER,
+    task: str = PARSING,
 ) -> ws.Workspace:
     """Build the workspace of a project: its sections, and the table of runs with their test scores.
 
     ``timelines`` is the number of videos that runs draw (``callbacks.panels.num_videos``), and ``logged`` are the
     names that they log by epoch (None: those of PPL). ``further`` are the inferences that they were tested by beside
-    their first one. The table does not group runs, because the panels of sweeps need every run; the other panels group
-    the seeds of an experiment.
+    their first one, and ``task`` is what their scores are of. The table does not group runs, because the panels of
+    sweeps need every run; the other panels group the seeds of an experiment.
     """
     import wandb_workspaces.expr as expr
     import wandb_workspaces.workspaces as ws
@@ -55,12 +56,12 @@ def build_workspace(
         name=TITLE,
         sections=[
             ws.Section(name=section.title, panels=section.panels, is_open=True)
-            for section in build_sections(modalities, timelines, logged, further)
+            for section in build_sections(modalities, timelines, logged, further, task)
         ],
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            order=[expr.Ordering(expr.Summary("test/average"), ascending=False)],
-            pinned_columns=score_columns(modalities, further),
+            order=[expr.Ordering(expr.Summary(f"test/{MAIN_SCORE[task]}"), ascending=False)],
+            pinned_columns=score_columns(modalities, further, task),
         ),
     )
 
@@ -72,20 +73,21 @@ def build_report(
     timelines: int = 4,
     logged: Sequence[str] | None = None,
     further: Sequence[str] = FURTHER,
+    task: str = PARSING,
 ) -> wr.Report:
     """Build the same panels as a report, in which each section has the table of its runs."""
     import wandb_workspaces.reports.v2.interface as wr
 
     from avvp_pl.reporting.wandb_panels import NAME, build_sections, lay_out, score_columns, stable_id
 
-    columns = ["run:displayName", *score_columns(modalities, further)]
+    columns = ["run:displayName", *score_columns(modalities, further, task)]
     blocks: list[Any] = [wr.TableOfContents()]
-    for section in build_sections(modalities, timelines, logged, further):
+    for section in build_sections(modalities, timelines, logged, further, task):
         lay_out(section.panels)
         # in the project of the report itself; a named project would be looked up at once
         runset = wr.Runset(
             name="Runs",
-            order=[wr.OrderBy(wr.SummaryMetric("test/average"))],
+            order=[wr.OrderBy(wr.SummaryMetric(f"test/{MAIN_SCORE[task]}"))],
             groupby=[f"config.{NAME}"] if section.grouped else [],
             pinned_columns=columns,
         )
@@ -122,8 +124,9 @@ def write_workspace(
         raise InputError('wandb= needs wandb-workspaces, which is not installed: pip install -e ".[dashboards]"')
     modalities, logged = modalities_of(runs), logged_names(runs) or None
     further = further_inferences(runs) if runs else FURTHER
-    workspace = build_workspace(entity, project, modalities, timelines, logged, further)
-    report = build_report(entity, project, modalities, timelines, logged, further)
+    task = runs[0].task if runs else PARSING
+    workspace = build_workspace(entity, project, modalities, timelines, logged, further, task)
+    report = build_report(entity, project, modalities, timelines, logged, further, task)
     contents = {"wandb_workspace.json": _workspace_content(workspace), "wandb_report.json": _report_content(report)}
     for name, content in contents.items():
         with atomic_write(folder / name) as file:

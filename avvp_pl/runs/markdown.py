@@ -45,11 +45,25 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def heading(score: str) -> str:
-    """Return the heading of a score's column: ``seg AV`` for ``segment/audio_visual``, ``val seg AV`` in validation."""
+    """Return the heading of a score's column: ``seg AV`` for ``segment/audio_visual``, ``val seg AV`` in validation.
+
+    Those of mAP are thresholds of tIoU: ``mAP 0.5``, ``mAP 0.1:0.7``.
+    """
     if score.startswith("val/"):
         return f"val {heading(score.removeprefix('val/'))}"
     level, _, name = score.partition("/")
+    if level == "map":
+        return f"mAP {tiou(name)}"
     return f"{level.replace('segment', 'seg')} {SHORT.get(name, name)}" if name else score
+
+
+def tiou(name: str) -> str:
+    """Return a threshold of tIoU, or a range of them, as tables have it.
+
+    >>> tiou("0.5"), tiou("average_0.1_0.7")
+    ('0.5', '0.1:0.7')
+    """
+    return name.removeprefix("average_").replace("_", ":")
 
 
 def with_deviation(mean: float, deviation: float | None) -> str:

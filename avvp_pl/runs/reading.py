@@ -35,6 +35,10 @@ OF_TEST = re.compile(r"(labeling|inference|protocol)(\..*)?")
 
 PerEvent = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
+PARSING, LOCALIZATION = "parsing", "localization"
+# The one score of a run where there is room for one only
+MAIN_SCORE = {PARSING: "average", LOCALIZATION: "map/average_0.1_0.7"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,9 +46,10 @@ class Run:
 
     ``settings`` are the settings by which runs can differ, by their full names (a list is one setting, and so are the
     modalities with their streams, because it matters what is missing in them). ``scores`` are in percent, by
-    ``level/name`` and ``average``; ``per_event`` has them by level, track and event. ``listed`` is the number of test
-    videos, and ``test_videos`` the checksum of their names (:func:`~avvp_pl.data.known.digest_of`). ``epochs`` are the
-    rows of ``metrics.csv``, each without its empty cells, and ``tested`` is the epoch that was tested.
+    ``level/name`` and ``average``; ``per_event`` has them by level, track and event. In localization, the only level is
+    ``map``, its tracks are thresholds of tIoU, and there is no ``average``. ``listed`` is the number of test videos,
+    and ``test_videos`` the checksum of their names (:func:`~avvp_pl.data.known.digest_of`). ``epochs`` are the rows of
+    ``metrics.csv``, each without its empty cells, and ``tested`` is the epoch that was tested.
     """
 
     folder: Path
@@ -64,6 +69,11 @@ class Run:
     def data(self) -> str:
         """The name of the data set."""
         return str(self.config.data.name)
+
+    @property
+    def task(self) -> str:
+        """The task of which these are scores."""
+        return LOCALIZATION if MAIN_SCORE[LOCALIZATION] in self.scores else PARSING
 
     @property
     def events(self) -> tuple[str, ...]:
@@ -198,25 +208,65 @@ def inferences_of(run: Run) -> list[str]:
 
 def _of_one_protocol(runs: Sequence[Run], protocol: str | None) -> list[Run]:
     """Return the runs of ``protocol``, or all where it is None; :class:`InputError` where these are of several."""
+    there = _counted(runs)
+    if protocol is not None:
+        runs = [run for run in runs if run.protocol == protocol or run.protocol.startswith(f"{protocol} (")]
+        if not runs:
+            raise InputError(f"protocol={protocol}: no run was scored under this protocol ({there})")
+    protocols = {run.protocol: run for run in runs}
+    if len(protocols) == 1:
+        return list(runs)
+    give = " or ".join(dict.fromkeys(_selected(name) for name in sorted(protocols)))
+    tasks = {run.task for run in protocols.values()}
+    if len(tasks) > 1:
+        raise InputError(
+            f"the runs are of two tasks, {PARSING} and {LOCALIZATION}, which have no score in common ({there}); give "
+            f"{give}, or the folders of one task: runs=[DIR,DIR]"
+        )
+    if LOCALIZATION in tasks and len({_without_note(name) for name in protocols}) == 1:
+        raise InputError(
+            f"the runs were scored on different instances ({there}), so they cannot be compared; give the folders of "
+            "runs on the same data: runs=[DIR,DIR]"
+        )
+    raise InputError(
+        f"the runs were scored under several protocols ({there}), whose scores cannot be compared in one table; "
+        f"give {give}, or evaluate the checkpoints of the others under the same protocol"
+    )
+
+
+def _counted(runs: Sequence[Run]) -> str:
+    """Return how many runs there are of each protocol."""
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.protocol] = counts.get(run.protocol, 0) + 1
-    there = ", ".join(f"{name}: {count} run{'s' * (count != 1)}" for name, count in sorted(counts.items()))
-    if protocol is not None and protocol not in counts:
-        raise InputError(f"protocol={protocol}: no run was scored under this protocol ({there})")
-    if protocol is None and len(counts) > 1:
-        give = " or ".join(_selected(name) for name in sorted(counts))
-        raise InputError(
-            f"the runs were scored under several protocols ({there}), whose scores cannot be compared in one table; "
-            f"give {give}, or evaluate the checkpoints of the others under the same protocol"
-        )
-    return [run for run in runs if protocol in {None, run.protocol}]
+    return ", ".join(f"{name}: {count} run{'s' * (count != 1)}" for name, count in sorted(counts.items()))
+
+
+def protocol_of(node: DictConfig | None) -> str | None:
+    """Return what scores of the protocol that is chosen on a command line are called; None where none is.
+
+    Those of localization are called after their scoring, too: ``localization, seconds_210``.
+    """
+    if node is None:
+        return None
+    scoring = OmegaConf.select(node, "task.scoring.name")
+    return str(node.name) if scoring is None else f"{node.name}, {scoring}"
+
+
+def _without_note(protocol: str) -> str:
+    """Return the name of a protocol without the note that the truth is not that for which it is defined."""
+    return protocol.partition(" (")[0]
 
 
 def _selected(protocol: str) -> str:
     """Return what selects a protocol on the command line, which must have its file."""
-    own = "" if protocol in _choices("protocol") else " (with the --config-dir of its file)"
-    return f"protocol={protocol}{own}"
+    name, _, scoring = _without_note(protocol).partition(", ")
+    chosen = [("protocol", name)] + [("scoring", scoring)] * bool(scoring)
+    own = "" if all(choice in _choices(group) for group, choice in chosen) else " (with the --config-dir of its file)"
+    default = _composed(f"protocol={name}").protocol if not own and scoring else None
+    if default is None or protocol_of(default) == _without_note(protocol):
+        return f"protocol={name}{own}"
+    return f"'protocol={name} scoring@protocol.task.scoring={scoring}'"
 
 
 def read_run(folder: Path, inference: str | None = None) -> Run:
@@ -239,8 +289,10 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
             raise InputError(
                 f"{path.absolute()}: names no protocol, so another program wrote it; evaluate the checkpoint again"
             )
-        per_event = content["per_event"]
+        per_event = {"map": content["per_event"]} if "map" in content else content["per_event"]
         scores = {f"{level}/{name}": float(score) for level in per_event for name, score in content[level].items()}
+        if "map" not in content:
+            scores["average"] = statistics.fmean(scores.values())
         if not all(map(math.isfinite, scores.values())):
             raise ValueError("a score that is not a number")
         if not OmegaConf.select(config, "data.name"):
@@ -254,7 +306,7 @@ def read_run(folder: Path, inference: str | None = None) -> Run:
             seed=int(config.seed),
             config=config,
             settings=settings,
-            scores={**scores, "average": statistics.fmean(scores.values())},
+            scores=scores,
             per_event=per_event,
             listed=int(content["videos"]["listed"]),
             epochs=[_numbers(row) for row in read_rows(own / METRICS)],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avvp_pl.data.activitynet import Annotation, Interval, Results, read_ambiguous, write_detections
+from avvp_pl.data.activitynet import Annotation, Interval, Results, read_ambiguous
 from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
@@ -20,7 +21,7 @@ from avvp_pl.runs.names import DETECTIONS, PREDICTIONS, SCORES
 from avvp_pl.runs.tested import EpochTested
 from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.tasks.parsing import write_predictions
-from avvp_pl.tasks.scoring import Scored, Scoring
+from avvp_pl.tasks.scoring import Ambiguous, Scored, Scoring
 from avvp_pl.tasks.task import Task
 from avvp_pl.tasks.terminal import print_table
 from avvp_pl.types import Batch, Detections, Instances
@@ -41,7 +42,12 @@ class LocalizationTask(Task):
                 f"scoring@protocol.task.scoring={scoring.name}: detections in ambiguous time do not count; give "
                 "data.ambiguous=FILE with its intervals (docs/localization.md)"
             )
-        self.ambiguous = read_ambiguous(Path(ambiguous)) if scoring.drop_ambiguous and ambiguous else None
+        self.file_of_ambiguous = ambiguous if scoring.drop_ambiguous else None
+
+    @cached_property
+    def ambiguous(self) -> Ambiguous | None:
+        """The intervals of ambiguous time, which are read when scores need them: to find intervals, they do not."""
+        return None if self.file_of_ambiguous is None else read_ambiguous(Path(self.file_of_ambiguous))
 
     def check(self, videos: ParsingSet) -> None:
         """Raise :class:`InputError` where no intervals are annotated."""
@@ -52,6 +58,8 @@ class LocalizationTask(Task):
                     "have only annotated segments; give data=thumos14 or data=thumos14_synthetic, or another "
                     "protocol, such as protocol=common"
                 )
+            if split.instances is not None:
+                _ = self.ambiguous  # a file that cannot be read is better known now than after the training
 
     def metric(self, modalities: Sequence[str], num_events: int, validation: bool = False) -> CollectedIntervals:
         """Return what collects detections and instances."""
@@ -77,9 +85,15 @@ class LocalizationTask(Task):
         numbers, detections, instances = metric.compute()
         metric.reset()
         names = [videos.names[number] for number in numbers.tolist()]
-        truth = Annotation(tuple(names), tuple(_intervals(instances, names, events)))
+        return self.score_found(names, events, detections, instances)
+
+    def score_found(
+        self, names: Sequence[str], events: Sequence[str], detections: Detections, instances: Instances
+    ) -> Scored:
+        """Return the scores of all events of detections in the named videos, whose numbers are their places."""
+        truth = Annotation(tuple(names), tuple(intervals_of(instances, names, events)))
         scored_events = {instance.event for instance in truth.instances}
-        found = [interval for interval in _intervals(detections, names, events) if interval.event in scored_events]
+        found = [interval for interval in intervals_of(detections, names, events) if interval.event in scored_events]
         scored = self.scoring.score(truth, Results(tuple(names), tuple(found)), Path(DETECTIONS), self.ambiguous)
         return _for_all(scored, tuple(events))
 
@@ -94,9 +108,7 @@ class LocalizationTask(Task):
         tested: EpochTested | None = None,
     ) -> None:
         """Write ``scores.json`` and ``predictions/`` of a split."""
-        assert parsed.detections is not None
         write_predictions(folder / PREDICTIONS, names, parsed, videos)
-        write_detections(folder / PREDICTIONS / DETECTIONS, names, videos.events, parsed.detections)
         of_run = {"tested": None if tested is None else tested.as_dict(), "test_videos": digest_of(names)}
         write_scores(folder / SCORES, scores._replace(protocol=f"{protocol}, {scores.protocol}"), of_run)
 
@@ -109,7 +121,7 @@ def _on(device: torch.device, columns: Sequence[Tensor]) -> list[Tensor]:
     return [column.to(device) for column in columns]
 
 
-def _intervals(found: Detections | Instances, names: Sequence[str], events: Sequence[str]) -> list[Interval]:
+def intervals_of(found: Detections | Instances, names: Sequence[str], events: Sequence[str]) -> list[Interval]:
     """Return intervals with names in the place of numbers; an instance has the score 1."""
     scores = found.scores.tolist() if isinstance(found, Detections) else [1.0] * len(found.videos)
     columns = (found.videos.tolist(), found.events.tolist(), found.bounds.tolist(), scores)

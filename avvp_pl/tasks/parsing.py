@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from avvp_pl.data.activitynet import write_detections
 from avvp_pl.data.annotations import intervals, write_timelines
 from avvp_pl.data.known import digest_of
 from avvp_pl.data.videos import ParsingSet, VideoSet
@@ -20,7 +21,7 @@ from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.metrics.avvp import exclusive, with_exclusive
-from avvp_pl.runs.names import PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
+from avvp_pl.runs.names import DETECTIONS, PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
 from avvp_pl.runs.tested import EpochTested
 from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.tasks.task import Task
@@ -177,12 +178,17 @@ def _heading(name: str) -> str:
 
 
 def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """Write ``MODALITY.csv`` for each modality, and the probabilities from which they were decided."""
+    """Write ``MODALITY.csv`` for each modality, and the probabilities from which they were decided.
+
+    Intervals that a decision for localization has found are written into ``detections.json``.
+    """
     timelines = [timeline.numpy() for timeline in parsed.videos(parsed.timelines)]
     for m, modality in enumerate(videos.modalities):
         rows = [timeline[:, m] for timeline in timelines]
         write_timelines(predictions_of(folder, modality), names, rows, videos.events, videos.segment_seconds)
     _write_probabilities(folder / PROBABILITIES, names, parsed, videos)
+    if parsed.detections is not None:
+        write_detections(folder / DETECTIONS, names, videos.events, parsed.detections)
 
 
 def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avvp_pl.data.activitynet import Annotation, Interval, Results
@@ -56,6 +56,26 @@ class Scored(NamedTuple):
         return self.scores.by_event()
 
 
+class Counted(NamedTuple):
+    """What a protocol counts of detections and instances, with numbers of videos and events in the place of names.
+
+    ``videos`` are those that are scored; videos with higher numbers are ``unknown`` ones, which are not. ``kept`` says
+    which of the given detections these are. ``dropped`` and ``unknown`` are as in :class:`Scored`.
+    """
+
+    detections: Detections
+    truth: Instances
+    videos: tuple[str, ...]
+    events: tuple[str, ...]
+    kept: Int[Tensor, " D"]
+    dropped: dict[str, int]
+    unknown: dict[str, int]
+
+    def scores(self) -> LocalizationScores:
+        """Return the scores."""
+        return score_detections(self.detections, self.truth, len(self.events), len(self.videos))
+
+
 @dataclass(frozen=True)
 class Scoring:
     """A protocol: which videos, instances and detections count, and in which unit bounds are compared.
@@ -84,6 +104,23 @@ class Scoring:
         Raises :class:`InputError` if a detection has an event without instances, if no detection is in a video that is
         scored, or if ``ambiguous`` is needed and not given.
         """
+        counted = self.count(annotation, results, path, ambiguous)
+        spoken = {detection.video for detection in results.detections}
+        return Scored(
+            scores=counted.scores(),
+            protocol=self._name(len(counted.videos), len(counted.truth.videos)),
+            events=counted.events,
+            instances=len(counted.truth.videos),
+            detections=len(counted.detections.scores),
+            dropped=counted.dropped,
+            unknown=counted.unknown,
+            silent=tuple(video for video in counted.videos if video not in spoken),
+        )
+
+    def count(
+        self, annotation: Annotation, results: Results, path: Path, ambiguous: Ambiguous | None = None
+    ) -> Counted:
+        """Return what counts of detections and instances, in the protocol's unit; errors are those of :meth:`score`."""
         if self.drop_ambiguous and ambiguous is None:
             raise InputError(
                 f"scoring={self.name}: detections in ambiguous time do not count; give ambiguous=FILE with its "
@@ -94,7 +131,8 @@ class Scoring:
         if not instances:
             raise InputError(f"scoring={self.name}: all instances are in videos that do not count")
         without = {*self.excluded, *self.truth_only}
-        found = [detection for detection in results.detections if detection.video not in without]
+        numbered = [(number, one) for number, one in enumerate(results.detections) if one.video not in without]
+        found = [detection for _, detection in numbered]
         dropped = {"excluded_videos": len(results.detections) - len(found)}
         events = tuple(sorted({instance.event for instance in instances}))
         _check_events(found, events, path)
@@ -113,23 +151,20 @@ class Scoring:
         # each detection is counted once, for the first reason
         dropped |= {"ambiguous": int(out["ambiguous"].sum())}
         dropped |= {"single_segment": int((out["single_segment"] & ~out["ambiguous"]).sum())}
-        gone = out["ambiguous"] | out["single_segment"]
+        kept = ~(out["ambiguous"] | out["single_segment"])
         of_events = {event: number for number, event in enumerate(events)}
         rows = [(numbers[one.video], of_events[one.event]) for one in found]
         detections = Detections(*_columns(rows), self._bounds(found), _values(one.score for one in found))
-        detections = Detections(*(column[~gone] for column in detections))
         rows = [(numbers[one.video], of_events[one.event]) for one in instances]
         truth = Instances(*_columns(rows), self._rounded(instances) if self.unit == "segments" else _seconds(instances))
-        spoken = {detection.video for detection in results.detections}
-        return Scored(
-            scores=score_detections(detections, truth, len(events), len(videos)),
-            protocol=self._name(len(videos), len(instances)),
+        return Counted(
+            detections=Detections(*(column[kept] for column in detections)),
+            truth=truth,
+            videos=tuple(videos),
             events=events,
-            instances=len(instances),
-            detections=len(detections.scores),
+            kept=torch.tensor([number for number, _ in numbered], dtype=torch.int64)[kept],
             dropped=dropped,
             unknown=unknown,
-            silent=tuple(video for video in videos if video not in spoken),
         )
 
     def differs(self, scored: Scored) -> str:

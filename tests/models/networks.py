@@ -133,6 +133,9 @@ OF_SEGMENTS = {
 }
 
 
+OF_SEGMENTS = {"projected", "features", "segment_probs", "logits", "attention", "stream_attentions"}
+
+
 def values(output: ParsingOutput, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
     """All that a network returns, by name; of segments only those that exist."""
     for field in fields(output):

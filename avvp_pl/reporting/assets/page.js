@@ -81,13 +81,14 @@ function go(section, part) {
 
 /* ---------------------------------------------------------------- tables */
 
-const LEVELS = { segment: "Segment level", event: "Event level" };
+const LEVELS = { segment: "Segment level", event: "Event level", map: "mAP at the threshold of tIoU" };
 const SHORT = { audio: "Audio", visual: "Visual", audio_visual: "AV", type_av: "Type@AV", event_av: "Event@AV", average: "Average" };
 const options = { level: narrow ? "segment" : "all", deviation: true, difference: true, interval: !narrow, printed: true };
 
 const columnLevel = (column) => (column.includes("/") ? column.split("/")[0] : "");
 const columnName = (column) => {
   const name = column.split("/").at(-1);
+  if (columnLevel(column) === "map") return name.replace("average_", "").replaceAll("_", ":");
   return SHORT[name] ?? name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
 };
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
@@ -253,12 +254,25 @@ const MEANINGS = {
 };
 const ERRORS = ["missed", "false", "extent"];
 
+/** In localization, what is compared are the best detections of each event, as many as it has instances. */
+function inLocalization() {
+  Object.assign(KIND_NAMES, { inexact: "hit", exact: "close hit" });
+  Object.assign(MEANINGS, {
+    exact: "finds an instance, with a temporal intersection over union (tIoU) of at least 0.7",
+    inexact: "finds an instance, with a tIoU of at least 0.5",
+    extent: "overlaps an instance by a tIoU below 0.5, or one that a better detection has found",
+    false: "overlaps no instance of the event",
+    missed: "an instance that no detection finds",
+  });
+}
+
 /** What the outcomes mean, each with its texture. */
 const outcomes = () => content.kinds.toReversed().map(([kind]) => [[h("i", { class: `sample ${kind}` }), KIND_NAMES[kind]], MEANINGS[kind]]);
 const meanings = (named, pairs) => h("dl", { class: named }, pairs.map(([what, meaning]) => h("div", null, h("dt", null, what), h("dd", null, meaning))));
 
 function browse(browser) {
-  const { events, modalities, methods, seconds } = browser;
+  const { events, modalities, methods, seconds, timed } = browser;
+  if (timed) inLocalization();
   const first = methods.flatMap(([, , , shown], k) => (shown ? [k] : []));
   let seats = [...first]; // the methods that are shown; a seat is a color, and null is a free one
   const isShown = (k) => seats.includes(k);
@@ -270,7 +284,9 @@ function browse(browser) {
   const videos = browser.videos.map(([name, segments, media, scores, shown], number) => ({
     name, segments, media, scores, number,
     shown: shown.map(([event, tracks]) => ({ event,
-      tracks: tracks.map(([truth, predictions, marks, percents, likely]) => ({ truth, predictions, marks, percents, likely, counts: null })) })),
+      tracks: tracks.map(timed
+        ? ([truth, groups, percents, likely]) => ({ truth, groups, percents, likely, counts: null })
+        : ([truth, predictions, marks, percents, likely]) => ({ truth, predictions, marks, percents, likely, counts: null })) })),
   }));
   const state = { video: null, event: -1, modality: -1, method: -1, kind: "", search: "", media: false, order: "listed" };
   const fresh = { ...state };
@@ -288,6 +304,10 @@ function browse(browser) {
   function counted(track, segments) {
     if (track.counts) return track.counts;
     track.counts = new Uint16Array(methods.length * content.kinds.length);
+    if (timed) {
+      track.groups.forEach((groups, k) => groups.forEach(([letter]) => { track.counts[k * content.kinds.length + numbered.get(letter)] += 1; }));
+      return track.counts;
+    }
     for (let i = 0; i < track.marks.length; i += 1) {
       const kind = numbered.get(track.marks[i]);
       if (kind !== undefined) track.counts[Math.floor(i / segments) * content.kinds.length + kind] += 1;
@@ -318,9 +338,10 @@ function browse(browser) {
   const likelyEnough = (percents) => /^(?:..)*?[5-9]/.test(percents);
 
   /** Whether an event of a video is worth showing: it occurs, or a method that is shown found it or gave it 0.5. */
-  const worth = (video, tracks) => tracks.some(({ truth, predictions, percents, likely }) => truth || shownMethods().some((k) =>
+  const worth = (video, tracks) => (timed ? worthTimed(tracks) : tracks.some(({ truth, predictions, percents, likely }) => truth || shownMethods().some((k) =>
     part(predictions, k, video.segments).includes("1") || (known[k] &&
-      (likelyEnough(part(percents, place[k], 2 * video.segments)) || likelyEnough(part(likely, place[k], 2))))));
+      (likelyEnough(part(percents, place[k], 2 * video.segments)) || likelyEnough(part(likely, place[k], 2)))))));
+  const worthTimed = (tracks) => tracks.some(({ truth, groups }) => truth.length > 0 || shownMethods().some((k) => groups[k].length > 0));
 
   /** Groups by method and kind in a video, of the event and modality that are looked at. */
   function tally(video) {
@@ -354,7 +375,7 @@ function browse(browser) {
   form.append(
     h("label", { class: "wide" }, h("span", null, "Search"), search),
     select("event", "Event", numberedChoices(events, "any")),
-    select("modality", "Modality", numberedChoices(modalities, "any")),
+    timed ? h("input", { type: "hidden", name: "modality" }) : select("modality", "Modality", numberedChoices(modalities, "any")),
     select("method", "Method", []),
     select("kind", "Outcome", [["", "any"], ["error", "any error"], ...content.kinds.map(([name]) => [name, KIND_NAMES[name]])]),
     select("order", "Order", [["listed", "as listed"], ["name", "name"], ["worst", "lowest score first"], ["best", "highest score first"], ["errors", "most errors first"]]),
@@ -505,15 +526,16 @@ function browse(browser) {
   }
 
   /** Over which events and modalities numbers are summed. */
-  const scope = () => [state.event < 0 ? "all events" : events[state.event],
-    state.modality >= 0 ? modalities[state.modality] : modalities.length > 1 ? "all modalities" : modalities[0]].join(" in ");
+  const scope = () => (timed ? [state.event < 0 ? "all events" : events[state.event]] : [state.event < 0 ? "all events" : events[state.event],
+    state.modality >= 0 ? modalities[state.modality] : modalities.length > 1 ? "all modalities" : modalities[0]]).join(" in ");
 
   function summarize(totals) {
     const some = shownMethods();
     const most = Math.max(1, ...some.map((k) => totals[k].reduce((one, other) => one + other, 0)));
     const seeds = new Set(some.map((k) => methods[k][1]));
     const of = found.length === videos.length ? `all ${videos.length} videos` : `${found.length} of ${videos.length} videos`;
-    const sum = some.length ? `Intervals of ${scope()}, summed over ${of}: ${seeds.size === 1 ? `seed ${[...seeds][0]}` : "one seed"} of each method. Intervals that overlap count once.`
+    const rule = timed ? "Shown are the best detections of each event over all test videos, as many as it has instances." : "Intervals that overlap count once.";
+    const sum = some.length ? `${timed ? "Detections" : "Intervals"} of ${scope()}, summed over ${of}: ${seeds.size === 1 ? `seed ${[...seeds][0]}` : "one seed"} of each method. ${rule}`
       : "No method is chosen.";
     const order = [4, 3, 2, 1, 0]; // what was found first, what was missed last
     const lines = some.map((k) => {
@@ -576,11 +598,12 @@ function browse(browser) {
   const results = h("div", { class: "results" });
   const legend = h("section", { class: "texture-key", "aria-label": "How to read the tracks" }, meanings("key-of-tracks", [
     ...outcomes(),
-    [[h("i", { class: "sample ghost" }), "dashed"], "the truth, where the bounds differ"],
+    ...(timed ? [] : [[[h("i", { class: "sample ghost" }), "dashed"], "the truth, where the bounds differ"]]),
     ...(known.some(Boolean) ? [
       [[h("i", { class: "sample curve" }), "curve"], "the probability of each segment; 0.5 is dotted"],
       ["video", "the probability that the event is in the whole video"],
-      ["cursor", "the probability of the segment at the cursor"]] : [])]));
+      ["cursor", "the probability of the segment at the cursor"]] : []),
+    ...(timed ? [["shade", "the darker a detection is, the higher is its score beside those of the event in this video"]] : [])]));
   let readers = []; // what shows the values at the cursor
   let segment = -1;
 
@@ -621,7 +644,7 @@ function browse(browser) {
     segment = -1;
     rows.style.setProperty("--digits", shownMethods().some((k) => known[k]) ? "2.1rem" : "0px");
     // first what the filters ask for, then what occurs, then what was only found
-    const rank = ({ event, tracks }) => (isHit(event, tracks) ? 0 : tracks.some(({ truth }) => truth) ? 1 : 2);
+    const rank = ({ event, tracks }) => (isHit(event, tracks) ? 0 : tracks.some(({ truth }) => truth.length) ? 1 : 2);
     const listed = chosen.shown.filter(({ tracks }) => worth(chosen, tracks)).sort((one, other) => rank(one) - rank(other));
     rows.replaceChildren(...listed.map(oneEvent));
     if (!listed.length) rows.append(h("p", { class: "nothing" }, "Nothing occurs in this video, and no method that is shown found anything."));
@@ -633,7 +656,7 @@ function browse(browser) {
     const all = chosen.sums;
     results.replaceChildren(h("table", null,
       h("caption", null, `Errors of ${scope()} in this video; the score is of the whole video`),
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Method"), h("th", { scope: "col", title: "Mean of all scores on this video alone" }, "Score"),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Method"), h("th", { scope: "col", title: timed ? "F1 of the shown detections, at a tIoU of 0.5" : "Mean of all scores on this video alone" }, "Score"),
         ERRORS.map((kind) => h("th", { scope: "col", title: `${KIND_NAMES[kind]}: ${MEANINGS[kind]}` }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
       h("tbody", null, shownMethods().map((k) => {
         const [label, seed] = methods[k];
@@ -673,7 +696,8 @@ function browse(browser) {
     const ofVideo = h("div", { class: "of-video" });
     const lanes = h("div", { class: "lanes" });
     const values = h("div", { class: "values", "aria-hidden": "true" });
-    lanes.style.setProperty("--lines", size / spacing(size));
+    const lasts = timed ? length() : size; // in the unit of the bars
+    lanes.style.setProperty("--lines", lasts / spacing(lasts));
     const add = (k, label, bars, said) => {
       const curve = k !== null && known[k];
       const kind = k === null ? "lane truth" : curve ? "lane with-curve" : "lane";
@@ -687,9 +711,11 @@ function browse(browser) {
         const percent = Number(part(track.likely, place[k], 2));
         const what = `probability in the whole video, ${modalities[modality]}`;
         likely.append(h("span", { class: percent >= 50 ? "likely yes" : "likely", title: `${label}: ${what} ${percent} %` }, hidden(`${what} `), digits(percent)));
-        const percents = (part(track.percents, place[k], 2 * size).match(/../g) ?? []).map(Number);
-        if (size) lane.append(steps(percents));
-        readers.push((t) => { value.textContent = digits(percents[t]); value.classList.toggle("yes", percents[t] >= 50); });
+        const own = timed ? track.percents[place[k]] : part(track.percents, place[k], 2 * size);
+        const points = (own.match(/../g) ?? []).map(Number); // a long curve has fewer points than segments
+        const percents = { length: points.length, at: (t) => points[Math.min(points.length - 1, Math.floor(((t + .5) * points.length) / size))] };
+        if (size) lane.append(steps(points));
+        readers.push((t) => { const percent = percents.at(t); value.textContent = digits(percent); value.classList.toggle("yes", percent >= 50); });
       }
       lane.append(...bars);
       labels.append(name);
@@ -697,6 +723,51 @@ function browse(browser) {
       lanes.append(lane);
       values.append(value);
     };
+    if (timed) timedLanes(event, modality, track, add);
+    else parsedLanes(event, modality, track, add);
+    lanes.addEventListener("pointerdown", (press) => {
+      if (press.button !== 0) return;
+      lanes.setPointerCapture(press.pointerId);
+      over = null;
+      seek(moment(lanes, press));
+    });
+    lanes.addEventListener("pointermove", (hover) => {
+      if (lanes.hasPointerCapture(hover.pointerId)) seek(moment(lanes, hover));
+      else if (hover.pointerType === "mouse") { over = moment(lanes, hover); move(); }
+    });
+    lanes.addEventListener("pointerleave", () => { over = null; move(); });
+    const said = shownMethods().some((k) => known[k]);
+    return h("div", { class: "block" }, said ? h("span", { class: "head left", "aria-hidden": "true" }, "video") : null, h("h5", null, modalities[modality]),
+      said ? h("span", { class: "head right", "aria-hidden": "true" }, "cursor") : null, labels, ofVideo, lanes, values);
+  }
+
+  /** The lanes of intervals in seconds: the truth, and for each method its detections and the instances it misses. */
+  function timedLanes(event, modality, track, add) {
+    const size = length();
+    add(null, "truth", track.truth.map(([on, off]) => bar("bar truth", on, off, size, `${clean(on)} to ${clean(off)} s`)), `Truth: ${spokenSeconds(track.truth)}`);
+    for (const k of shownMethods()) {
+      const [label] = methods[k];
+      const groups = track.groups[k];
+      const best = Math.max(0, ...groups.map(([, , , score]) => score ?? 0));
+      const said = groups.map(([letter, on, off, score]) => {
+        const kind = content.kinds[numbered.get(letter)][0];
+        return `${KIND_NAMES[kind]} ${clean(on)} to ${clean(off)} s${score === null ? "" : `, score ${score}`}`;
+      });
+      const bars = groups.map(([letter, on, off, score], number) => {
+        const kind = content.kinds[numbered.get(letter)][0];
+        const element = bar(score === null ? "ghost missed" : `bar ${kind}`, on, off, size, `${label}: ${said[number]}`);
+        if (score !== null && best > 0) element.style.opacity = String(0.45 + 0.55 * Math.max(0, score / best));
+        return [score ?? -1, element];
+      }).sort(([one], [other]) => one - other).map(([, element]) => element); // the best one on top
+      add(k, label, bars, `${label}: ${said.length ? said.join("; ") : "nothing"}`);
+    }
+  }
+
+  const spokenSeconds = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on)} to ${clean(off)} s`).join(", ") : "nothing");
+
+  /** The lanes of whole segments: the truth, and for each method what it found. */
+  function parsedLanes(event, modality, track, add) {
+    const size = chosen.segments;
     const bits = track.truth || "0".repeat(size);
     add(null, "truth", intervals(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(intervals(bits))}`);
     for (const k of shownMethods()) {
@@ -714,20 +785,6 @@ function browse(browser) {
       }
       add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(intervals(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
     }
-    lanes.addEventListener("pointerdown", (press) => {
-      if (press.button !== 0) return;
-      lanes.setPointerCapture(press.pointerId);
-      over = null;
-      seek(moment(lanes, press));
-    });
-    lanes.addEventListener("pointermove", (hover) => {
-      if (lanes.hasPointerCapture(hover.pointerId)) seek(moment(lanes, hover));
-      else if (hover.pointerType === "mouse") { over = moment(lanes, hover); move(); }
-    });
-    lanes.addEventListener("pointerleave", () => { over = null; move(); });
-    const said = shownMethods().some((k) => known[k]);
-    return h("div", { class: "block" }, said ? h("span", { class: "head left", "aria-hidden": "true" }, "video") : null, h("h5", null, modalities[modality]),
-      said ? h("span", { class: "head right", "aria-hidden": "true" }, "cursor") : null, labels, ofVideo, lanes, values);
   }
 
   const spoken = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on * seconds)} to ${clean(off * seconds)} s`).join(", ") : "nothing");

@@ -47,7 +47,12 @@ class EpochLog(pl.Callback):
         pl_module.test_epoch_of_now()
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **row}, step=trainer.global_step)
-        shown = {"loss": "train/loss", "val type_av": "val/segment/type_av", "val average": "val/average"}
+        shown = {
+            "loss": "train/loss",
+            "val type_av": "val/segment/type_av",
+            "val average": "val/average",
+            "val mAP": "val/map/average_0.1_0.7",
+        }
         log.info(
             "epoch %d of %d: %s, %.1f s",
             trainer.current_epoch,
