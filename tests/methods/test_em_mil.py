@@ -93,6 +93,8 @@ def test_targets_by_hand() -> None:
     # q has the mean 0.5 and the range 0.6, so that 0.59 is the limit
     q = torch.tensor([[0.2, 0.58, 0.6, 0.8, 0.32]])
     assert event_targets(q, torch.ones(1, 5).bool(), MARGIN).tolist() == [[False, False, True, True, False]]
+    padded = event_targets(q, torch.tensor([[True, True, True, False, False]]), MARGIN)  # above 0.46 + 0.15 * 0.4
+    assert padded.tolist() == [[False, True, True, False, False]]
     assert not event_targets(torch.full((1, 5), 0.4), torch.ones(1, 5).bool(), MARGIN).any()
 
 

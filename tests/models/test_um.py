@@ -107,6 +107,14 @@ def test_padding_changes_nothing() -> None:
     assert_padding_changes_nothing(make_net())
 
 
+def test_padding_has_no_features() -> None:
+    """Whatever the bias is: it could be the longest, by which the others are judged."""
+    batch = make_batch((4, 2))
+    output = parsed(make_net(), batch)
+    assert not output.features[~batch.mask].any()
+    assert not output.magnitudes[~batch.mask].any()
+
+
 def test_videos_do_not_influence_each_other() -> None:
     assert_videos_do_not_influence_each_other(make_net())
 
