@@ -306,9 +306,6 @@ class ThumosFolder:
         log.info("%s: %s videos, %d events", self.root, sizes, len(events))
         names = [name for videos in listed.values() for name in videos]
         index = self.store.pack(names, self.streams, every_file=True)
-        lengths = dict(zip(index.names, index.lengths, strict=True))
-        for videos in listed.values():
-            note_late(videos, lengths, SEGMENT_SECONDS, self.annotation, oddities)
         oddities.report(log)
         return index
 
