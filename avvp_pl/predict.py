@@ -31,7 +31,7 @@ def predict(cfg: DictConfig) -> None:
     if parsed.detections is None:
         found, what = sum(bool(timeline.any()) for timeline in parsing.timelines), "events"
     else:
-        found, what = len(parsed.detections.videos.unique()), "intervals"
+        found, what = len(set(parsed.detections.videos.tolist())), "intervals"
     print(f"{len(parsing)} videos parsed, {what} found in {found} of them: {cfg.output}")
 
 

@@ -11,6 +11,7 @@ import torch
 
 from avvp_pl.metrics import tal
 from avvp_pl.metrics.tal import THRESHOLDS, resampled_scores, score_detections
+from avvp_pl.types import Detections, Instances
 from tests.metrics.reference_tal import Found, Truth, reference
 from tests.metrics.test_tal import detections, instances
 
@@ -81,13 +82,13 @@ def test_a_thousand_resamples_of_thumos_take_seconds() -> None:
     rng = np.random.default_rng(0)
     start = rng.uniform(0, 200, 30_000)
     bounds = np.stack([start, start + rng.uniform(1, 20, 30_000)], 1)
-    found = tal.Detections(
+    found = Detections(
         torch.from_numpy(rng.integers(212, size=30_000)),
         torch.from_numpy(rng.integers(20, size=30_000)),
         torch.from_numpy(bounds),
         torch.from_numpy(rng.random(30_000)),
     )
-    truth = tal.Instances(*(column[:3_000] for column in found[:3]))
+    truth = Instances(*(column[:3_000] for column in found[:3]))
     drawn = torch.from_numpy(rng.multinomial(212, [1 / 212] * 212, size=1000))
     began = time.process_time()
     scores = resampled_scores(found, truth, 20, drawn)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.settings.conf import ConfigFiles
@@ -110,7 +110,7 @@ def run_folder(
         "paths": {"run_dir": str(folder)},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cast("DictConfig", OmegaConf.create(config))))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     edit(folder, **settings)
     results = parsed(random_detections(seed) if found is None else found, seed)
     localization = LocalizationTask(Scoring(**changed))

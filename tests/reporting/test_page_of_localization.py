@@ -104,7 +104,7 @@ def test_outcomes_are_counted_and_filtered(opened: Page) -> None:
 def test_a_link_brings_the_view_back(opened: Page, chromium: Chromium) -> None:
     rows(opened).nth(1).click()
     opened.get_by_label("Event").select_option(label="Jump")
-    opened.wait_for_function("location.hash.includes('event=Jump')")
+    expect(opened).to_have_url(re.compile("event=Jump"))
     other = chromium.new_page()
     wrong = watch(other)
     other.goto(opened.url)
