@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.artist import Artist
@@ -38,15 +38,15 @@ KINDS = {
 }
 
 
-def per_event(settings: Sequence[Setting], often: Mapping[str, int]) -> Drawing | None:
+def per_event(settings: Sequence[Setting], videos: TestVideos | LocalizedVideos | None) -> Drawing | None:
     """Draw the F1 of each event at segment level, one panel for each track: bars for up to three settings, else dots.
 
-    In localization it is the average precision, with a panel for each of three thresholds. ``often`` is the number of
-    test videos in which each event occurs, so that the most frequent one comes first; where nothing is known, events
-    are sorted by name.
+    In localization it is the average precision, with a panel for each of three thresholds. The most frequent event of
+    the truth comes first; without ``videos``, events are sorted by name.
     """
     if not settings:
         return None
+    often = frequencies(videos)
     kind = KINDS[settings[0].runs[0].task]
     of_runs = [run.per_event.get(kind.level, {}) for setting in settings for run in setting.runs]
     tracks = [t for t in dict.fromkeys(track for of in of_runs for track in of) if t in (kind.tracks or (t,))]

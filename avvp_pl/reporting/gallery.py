@@ -11,7 +11,7 @@ from avvp_pl.reporting.balance import draw_balance
 from avvp_pl.reporting.curves import draw_sweep
 from avvp_pl.reporting.drawings import Drawing
 from avvp_pl.reporting.epochs import bound, learning, losses, pseudo_label_quality
-from avvp_pl.reporting.events import frequencies, per_event
+from avvp_pl.reporting.events import per_event
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, choose_videos, figure3
 from avvp_pl.reporting.localized import LocalizedVideos
 from avvp_pl.reporting.swept import SWEEPS
@@ -40,7 +40,7 @@ def draw_all(
     drawings += [
         draw_balance(settings),
         by_tiou(shown),
-        per_event(shown, frequencies(videos)),
+        per_event(shown, videos),
         pseudo_label_quality(shown),
         bound(shown),
         learning(shown) or losses(shown),

@@ -326,21 +326,22 @@ def shipped(name: str, protocol: str | None = None, trained_as: str | None = Non
 
     They have the form of :attr:`Run.settings`, for a run that changed none of them: those of method, labeling, network
     and optimizer, of every shipped inference, of the protocol (``conf/protocol/PROTOCOL.yaml`` where ``protocol`` is
-    not the one of the experiment), and the number of epochs where the experiment gives it. ``trained_as`` is the
-    experiment whose checkpoints are tested, for an experiment of ``evaluate``: then everything but the test is as in
-    that one.
+    not the one of the experiment; in localization with the scoring that its name has), and the number of epochs where
+    the experiment gives it. ``trained_as`` is the experiment whose checkpoints are tested, for an experiment of
+    ``evaluate``: then everything but the test is as in that one.
     """
     if name not in _choices("experiment"):
         return None
     experiment = _composed(f"+experiment={name}")
-    other = protocol not in {None, experiment.protocol.name}
+    named, _, scoring = _without_note(protocol or str(experiment.protocol.name)).partition(", ")
+    chosen = [f"scoring@protocol.task.scoring={scoring}"] * (scoring in _choices("scoring"))
     groups = {group: experiment[group] for group in SHIPPED}
     groups["inference"] = _composed(f"inference=[{','.join(_choices('inference'))}]").inference
     groups["inference"] = {**groups["inference"], **experiment.inference}
-    if not other:
-        groups["protocol"] = experiment.protocol
-    elif protocol in _choices("protocol"):
-        groups["protocol"] = _composed(f"protocol={protocol}").protocol
+    if named == experiment.protocol.name:
+        groups["protocol"] = _composed(f"+experiment={name}", *chosen).protocol
+    elif named in _choices("protocol"):
+        groups["protocol"] = _composed(f"protocol={named}", *chosen).protocol
     told = _without_data(OmegaConf.to_container(OmegaConf.create({"seed": 0, **groups})))
     settings = _told(OmegaConf.to_container(OmegaConf.create(told), resolve=True))
     settings[INFERENCE] = settings[VALIDATED_BY] = _inferences(name)[0]
@@ -362,7 +363,8 @@ def _without_data(settings: Any) -> Any:
     """Return nested settings without those that take their value from the data, such as the number of segments."""
     if not isinstance(settings, dict):
         return settings
-    kept = {name: value for name, value in settings.items() if not str(value).startswith("${data.")}
+    of_data = ("${data.", "${oc.select:data.")
+    kept = {name: value for name, value in settings.items() if not str(value).startswith(of_data)}
     return {name: _without_data(value) for name, value in kept.items()}
 
 
@@ -427,7 +429,7 @@ def label_of(config: DictConfig, given: Sequence[str] = ()) -> str:
     ones that were ``given`` on the command line, as ``key=value``.
     """
     name, settings = str(config.name), _settings_of(config, None)
-    reference = shipped(name, str(config.protocol.name))
+    reference = shipped(name, protocol_of(config.protocol))
     told = _changed(settings, reference) | {override.lstrip("+").partition("=")[0] for override in given}
     known = _known(settings, reference)
     return " ".join([name, *(_part(key, known[key]) for key in known if key in told)])

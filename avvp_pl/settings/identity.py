@@ -41,7 +41,7 @@ INCIDENTAL = re.compile(
     r"(labeling\.|trained_labeling\.)?(seed|feature_memory_gb|kmeans)|method\.seed"
     r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|trust)(\..*)?"
     r"|(paths|logger|callbacks)(\..*)?"
-    r"|data\.(root|packed|resident|name|eval_batch_size|max_epochs|proposals|source\..*)"
+    r"|data\.(root|packed|resident|name|eval_batch_size|max_epochs|proposals|source\..*)|protocol\.task\.ambiguous"
     rf"|trainer\.(?!({'|'.join(COMPUTED)})$).*"
 )
 # Settings that make up the method, in contrast to its data, its network and its hardware

@@ -31,7 +31,7 @@ from avvp_pl.reporting.tables import (
     paper_tables,
     pasted,
 )
-from avvp_pl.runs.reading import Setting, by_setting, read_run, read_runs
+from avvp_pl.runs.reading import Setting, by_setting, read_run, read_runs, shipped
 from avvp_pl.settings.conf import config_dir
 from tests.reporting.made import edit, made_run, run_folder, write_scores
 
@@ -221,7 +221,7 @@ def test_every_row_names_an_experiment_that_there_is() -> None:
         literal = bool(row.experiment and row.experiment.endswith("_literal"))
         assert row.role in ({"reading", "reference"} if literal else {None, "baseline", "reference"}), row
         assert row.experiment is None or row.trained_as == trained_as().get(row.experiment), row
-    assert {row.experiment for row in paper_rows() if row.role == "baseline"} == {"mil"}
+    assert {row.experiment for row in paper_rows() if row.role == "baseline"} == {"mil", "tal_mil"}
     assert list(TITLES) == [*tables(), "all"]
     labels = [(row.table, row.label) for row in paper_rows()]
     assert len(set(labels)) == len(labels)
@@ -231,7 +231,8 @@ def test_every_row_names_an_experiment_that_there_is() -> None:
     "row", [row for row in paper_rows() if row.experiment], ids=lambda row: f"{row.table} {row.label}"
 )
 def test_every_row_is_reproduced_by_its_experiment_as_shipped(make: Maker, row: PaperRow) -> None:
-    (setting,) = make({"name": row.experiment, "inference": row.inference})
+    protocol = (shipped(str(row.experiment)) or {})["protocol.name"]
+    (setting,) = make({"name": row.experiment, "inference": row.inference, "protocol": protocol})
     assert row.is_of(setting)
     assert row.label_of(setting) == row.label
     for change in ({"optimizer__learning_rate": 1.0}, {"method__weights__video": 0.5}, {"labeling___target_": "a.B"}):

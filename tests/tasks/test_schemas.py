@@ -9,8 +9,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 
-from avvp_pl.data.activitynet import Annotation, Interval, Results
+from avvp_pl.data.activitynet import Annotation, Interval, Results, write_detections
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores
 from avvp_pl.runs.tested import EpochTested, Videos
@@ -18,6 +19,7 @@ from avvp_pl.tasks.localization import write_scores as write_localization
 from avvp_pl.tasks.parsing import write_scores
 from avvp_pl.tasks.schemas import SCHEMAS, schema
 from avvp_pl.tasks.scoring import Scoring
+from avvp_pl.types import Detections
 
 PACKAGE = Path(__file__).resolve().parents[2] / "avvp_pl"
 
@@ -114,11 +116,44 @@ def test_scores_of_detections(tmp_path: Path) -> None:
     interval = Interval("v", "Diving", 1.0, 2.5, 0.5, "")
     scoring = Scoring("mine", "seconds", 25, 16, [], [], False, False, None, None)
     scored = scoring.score(Annotation(("v", "w"), (interval,)), Results(("v",), (interval,)), Path("found.json"))
-    write_localization(tmp_path / "scores.json", scored)
+    of_run = {"tested": EpochTested(3, None, None, True).as_dict(), "test_videos": "0f"}
+    write_localization(tmp_path / "file.json", scored)
+    assert valid("localization", json.loads((tmp_path / "file.json").read_text()))
+    write_localization(tmp_path / "scores.json", scored, of_run)
     content = json.loads((tmp_path / "scores.json").read_text())
     assert valid("localization", content)
+    assert valid("localization", {**content, "per_event": {"0.1": {"Diving": None}}, "tested": None})
     properties: Any = schema("localization")["properties"]
     assert set(content) == set(properties)
     assert set(content["detections"]) == set(properties["detections"]["properties"])
-    for wrong in ({"protocol": 3}, {"map": {"0.1": "100"}}, {"videos": {"listed": 2}}, {"per_event": {"0.1": 3}}):
+    for wrong in (
+        {"protocol": 3},
+        {"map": {"0.1": "100"}},
+        {"videos": {"listed": 2}},
+        {"per_event": {"0.1": 3}},
+        {"tested": 3},
+    ):
         assert not valid("localization", {**content, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("entry", "fits"),
+    [
+        ({"segment": [0.0, 1.5], "label": "Diving", "score": -0.5}, True),
+        ({"segment": [0.0], "label": "Diving", "score": 0.5}, False),
+        ({"segment": [-1, 1.5], "label": "Diving", "score": 0.5}, False),
+        ({"segment": [0, 1.5], "label": "Diving"}, False),
+        ({"segment": [0, 1.5], "label": 3, "score": 0.5}, False),
+    ],
+)
+def test_detections(entry: dict[str, Any], fits: bool) -> None:
+    assert valid("detections", {"results": {"v": [entry], "w": []}}) == fits
+
+
+def test_detections_that_are_written_fit(tmp_path: Path) -> None:
+    number = torch.zeros(1, dtype=torch.int64)
+    found = Detections(number, number, torch.tensor([[0.5, 2.0]]).double(), torch.tensor([0.25]).double())
+    write_detections(tmp_path / "detections.json", ("v", "w"), ("Diving",), found)
+    content = json.loads((tmp_path / "detections.json").read_text())
+    assert valid("detections", content)
+    assert content["results"]["w"] == []
