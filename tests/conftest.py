@@ -67,10 +67,12 @@ def ragged() -> ParsingSet:
 @functools.cache  # composing takes longer than most of what is then tested
 def composed(experiment: str, *overrides: str) -> DictConfig:
     """The configuration of an experiment with a small network, on a CPU."""
-    small = ("network.dim=16", "network.feedforward_dim=16", "trainer.accelerator=cpu", "logger=csv")
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        cfg = compose("train", [f"+experiment={experiment}", *small, *overrides])
+        cfg = compose("train", [f"+experiment={experiment}", "trainer.accelerator=cpu", "logger=csv", *overrides])
     OmegaConf.set_struct(cfg, False)
+    for name in ("dim", "feedforward_dim", "attention_dim"):
+        if name in cfg.network and not any(given.startswith(f"network.{name}=") for given in overrides):
+            cfg.network[name] = 16
     return cfg
 
 

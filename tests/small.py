@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,17 @@ TWO_PROCESSES = ("trainer=ddp", "trainer.devices=2", "+trainer.strategy.start_me
 # experiments that `evaluate` runs, each with the experiment whose checkpoint it tests; `train` runs all others
 EVALUATED = {"han_ppl_test": "han", "ma_ppl_test": "ma"}
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
-TRAINED = [name for name in EXPERIMENTS if name not in EVALUATED]
+
+
+def localizes(experiment: str) -> bool:
+    """Whether an experiment, or the one that it begins with, is one of localization."""
+    text = (config_dir() / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    begins_with = re.findall(r"^  - (\w+)$", text, re.MULTILINE)
+    return "thumos14_synthetic" in text or any(localizes(name) for name in begins_with if name != "_self_")
+
+
+LOCALIZING = [name for name in EXPERIMENTS if localizes(name)]
+TRAINED = [name for name in EXPERIMENTS if name not in {*EVALUATED, *LOCALIZING}]
 PREDICTIONS = ("predictions/audio.csv", "predictions/visual.csv", "predictions/probabilities.npz")
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.data import warning_cache
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from avvp_pl.data.thumos_synthetic import generate as generate_long
 from avvp_pl.data.videos import ParsingSet, VideoBatches
 from avvp_pl.errors import InputError
 from avvp_pl.inference.gates import Gates
@@ -21,15 +22,15 @@ from avvp_pl.labeling.naive import Naive
 from avvp_pl.labeling.prototype import Prototype
 from avvp_pl.metrics import score_timelines
 from avvp_pl.parts import Part, Step, Targets, Team, Term
-from avvp_pl.settings.conf import config_dir
 from avvp_pl.training.module import ParsingModule, digest
 from avvp_pl.types import Batch, ParsingOutput
 from tests.commands.experiments import files_for
 from tests.conftest import Build
+from tests.small import EXPERIMENTS, LOCALIZING
 from tests.stand_ins import find_more, some_videos
 from tests.training.trainers import fit, trainer_of
 
-EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+PARSING = [name for name in EXPERIMENTS if name not in LOCALIZING]
 LABELINGS = ["mil", "npl_soft", "npl_hard", "ppl_soft", "ppl_hard", "ppl_per_modality"]
 RECURRENT = ["ave", "avsdn"]  # whose networks read videos of several lengths without asking for the lengths
 LABELED = 1  # the first epoch with pseudo labels
@@ -109,7 +110,7 @@ class TestSteps:
     @pytest.mark.parametrize("labeled", [False, True])
     @pytest.mark.parametrize(
         "case",
-        [*([name] for name in EXPERIMENTS), *([name, *NO_WEIGHTS] for name in ("mil", *RECURRENT))],
+        [*([name] for name in PARSING), *([name, *NO_WEIGHTS] for name in ("mil", *RECURRENT))],
         ids=" ".join,
     )
     def test_every_trained_weight_has_a_gradient(
@@ -126,6 +127,18 @@ class TestSteps:
         assert trained.keys() == {name for name, _ in module.named_parameters() if ".teacher." not in name}
         assert [name for name, weight in trained.items() if weight.grad is None] == []
         assert (settings != []) == all(not weight.grad.any() for weight in trained.values() if weight.grad is not None)
+
+    @pytest.mark.parametrize("experiment", [name for name in LOCALIZING if name != "asm_loc"])
+    def test_so_it_is_in_localization(self, build: Build, experiment: str) -> None:
+        streams, modalities = {"rgb": 8, "flow": 8}, {"fused": ["rgb", "flow"]}
+        videos = generate_long({"train": 40, "test": 2}, streams, modalities, seed=0)
+        module, data = build(experiment, videos=videos)
+        module.start(data.splits["train"])
+        if "ppl" in experiment or "npl" in experiment:
+            ready(module, data)
+        torch.autograd.backward(module.training_step(next(iter(data.train_dataloader())), 0))
+        trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+        assert [name for name, weight in trained.items() if weight.grad is None] == []
 
     def test_the_loss_is_the_sum_of_the_weighted_terms_and_they_are_logged_without_weights(self, build: Build) -> None:
         module, data = build(
