@@ -8,12 +8,13 @@ A run has one network and one part of each kind:
 ``Inference``  from a network's output to the probabilities that are tested
 ``Decision``   from these probabilities to timelines
 
-A method of several stages has a ``Refinement`` for each stage between two trainings, such as better labels. A
-``Conversion`` does the same with what comes from outside, such as the logits of another network.
+A method of several stages has a ``Refinement`` for each stage between two trainings, such as better labels, or a
+``Search``, whose intervals the next network is told. A ``Conversion`` makes the same of what comes from outside, such
+as the logits of another network.
 
 Every part is a plain ``nn.Module`` with four clocks: the run (:meth:`Part.start`), the epoch (:meth:`Part.refresh`),
-the step (``forward`` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A paper's idea is one part in
-one file.
+the step (``forward``, :meth:`Part.before_step` and :meth:`Part.after_step`) and the test (:meth:`Inference.fit`). A
+paper's idea is one part in one file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from avvp_pl.data.products import Kind
@@ -149,6 +150,12 @@ class Part(nn.Module):
         """Prepare an epoch, before its first step. All processes call it."""
         return None
 
+    def before_step(self, network: ParsingNetwork, epoch: int) -> None:
+        """Change the gradients of this step, once all processes have the same: a weight without one rests.
+
+        The optimizer neither moves such a weight nor counts the step for it, as it would with a gradient of 0.
+        """
+
     def after_step(self, network: ParsingNetwork, step: int) -> None:
         """Follow the network after optimizer step number ``step``, counted from 0."""
 
@@ -246,22 +253,45 @@ class Labeling(Part, ABC):
             ...
 
 
+class CurveAxis(NamedTuple):
+    """The axis of curves whose points are not the segments of the video.
+
+    ``lengths`` are the numbers of points of the curves of B videos. ``to_segments(row, edges, value)`` returns where
+    edges [X] between the points of the video ``row`` are among its segments, on the CPU and in float64: point i and
+    segment i are from i to i + 1, and have their value at i + ``value``.
+    """
+
+    lengths: Int[Tensor, " B"]
+    to_segments: Callable[[int, Tensor, float], Tensor]
+
+    @classmethod
+    def even(cls, lengths: Int[Tensor, " B"], segments: Int[Tensor, " B"]) -> CurveAxis:
+        """Return the axis of points that divide each video evenly.
+
+        >>> CurveAxis.even(torch.tensor([4]), torch.tensor([2])).to_segments(0, torch.tensor([1.0, 4.0]), 0.5)
+        tensor([0.5000, 2.0000])
+        """
+        scales = (segments / lengths.clamp(min=1)).tolist()
+        return cls(lengths, lambda row, edges, value: edges * scales[row])
+
+
 class Evidence(NamedTuple):
     """What an inference says about a batch, before any threshold.
 
     ``video_probs`` say for each modality whether the event occurs in the video at all, by what all modalities show
     together; ``modality_probs`` say the same by what this modality alone shows (None: the inference does not know).
 
-    The last two are for localization only. ``curves`` are what detections are made of and scored by, one for each
+    The others are for localization only. ``curves`` are what detections are made of and scored by, one for each
     event, on any scale (None: ``segment_probs``, the mean over the modalities), and ``attention`` says how much a
-    segment shows any event (None: the inference has none).
+    segment shows any event (None: the inference has none). Both have a point for each segment, or those of an ``axis``.
     """
 
     segment_probs: Float[Tensor, "B T M C"]
     video_probs: Float[Tensor, "B M C"]
     modality_probs: Float[Tensor, "B M C"] | None = None
-    curves: Float[Tensor, "B T C"] | None = None
-    attention: Float[Tensor, "B T"] | None = None
+    curves: Float[Tensor, "B P C"] | None = None
+    attention: Float[Tensor, "B P"] | None = None
+    axis: CurveAxis | None = None
 
 
 class Inference(Part, ABC):
@@ -322,7 +352,22 @@ class Decision(Part, ABC):
             ...
 
 
-class Refinement(ABC):
+class FromNetwork:
+    """What is computed with a trained network for a later stage of a method: a refinement, or a search."""
+
+
+class Search(FromNetwork, ABC):
+    """What a trained network finds in the videos of all splits, for a later stage of a method."""
+
+    @abstractmethod
+    def __call__(self, network: ParsingNetwork, videos: VideoSet, batch_size: int, weakly_labeled: bool) -> Detections:
+        """Return the intervals in seconds; if ``weakly_labeled``, only those of events of the weak labels.
+
+        The network is in evaluation mode, gradients are off, and it is on the device of ``videos``.
+        """
+
+
+class Refinement(FromNetwork, ABC):
     """What a trained network tells about the training videos, for a later stage of a method.
 
     ``kind`` is the kind of the product (:mod:`avvp_pl.data.products`) that the values become.

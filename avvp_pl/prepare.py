@@ -14,15 +14,22 @@ def prepare(cfg: DictConfig) -> None:
 
     from avvp_pl.data.features import spelled
     from avvp_pl.data.llp import LLPFolder
+    from avvp_pl.data.thumos import ThumosFolder, load_thumos
 
     data = cfg.data
     if "root" not in data:
-        raise InputError(f"data={data.name} has no folder to check; give data=llp, data=folder or data=realmix")
+        raise InputError(
+            f"data={data.name} has no folder to check; give data=llp, data=folder, data=realmix or data=thumos14"
+        )
     if data.packed is None:
         raise InputError("data.packed=null: give a folder to pack into")
-    packed = Path(data.packed)
-    rows = data.get("rows_per_segment")
-    folder = LLPFolder(Path(data.root), data.modalities, data.segments, data.segment_seconds, packed, data.dtype, rows)
+    root, packed = Path(data.root), Path(data.packed)
+    folder: LLPFolder | ThumosFolder
+    if data.source["_target_"] == f"{load_thumos.__module__}.{load_thumos.__name__}":
+        folder = ThumosFolder(root, data.modalities, packed, data.dtype, data.annotation)
+    else:
+        rows = data.get("rows_per_segment")
+        folder = LLPFolder(root, data.modalities, data.segments, data.segment_seconds, packed, data.dtype, rows)
     index = folder.pack()
     dims = {stream: index.streams[stream].dim for stream in folder.streams}
     megabytes = sum(map(index.num_bytes, folder.streams)) / 1e6

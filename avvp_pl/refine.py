@@ -8,15 +8,10 @@ from avvp_pl.commands.command import command
 
 
 def refine(cfg: DictConfig) -> None:
-    """Write the product ``cfg.output`` (:mod:`avvp_pl.data.products`) of the training videos."""
-    from pathlib import Path
+    """Write ``cfg.output``: a product (:mod:`avvp_pl.data.products`), or proposals (:mod:`avvp_pl.data.proposals`)."""
+    from avvp_pl.commands.refining import refined
 
-    from avvp_pl.commands.refining import refined, summary
-    from avvp_pl.data.products import write_product
-
-    product, videos = refined(cfg)
-    write_product(Path(cfg.output), product)
-    print(f"{summary(product, videos)}: {cfg.output}")
+    print(f"{refined(cfg)}: {cfg.output}")
 
 
 main = command("refine", refine)

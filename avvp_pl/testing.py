@@ -53,6 +53,8 @@ def losses(overrides: Sequence[str], epoch: int = 2, steps: int = 20) -> list[fl
         loss = total(model.method(step) | (model.labeling(step) if model.labeling.ready else {}))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        for part in model.parts.values():
+            part.before_step(model.network, epoch)
         optimizer.step()
         for part in model.parts.values():
             part.after_step(model.network, number)

@@ -33,6 +33,27 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
+class Proposals(NamedTuple):
+    """The intervals that an earlier network has found in each of B videos, padded to K >= 1, where ``mask`` is false.
+
+    Those of a video stand by event and then by falling score. ``bounds`` are in segments from the start of the video,
+    and in float64, as scores are: they are rounded.
+    """
+
+    bounds: Float[Tensor, "B K 2"]
+    events: Int[Tensor, "B K"]
+    scores: Float[Tensor, "B K"]
+    mask: Bool[Tensor, "B K"]
+
+    def of(self, rows: Int[Tensor, " R"]) -> Proposals:
+        """Return those of some of the videos."""
+        return Proposals(*(column[rows] for column in self))
+
+    def to(self, **move: Any) -> Proposals:
+        """Return them on another device."""
+        return Proposals(*(column.to(**move) for column in self))
+
+
 @dataclass(frozen=True)
 class Batch:
     """B videos, padded to T segments: the input of a network, and what is known about the videos.
@@ -40,7 +61,8 @@ class Batch:
     ``mask`` is true where a segment exists and false at padding; features are 0 and ``truth`` is False at padding.
     ``index`` is the row of each video in its data set, and ``segment`` the number of each segment in its data set,
     counted from 0 over all videos; padding repeats the number of the video's last segment. ``truth`` is the
-    annotation of every segment, or None where it is unknown.
+    annotation of every segment, or None where it is unknown. ``proposals`` are intervals for a network that is told
+    where to look; their bounds count the segments of whole videos, so a batch that has some has all segments.
     """
 
     features_in: dict[str, Float[Tensor, "B T _"]]
@@ -49,6 +71,7 @@ class Batch:
     index: Int[Tensor, " B"]
     segment: Int[Tensor, "B T"]
     truth: Bool[Tensor, "B T M C"] | None = None
+    proposals: Proposals | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Return this batch on ``device``; tensors that are already there are not copied."""
@@ -61,6 +84,7 @@ class Batch:
             index=self.index.to(**move),
             segment=self.segment.to(**move),
             truth=None if self.truth is None else self.truth.to(**move),
+            proposals=None if self.proposals is None else self.proposals.to(**move),
         )
 
 

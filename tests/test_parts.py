@@ -69,6 +69,7 @@ def test_laps_of_a_stage_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_may_leave_every_clock_as_it_is() -> None:
     part, videos = Part(), some_videos([2, 1], [[1.0], [0.0]])
     part.start(videos)
+    part.before_step(torch.nn.Linear(1, 1), 0)  # type: ignore[arg-type]
     part.after_step(torch.nn.Linear(1, 1), 0)  # type: ignore[arg-type]
     part.keep_best()
     part.resume(part.progress())

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.types import Proposals
 
 
 def test_a_batch_is_moved_as_a_whole(tiny: ParsingSet) -> None:
     """The meta device is another one than the CPU, on every machine."""
     assert tiny.train is not None
-    batch = tiny.train[torch.arange(3)]
+    one = torch.ones(len(tiny.train), 1)
+    proposals = Proposals(one[:, :, None].expand(-1, -1, 2), one.long(), one, one > 0)
+    batch = replace(tiny.train, proposals=proposals)[torch.arange(3)]
     moved = batch.to(torch.device("meta"))
     for name, value in vars(moved).items():
-        for tensor in value.values() if isinstance(value, dict) else [value]:
+        for tensor in value.values() if isinstance(value, dict) else value if name == "proposals" else [value]:
             assert isinstance(tensor, Tensor), name
             assert tensor.device.type == "meta", name
     for name in ("weak_labels", "mask", "index", "segment", "truth"):

@@ -27,6 +27,8 @@ from omegaconf import DictConfig
 from avvp_pl.commands.launching import started_by
 from avvp_pl.commands.objects import build
 from avvp_pl.data.module import ParsingData
+from avvp_pl.data.order import BatchOrder
+from avvp_pl.data.proposals import with_proposals
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, quote
@@ -103,17 +105,25 @@ def build_videos(
                 f"data.source: the {name} videos have no truth, the annotation of their segments, which is needed to "
                 "score them"
             )
-    return videos
+    file = cfg.data.get("proposals")
+    return videos if file is None else with_proposals(videos, Path(file))
 
 
 def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
     """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses."""
     data = cfg.data
     resident = data.get("resident", "auto")
-    sampling = None
+    sampling = order = None
     if data.get("sampling") is not None:
         sampling = build("data.sampling", data.sampling, SegmentSampling)
-    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling)
+        if data.get("proposals") is not None:
+            raise InputError(
+                "data.sampling: a network that is told proposals needs whole videos, of which it takes samples itself; "
+                "give data.sampling=null"
+            )
+    if data.get("order") is not None:
+        order = build("data.order", data.order, BatchOrder)
+    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling, order)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:

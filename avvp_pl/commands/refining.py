@@ -1,8 +1,10 @@
-"""A stage before a training: from a checkpoint, or from files of other programs, to a product of training videos."""
+"""A stage before a training: from a checkpoint, or from files of other programs, to what the training learns from."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +16,56 @@ from torch import Tensor
 from avvp_pl.commands.build import build_trainer, build_videos, prepare_process
 from avvp_pl.commands.objects import build
 from avvp_pl.commands.restore import restore
-from avvp_pl.data.products import Kind, Product
+from avvp_pl.data.products import Kind, Product, write_product
+from avvp_pl.data.proposals import write_proposals
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
-from avvp_pl.parts import Conversion, Refinement
+from avvp_pl.parts import Conversion, FromNetwork, Refinement, Search
 from avvp_pl.runs.checkpoints import is_complete
+from avvp_pl.types import Detections
 
 
-def refined(cfg: DictConfig) -> tuple[Product, VideoSet]:
-    """Compute the product of ``cfg.refinement`` with the network of ``cfg.checkpoint``, and return its videos, too.
+def refined(cfg: DictConfig) -> str:
+    """Write what ``cfg.refinement`` computes with the network of ``cfg.checkpoint`` to ``cfg.output``, and sum it up.
 
-    Without a checkpoint, it is that of a :class:`~avvp_pl.parts.Conversion` for the training videos of ``cfg.data``.
+    Without a checkpoint, it is what a :class:`~avvp_pl.parts.Conversion` makes for the training videos of ``cfg.data``.
     """
     if not cfg.refinement:
         raise InputError("refinement: there is nothing to compute; give what to compute, such as +refine=ma")
     prepare_process(cfg)
+    output = Path(cfg.output)
     if cfg.checkpoint is None:
-        return converted(cfg)
+        return _written(output, *converted(cfg))
     config, videos, model = restore(cfg, splits=("train",), truth_required=False)
-    refinement = build("refinement", cfg.refinement, Refinement, _given(videos))
+    given = _given(videos)
+    refinement = build("refinement", cfg.refinement, FromNetwork, given, given)
     trainer = build_trainer(cfg)
     if trainer.world_size > 1:
         raise InputError("refine runs in one process; give trainer.devices=1")
-    device, train = trainer.strategy.root_device, videos.train
-    assert train is not None
-    with torch.inference_mode():
-        values = refinement(model.network.to(device).eval(), train.to(device), config.data.eval_batch_size)
+    device, batch_size = trainer.strategy.root_device, config.data.eval_batch_size
+    network = model.network.to(device).eval()
     checkpoint = hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest()
-    return _product(refinement.kind, videos, values, checkpoint=checkpoint), train
+    if isinstance(refinement, Search):
+        others = build_videos(config, ("val", "test"), truth_required=False)
+        videos = replace(videos, val=others.val, test=others.test)
+        with torch.inference_mode():
+            found = {
+                name: refinement(network, split.to(device), batch_size, name == "train")
+                for name, split in videos.splits.items()
+            }
+        write_proposals(output, videos, found, checkpoint)
+        return found_summary(videos, found)
+    train = videos.train
+    assert train is not None
+    assert isinstance(refinement, Refinement)
+    with torch.inference_mode():
+        values = refinement(network, train.to(device), batch_size)
+    return _written(output, _product(refinement.kind, videos, values, checkpoint=checkpoint), train)
+
+
+def _written(output: Path, product: Product, videos: VideoSet) -> str:
+    write_product(output, product)
+    return summary(product, videos)
 
 
 def converted(cfg: DictConfig) -> tuple[Product, VideoSet]:
@@ -72,7 +96,17 @@ def _product(kind: Kind, videos: ParsingSet, values: Tensor, **more: Any) -> Pro
 def _given(videos: ParsingSet) -> dict[str, Any]:
     """Return what a refinement or conversion may name as arguments."""
     streams = {name: list(names) for name, names in videos.modalities.items()}
-    return {"modalities": list(streams), "events": list(videos.events), "streams": streams}
+    words = {"modalities": list(streams), "events": list(videos.events), "streams": streams}
+    return {**words, "segment_seconds": videos.segment_seconds}
+
+
+def found_summary(videos: ParsingSet, found: Mapping[str, Detections]) -> str:
+    """Say on one line what a search has found."""
+    counts = (
+        f"{len(of_split.videos)} in {len(set(of_split.videos.tolist()))} of {len(videos.splits[name])} {name} videos"
+        for name, of_split in found.items()
+    )
+    return f"intervals of {len(videos.events)} events: {', '.join(counts)}"
 
 
 def summary(product: Product, videos: VideoSet) -> str:

@@ -84,6 +84,19 @@ def read_annotation(paths: Sequence[Path], subset: str) -> Annotation:
     return Annotation(tuple(videos), tuple(instances))
 
 
+def read_subsets(path: Path) -> Counter[str]:
+    """Return the subsets of the videos in a file of truth, each with its number of videos; text only."""
+    videos = _member(_json(path), "database", "the annotated videos", path).values()
+    return Counter(str(entry["subset"]) for entry in videos if isinstance(entry, dict) and "subset" in entry)
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Return the durations in seconds that a file of truth gives; of videos without a positive number, none."""
+    videos = _member(_json(path), "database", "the annotated videos", path)
+    found = {name: _number(entry.get("duration")) for name, entry in videos.items() if isinstance(entry, dict)}
+    return {name: duration for name, duration in found.items() if duration is not None and duration > 0}
+
+
 def read_detections(path: Path) -> Results:
     """Read the detections of any system."""
     results = _member(_json(path), "results", "the detections of each video", path)
@@ -95,14 +108,19 @@ def read_detections(path: Path) -> Results:
     return Results(tuple(results), tuple(found))
 
 
-def write_detections(path: Path, names: Sequence[str], events: Sequence[str], detections: Detections) -> None:
-    """Write detections as :func:`read_detections` reads them; every named video is listed, also without detections."""
+def write_detections(
+    path: Path, names: Sequence[str], events: Sequence[str], detections: Detections, **more: str
+) -> None:
+    """Write detections as :func:`read_detections` reads them; every named video is listed, also without detections.
+
+    ``more`` stands beside them in the file.
+    """
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     columns = (column.tolist() for column in detections)
     for video, event, (start, end), score in zip(*columns, strict=True):
         results[names[video]].append({"segment": [start, end], "label": events[event], "score": score})
     with atomic_write(path) as file:
-        json.dump({"results": results}, file, indent=1)
+        json.dump({**more, "results": results}, file, indent=1)
         file.write("\n")
 
 

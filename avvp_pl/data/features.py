@@ -82,17 +82,41 @@ class FeatureFiles:
     with ``rows_per_segment[stream]`` = n rows for each segment has rows / n segments. Where that is not given, a file
     with n x ``segments`` rows has ``segments`` segments of n rows each, and a file with fewer rows than ``segments``
     has one segment for each row. Features are held as ``dtype``.
+
+    A stream in ``parts`` has only some columns of its files: (k, n) are those of part k, from 0, of n equal parts. The
+    streams of a video may differ by ``spare_rows`` segments and are then cut to the shortest.
     """
 
     path: Callable[[str, str], Path]
     segments: int
     rows_per_segment: Mapping[str, int]
     dtype: str
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    spare_rows: int = 0
 
     def length(self, stream: str, name: str, shape: Shape) -> int:
         """Return the number of segments of a file; raises :class:`InputError` if there is none for its shape."""
         rows_per_segment = self.rows_per_segment.get(stream)
         return segments_of(self.path(stream, name), stream, shape, self.segments, rows_per_segment)
+
+    def decode(self, stream: str, name: str, content: bytes, shape: Shape) -> Tensor:
+        """Return the features in the bytes of a file, [segments of the file, D]; see :func:`decode`."""
+        path, length = self.path(stream, name), self.length(stream, name, shape)
+        return decode(path, content, shape, length, self.dtype, self.parts.get(stream, (0, 1)))
+
+    def read(self, number: int, stream: str, names: Sequence[str], survey: Survey) -> Tensor:
+        """Read a stream of all videos, [S, D]; ``number`` is its position in the survey."""
+        features = torch.empty(sum(survey.lengths), survey.dims[stream], dtype=DTYPES[self.dtype])
+        starts = survey.starts
+
+        def read(row: int) -> None:
+            name, length = names[row], survey.lengths[row]
+            _, content = read_bytes(self.path(stream, name), name)
+            decoded = self.decode(stream, name, content, survey.shapes[number, row])
+            features[starts[row] : starts[row] + length] = decoded[:length]
+
+        in_parallel(read, range(len(names)), stream)
+        return features
 
     def survey(
         self,
@@ -129,9 +153,10 @@ class FeatureFiles:
                     continue
                 dim = kept_dims[stream] if name in known else headers[row].shape.columns
                 if dim != survey.dims[stream]:
+                    n = self.parts.get(stream, (0, 1))[1]
                     survey.problems[number, row] = (
-                        f"{self.path(stream, name)}: has {dim} columns, but other files of this stream have "
-                        f"{survey.dims[stream]} ({most} of {columns.total()})"
+                        f"{self.path(stream, name)}: has {n * dim} columns, but other files of this stream have "
+                        f"{n * survey.dims[stream]} ({most} of {columns.total()})"
                     )
                 elif name in known:
                     lengths[row][stream] = known[name]
@@ -149,8 +174,9 @@ class FeatureFiles:
             survey.problems[min(absent.values()), 0] = self._absence(list(absent), names)
         for row, name in enumerate(names):
             own = lengths[row]
-            survey.lengths[row] = max(own.values(), default=0)
-            if len(set(own.values())) > 1:
+            shortest, longest = min(own.values(), default=0), max(own.values(), default=0)
+            survey.lengths[row] = shortest
+            if longest - shortest > self.spare_rows:
                 survey.problems[len(streams), row] = self._disagreement(name, own, usual_rows)
         return survey
 
@@ -161,7 +187,7 @@ class FeatureFiles:
             found: list[Header | InputError] = []
             for row in part:
                 try:
-                    found.append(read_header(self.path(stream, names[row]), names[row]))
+                    found.append(self._header(stream, names[row]))
                 except InputError as error:
                     found.append(error)
             return found
@@ -169,6 +195,15 @@ class FeatureFiles:
         parts = [rows[start : start + HEADERS_A_TASK] for start in range(0, len(rows), HEADERS_A_TASK)]
         headers = in_parallel(read, parts, f"{stream}: lengths")
         return dict(zip(rows, (header for part in headers for header in part), strict=True))
+
+    def _header(self, stream: str, name: str) -> Header:
+        """Read the header of a file, with the shape of the stream's part of it."""
+        path, (_, n) = self.path(stream, name), self.parts.get(stream, (0, 1))
+        header = read_header(path, name)
+        rows, columns = header.shape
+        if columns % n:
+            raise InputError(f"{path}: has {columns} columns, which are not {n} streams of the same dimension")
+        return Header(Shape(rows, columns // n), header.dtype)
 
     def _report_odd(self, stream: str, headers: Mapping[str, Header]) -> None:
         """Log which files differ from nearly all others of a stream in their type or their number of rows."""
@@ -205,6 +240,12 @@ class FeatureFiles:
 
     def _disagreement(self, name: str, lengths: Mapping[str, int], usual_rows: Mapping[str, int]) -> str:
         """Say which lengths the streams of a video have, and which file is unlike the others of its stream."""
+        if self.spare_rows:
+            files = " and ".join(f"{self.path(stream, name)} ({length} rows)" for stream, length in lengths.items())
+            return (
+                f"{quote(name)}: {files} differ by more than {self.spare_rows} row; extract the features of this video "
+                "again"
+            )
         words, odd = [], []
         for stream, length in lengths.items():
             path = self.path(stream, name)
@@ -264,19 +305,34 @@ def read_header(path: Path, name: str) -> Header:
         raise _unreadable(path, name, error) from None
 
 
-def decode(path: Path, content: bytes, shape: Shape, length: int, dtype: str) -> Tensor:
+def is_pickled(path: Path) -> bool:
+    """Return whether a file has pickled objects instead of numbers; nothing is unpickled."""
+    try:
+        with path.open("rb") as file:
+            header = _header_bytes(file)
+        return header.startswith(b"\x80") or bool(_parse(header)[2].hasobject)
+    except Exception:  # numpy raises a dozen kinds on a damaged header
+        return False
+
+
+def decode(path: Path, content: bytes, shape: Shape, length: int, dtype: str, part: tuple[int, int] = (0, 1)) -> Tensor:
     """Return the features in the bytes of a .npy file as [length, D]: checked, averaged over each segment, and cast.
+
+    Of n equal parts of the columns, only those of part k are taken: ``part`` is (k, n).
 
     Averaging before the network's first layer, which is linear, gives the same as averaging after it, and is cheaper.
     Raises :class:`InputError` on anything but complete, finite floating-point rows of the surveyed ``shape``.
     """
-    rows = _rows(path, content)
+    rows, (k, n) = _rows(path, content), part
+    dim = rows.shape[1] // n
+    rows = rows[:, k * dim : (k + 1) * dim]
     if rows.shape != shape:
         raise InputError(
             f"{path}: has shape {list(rows.shape)}, but had {list(shape)} when the lengths were read; "
             "start again when the file is no longer being written"
         )
-    return pooled(path, rows, length, dtype)
+    where = path if n == 1 else f"{path}, columns {k * dim} to {(k + 1) * dim - 1}"
+    return pooled(where, rows, length, dtype)
 
 
 def pooled(where: object, rows: npt.NDArray[Any], length: int, dtype: str) -> Tensor:
@@ -342,12 +398,8 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[Shape, bool, np.dty
 
     A file that is too short for its header is refused, so that no header alone decides how much is allocated.
     """
-    start = file.read(10)  # magic string, version, and the number of bytes that follow
-    if start[6:7] == b"\x02":
-        start += file.read(2)
-    header = start + file.read(min(int.from_bytes(start[8:], "little"), LONGEST_HEADER))
     try:
-        shape, fortran_order, dtype = _parse(header)
+        shape, fortran_order, dtype = _parse(_header_bytes(file))
     except Exception as error:  # numpy raises a dozen kinds on a damaged header
         raise _damaged(path, error) from None
     if dtype.kind != "f":
@@ -361,6 +413,13 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[Shape, bool, np.dty
     if missing > 0:
         raise _damaged(path, f"{missing} bytes are missing at its end")
     return Shape(*shape), fortran_order, dtype
+
+
+def _header_bytes(file: IO[bytes]) -> bytes:
+    start = file.read(10)  # magic string, version, and the number of bytes that follow
+    if start[6:7] == b"\x02":
+        start += file.read(2)
+    return start + file.read(min(int.from_bytes(start[8:], "little"), LONGEST_HEADER))
 
 
 @lru_cache(maxsize=256)

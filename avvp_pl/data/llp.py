@@ -29,7 +29,7 @@ from avvp_pl.data.annotations import (
     read_timelines,
     read_weak_labels,
 )
-from avvp_pl.data.features import DTYPES, FeatureFiles, Survey, decode, in_parallel, read_bytes, spelled
+from avvp_pl.data.features import FeatureFiles, Survey, spelled
 from avvp_pl.data.joins import check_annotated, check_names
 from avvp_pl.data.known import TEST_TABLE
 from avvp_pl.data.names import composed, spellings
@@ -375,24 +375,10 @@ class LLPFolder:
         lengths = dict(zip(names, survey.lengths, strict=True))
         sizes = [sum(lengths[name] for name in split) for split in wanted.values()]
         streams = {
-            stream: torch.split(self._stream(number, stream, names, survey), sizes)
+            stream: torch.split(self.files.read(number, stream, names, survey), sizes)
             for number, stream in enumerate(self.streams)
         }
         return {split: {stream: parts[i] for stream, parts in streams.items()} for i, split in enumerate(wanted)}
-
-    def _stream(self, number: int, stream: str, names: Sequence[str], survey: Survey) -> Tensor:
-        """Read one stream of all videos, [S, D]."""
-        features = torch.empty(sum(survey.lengths), survey.dims[stream], dtype=DTYPES[self.files.dtype])
-        starts = survey.starts
-
-        def read(row: int) -> None:
-            path, length = self.feature_path(stream, names[row]), survey.lengths[row]
-            _, content = read_bytes(path, names[row])
-            shape = survey.shapes[number, row]
-            features[starts[row] : starts[row] + length] = decode(path, content, shape, length, self.files.dtype)
-
-        in_parallel(read, range(len(names)), stream)
-        return features
 
     def feature_path(self, stream: str, name: str) -> Path:
         """Return the file of a video's stream, as its name is spelled on the disk."""

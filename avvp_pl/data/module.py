@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
 from avvp_pl.errors import InputError
@@ -24,7 +25,7 @@ class ParsingData(pl.LightningDataModule):
     ``host`` leaves them where they were loaded (possibly mapped from a file); every batch is gathered there and then
     sent. ``auto`` is ``device`` if they take at most half of the device's free memory, else ``host``.
     ``predicted`` is the split that ``predict`` parses. With ``sampling``, a training batch has only some segments of
-    each video.
+    each video. With ``order``, it has the videos that this order chooses, in the place of all in a random order.
     """
 
     def __init__(
@@ -36,9 +37,12 @@ class ParsingData(pl.LightningDataModule):
         resident: Literal["auto", "device", "host"] = "auto",
         predicted: str = "test",
         sampling: SegmentSampling | None = None,
+        order: BatchOrder | None = None,
     ) -> None:
         super().__init__()
-        self.predicted, self.sampling = predicted, sampling
+        if order is not None and videos.train is not None:
+            order.check(videos.train.weak_labels, batch_size)
+        self.predicted, self.sampling, self.order = predicted, sampling, order
         self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
@@ -135,6 +139,8 @@ class ParsingData(pl.LightningDataModule):
             device=videos.device if videos.resident and rectangular else "cpu",
             lengths=None if rectangular else videos.lengths,
             sampling=sampling,
+            order=self.order if shuffle else None,
+            weak_labels=videos.weak_labels.cpu() if shuffle and self.order is not None else None,
         )
         if shuffle:
             order.skip(**self.done)

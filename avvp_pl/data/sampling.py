@@ -36,10 +36,14 @@ class Bins(SegmentSampling):
     """One random segment of each of ``segments`` equal bins of a video; a video that is shorter is taken whole.
 
     ``repeat``: a shorter video is sampled as well, so that its segments are repeated and nothing is padding.
+
+    ``inclusive``, as in the public code of BaS-Net, UM, CO2-Net and DELU: a bin has also the first segment of the next
+    one, so that two neighbors can be the same segment. A bin that begins in the same segment as the next one has only
+    this segment, and a video with as many segments as bins is taken whole.
     """
 
-    def __init__(self, segments: int, repeat: bool = False) -> None:
-        self.segments, self.repeat = segments, repeat
+    def __init__(self, segments: int, repeat: bool = False, inclusive: bool = False) -> None:
+        self.segments, self.repeat, self.inclusive = segments, repeat, inclusive
 
     def __call__(
         self, lengths: Int[Tensor, " B"], rows: Int[Tensor, " B"], seed: int, epoch: int, longest: int
@@ -48,7 +52,10 @@ class Bins(SegmentSampling):
         width = self.segments if self.repeat else max(1, min(self.segments, longest))
         steps, lengths = torch.arange(width), lengths[:, None]
         starts = steps * lengths // width  # of the bins
-        sizes = (steps + 1) * lengths // width - starts
+        ends = (steps + 1) * lengths // width
+        sizes = ends - starts
+        if self.inclusive:
+            sizes = (ends.clamp(max=lengths - 1) - starts + 1).where((sizes > 0) & (lengths != width), 1)
         drawn = starts + (uniform(seed, epoch, rows, width) * sizes).long().clamp(max=(sizes - 1).clamp(min=0))
         drawn = drawn.clamp(max=(lengths - 1).clamp(min=0))
         if self.repeat:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from avvp_pl.data.features import DTYPES, FeatureFiles, Shape, Survey, decode, in_parallel, read_bytes
+from avvp_pl.data.features import DTYPES, FeatureFiles, Shape, Survey, in_parallel, read_bytes
 from avvp_pl.errors import InputError
 from avvp_pl.files import atomic_write
 
@@ -152,19 +152,28 @@ class PackedStore:
         self.folder, self.files = folder, files
 
     def open(
-        self, wanted: Mapping[str, Sequence[str]], streams: Sequence[str], all_names: Callable[[], Sequence[str]]
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        streams: Sequence[str],
+        all_names: Callable[[], Sequence[str]],
+        create: bool = False,
     ) -> Packed | None:
         """Map the streams of the videos of every wanted split, without reading them.
 
-        A store that is not current is first packed again, with the videos ``all_names``. Returns None if there is no
-        store, or if it can be neither used nor renewed; the log says why.
+        A store that is not current is first packed again, with the videos ``all_names``, and so is one that does not
+        exist, if ``create``. Returns None if there is no store, or if it can be neither used nor renewed; the log says
+        why.
         """
-        if not (self.folder / "index.json").exists():
+        exists = (self.folder / "index.json").exists()
+        if not exists and not create:
             log.info("%s: there are no packed features, so the files are read; avvp_pl.prepare packs them", self.folder)
             return None
         index = self._index()
         try:
-            if index is None or (reason := self._outdated(index, wanted, streams)):
+            if not exists:
+                log.info("%s: the features are packed, as they are used for the first time", self.folder)
+                index = self.pack(all_names(), streams)
+            elif index is None or (reason := self._outdated(index, wanted, streams)):
                 why = "the index is damaged or of another version" if index is None else reason
                 log.info("%s: the packed features are not current (%s), so they are packed again", self.folder, why)
                 if index is not None and self._made_otherwise(index, streams):
@@ -215,7 +224,15 @@ class PackedStore:
             index = self._index()  # another process may have packed while this one waited
             form = (self.files.segments, self.files.dtype)
             old = index if index is not None and (index.segments, index.dtype) == form else None
+            if self.files.spare_rows and old is not None and set(old.streams) != set(streams):
+                old = None
             kept = {stream: self._kept(stream, names, old, every_file) for stream in streams}
+            if self.files.spare_rows:  # what is kept of a stream may have been cut to the old length of another one
+                common = set.intersection(*(set(videos) for videos in kept.values()))
+                kept = {
+                    stream: {name: row for name, row in videos.items() if name in common}
+                    for stream, videos in kept.items()
+                }
             survey = self._survey(names, streams, old, kept)
             survey.problems.update({(-1, number): problem for number, problem in enumerate(problems)})
             found = {
@@ -281,6 +298,8 @@ class PackedStore:
             now = files.rows_per_segment.get(stream)
             if stream in index.streams and (before := index.streams[stream].rows_per_segment) != now:
                 return f"rows_per_segment of {stream} was {before} and is now {now}"
+        if files.spare_rows and set(index.streams) != set(streams):  # videos are cut to the shortest of their streams
+            return f"their streams are {', '.join(index.streams)}, but {', '.join(streams)} are wanted"
         return None
 
     def _is_current_and_whole(
@@ -297,22 +316,18 @@ class PackedStore:
 
     def _states(self, stream: str, names: Iterable[str]) -> dict[str, tuple[int, int]] | None:
         """Return size and time of last change of the files of ``names``; None if none of the files exists any more."""
-        entries: dict[str, os.DirEntry[str]] = {}
-        folder = self.files.path(stream, next(iter(names))).parent
-        try:
-            with os.scandir(folder) as listing:
-                entries = {entry.name: entry for entry in listing}
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+        folders: dict[Path, dict[str, os.DirEntry[str]]] = {}
         states = {}
         for name in names:
+            path = self.files.path(stream, name)
+            if path.parent not in folders:
+                folders[path.parent] = _entries(path.parent)
             with suppress(KeyError, OSError):
-                state = entries[self.files.path(stream, name).name].stat()
+                state = folders[path.parent][path.name].stat()
                 states[name] = (state.st_size, state.st_mtime_ns)
         if not states:
-            log.info("%s: the files are gone, so the packed features cannot be compared with them", folder)
+            gone = ", ".join(map(str, folders))
+            log.info("%s: the files are gone, so the packed features cannot be compared with them", gone)
         return states or None
 
     def _kept(self, stream: str, names: Sequence[str], old: Index | None, every_file: bool) -> Kept:
@@ -370,7 +385,7 @@ class PackedStore:
                     survey.problems[number, row] = str(error)
                 else:
                     if usable:  # otherwise the files are only checked
-                        write(row, features)
+                        write(row, features[: survey.lengths[row]])
 
             in_parallel(read, readable, stream)
             if survey.problems:
@@ -414,9 +429,8 @@ class PackedStore:
         return {name: (rows[name], source) for name, source in found if source is not None}
 
     def _read(self, stream: str, name: str, shape: Shape) -> tuple[Tensor, Source]:
-        path, length = self.files.path(stream, name), self.files.length(stream, name, shape)
-        state, content = read_bytes(path, name)
-        features = decode(path, content, shape, length, self.files.dtype)
+        state, content = read_bytes(self.files.path(stream, name), name)
+        features = self.files.decode(stream, name, content, shape)
         return features, Source(state.st_size, state.st_mtime_ns, _hash(content).hexdigest())
 
     def _array(self, stream: str, checksum: str) -> Path:
@@ -475,6 +489,17 @@ class PackedStore:
         for path in self.folder.iterdir():
             if path.name not in named and OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
+    """Return what is in a folder, by its name; nothing if there is no such folder."""
+    try:
+        with os.scandir(folder) as listing:
+            return {entry.name: entry for entry in listing}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
 def _hash(content: bytes = b"") -> Any:

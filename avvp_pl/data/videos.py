@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from avvp_pl.data.names import composed
+from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import Picks, SegmentSampling
-from avvp_pl.types import Batch, Instances
+from avvp_pl.types import Batch, Instances, Proposals
 
 Asked: TypeAlias = Int[Tensor, " B"] | tuple[Int[Tensor, " B"], int] | Picks
 """What one batch is asked for by: rows of videos, these and a number of segments to pad them to, or picked segments."""
@@ -34,6 +35,7 @@ class VideoSet(Dataset[Batch]):
     ``truth`` is None where the annotation of the segments is unknown. ``instances`` are the annotated intervals in
     seconds, by the row of the video, by which localization is scored (None: only segments are annotated). ``keys`` are
     the file stems under which a data set's layout stores the videos; where there are none, the names are used.
+    ``proposals`` are intervals of all N videos for networks that use them (:mod:`avvp_pl.data.proposals`).
 
     >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
     >>> videos = VideoSet(("a", "b"), torch.tensor([2, 1]), {"sound": sound}, weak_labels=torch.eye(2))
@@ -49,6 +51,7 @@ class VideoSet(Dataset[Batch]):
     truth: Bool[Tensor, "S M C"] | None = None
     keys: tuple[str, ...] = ()
     instances: Instances | None = None
+    proposals: Proposals | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them
@@ -59,6 +62,7 @@ class VideoSet(Dataset[Batch]):
             "lengths": (len(self.lengths), videos),
             "weak_labels": (len(self.weak_labels), videos),
             "keys": (len(self.keys or self.names), videos),
+            "proposals": (videos if self.proposals is None else len(self.proposals.mask), videos),
             "truth": (segments if self.truth is None else len(self.truth), segments),
             **{name: (len(stream), segments) for name, stream in self.streams.items()},
         }
@@ -168,6 +172,7 @@ class VideoSet(Dataset[Batch]):
             streams={name: stream.to(device) for name, stream in self.streams.items()} if resident else self.streams,
             weak_labels=self.weak_labels.to(device),
             truth=None if self.truth is None else self.truth.to(device),
+            proposals=None if self.proposals is None else self.proposals.to(device=device),
         )
 
     def padded(self, flat: Tensor) -> Tensor:
@@ -218,6 +223,7 @@ class VideoSet(Dataset[Batch]):
             index=rows,
             segment=segment,
             truth=None if truth is None else pick(truth),
+            proposals=None if self.proposals is None else self.proposals.of(rows),
         )
 
     @cached_property
@@ -298,6 +304,9 @@ class VideoBatches(Sampler[Any]):
     With ``lengths``, the number of segments of each video, each batch of training comes with the number of segments to
     which it is padded: that of the longest video of all processes' batches, which can then be joined. With ``sampling``
     as well, it has only the segments that are picked of each video.
+
+    An ``order``, for training only, chooses the videos of each batch by their ``weak_labels`` instead of a permutation.
+    A video that comes several times in an epoch is then sampled anew each time.
     """
 
     def __init__(
@@ -311,10 +320,12 @@ class VideoBatches(Sampler[Any]):
         device: torch.device | str = "cpu",
         lengths: Int[Tensor, " N"] | None = None,
         sampling: SegmentSampling | None = None,
+        order: BatchOrder | None = None,
+        weak_labels: Float[Tensor, "N C"] | None = None,
     ) -> None:
         self.num_videos, self.batch_size, self.seed, self.shuffle = num_videos, batch_size, seed, shuffle
         self.rank, self.world_size, self.device, self.lengths = rank, world_size, device, lengths
-        self.sampling = sampling
+        self.sampling, self.order, self.weak_labels = sampling, order, weak_labels
         self.epoch = 0
         self.done = (-1, 0)
 
@@ -327,33 +338,53 @@ class VideoBatches(Sampler[Any]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._share(self.rank)) // self.batch_size)
+        return -(-len(self._share(self.rank)) // self.batch_size) if self.order is None else self.order.batches
 
     def __iter__(self) -> Iterator[Any]:
-        order = torch.arange(self.num_videos)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.num_videos, generator=generator)
+        visited = self._visited()
         epoch, learned = self.done
         first = learned if epoch == self.epoch else 0
-        share = order[self._share(self.rank)].to(self.device)
+        share = visited[self.rank].to(self.device)
         if not len(share):  # torch.split would return one empty batch
             return
         rows = torch.split(share, self.batch_size)[first:]
         if self.lengths is None or not self.shuffle:
             yield from rows
         else:
-            lengths = torch.stack([self.lengths[order[self._share(rank)]] for rank in range(self.world_size)])
+            lengths = torch.stack([self.lengths[of_process] for of_process in visited])
             longest = [int(of.max()) for of in torch.split(lengths, self.batch_size, dim=1)]
             batches = zip(rows, longest[first:], strict=True)
-            yield from batches if self.sampling is None else (self._pick(*batch) for batch in batches)
+            if self.sampling is None:
+                yield from batches
+            else:
+                yield from (self._pick(*batch, number) for number, batch in enumerate(batches, first))
 
-    def _pick(self, rows: Int[Tensor, " B"], longest: int) -> Picks:
+    def _visited(self) -> list[Int[Tensor, " _"]]:
+        """Return the rows of the videos that each process visits in this epoch, in their order."""
+        if self.order is not None:
+            assert self.weak_labels is not None
+            given = self.weak_labels, self.batch_size, self.seed, self.epoch
+            return [self.order(*given, rank).flatten() for rank in range(self.world_size)]
+        order = torch.arange(self.num_videos)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.num_videos, generator=generator)
+        return [order[self._share(rank)] for rank in range(self.world_size)]
+
+    def _pick(self, rows: Int[Tensor, " B"], longest: int, batch: int) -> Picks:
         """Pick the segments of a batch."""
         assert self.lengths is not None
         assert self.sampling is not None
         rows, starts = rows.cpu(), self.lengths.cumsum(0) - self.lengths
-        position, mask = self.sampling(self.lengths[rows], rows, self.seed, self.epoch, longest)
+        if self.order is None:
+            position, mask = self.sampling(self.lengths[rows], rows, self.seed, self.epoch, longest)
+        else:  # each place in the epoch has a seed of its own
+            first = (batch * self.world_size + self.rank) * self.batch_size + 1
+            picks = [
+                self.sampling(self.lengths[row], row, self.seed + 1_000_003 * (first + place), self.epoch, longest)
+                for place, row in enumerate(torch.split(rows, 1))
+            ]
+            position, mask = (torch.cat(column) for column in zip(*picks, strict=True))
         return Picks(rows, starts[rows][:, None] + position, mask)
 
     def _share(self, rank: int) -> Tensor:

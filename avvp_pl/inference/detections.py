@@ -94,9 +94,13 @@ def find_intervals(
     pipeline: Pipeline,
     segment_seconds: float,
     attention: Float[Tensor, " T"] | None = None,
+    to_segments: Callable[[Tensor, float], Tensor] | None = None,
+    num_segments: int | None = None,
 ) -> FoundIntervals:
     """Return the detections in one video of T segments, from the curve and the video score of each event.
 
+    Where the points of the curves are not the segments, ``to_segments`` says where their edges are
+    (:class:`~avvp_pl.parts.CurveAxis`, without the axis of videos), and the video has ``num_segments``.
     Raises ValueError if the pipeline cuts an attention and none is given, or if a value is not finite.
     """
     given = {"curves": curves, "video_scores": video_scores, **({} if attention is None else {"attention": attention})}
@@ -110,7 +114,13 @@ def find_intervals(
     scores = contrasts + pipeline.video_weight * weights.double()[events][runs.lines]
     if pipeline.unique:
         runs, scores = _unique(runs, scores)
-    bounds = torch.stack([runs.starts, runs.ends], 1).double() / pipeline.upsampling * segment_seconds
+    bounds = torch.stack([runs.starts, runs.ends], 1).double() / pipeline.upsampling
+    if to_segments is not None:
+        value = 0.5 if pipeline.at == "center" else 0.0  # where a point or segment has its value
+        bounds = to_segments(bounds.flatten(), value).view_as(bounds).clamp(0, num_segments)
+        inside = bounds[:, 1] > bounds[:, 0]  # points may be before the first segment or after the last one
+        bounds, scores, runs = bounds[inside], scores[inside], Runs(*(column[inside] for column in runs))
+    bounds = bounds * segment_seconds
     kept, scores = _suppressed(bounds, scores, runs.lines, pipeline)
     return FoundIntervals(events[runs.lines[kept]], bounds[kept], scores)
 
@@ -218,7 +228,7 @@ def _candidates(
 
     The lines of the runs are those of ``curves``.
     """
-    events, points = curves.shape
+    events = len(curves)
     found: list[Runs] = []
     contrasts: list[Tensor] = []
     for levels in pipeline.levels:
@@ -228,11 +238,11 @@ def _candidates(
             if attention is None:
                 raise ValueError("the pipeline has levels of the attention, but no attention is given")
             cut = upsample(attention[None].double(), pipeline.upsampling, pipeline.at).expand_as(curves)
-        inside = ((cut >= heights) & (cut > 0) if levels.zeroed else cut > heights).flatten(0, 1)  # [V G, P]
-        runs = find_runs(inside, pipeline.shortest)
+        inside = (cut >= heights) & (cut > 0) if levels.zeroed else cut > heights  # [V, G, P]
+        runs = find_runs(inside.flatten(0, 1), pipeline.shortest)
         of_event = runs._replace(lines=runs.lines % max(events, 1))
         if levels.zeroed:
-            below = curves.where(inside.reshape(-1, events, points), 0.0).flatten(0, 1)
+            below = curves.where(inside, 0.0).flatten(0, 1)
             contrasts.append(contrast(below, runs, pipeline.outer))
         else:
             contrasts.append(contrast(curves, of_event, pipeline.outer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -96,7 +97,8 @@ class Detector(Decision):
                 "protocol.decision.attention_levels=null and curve_levels, as protocol=localization does"
             )
         videos, events, bounds, scores = [], [], [], []
-        for row, length in enumerate(batch.mask.sum(1).tolist()):
+        segments, axis = batch.mask.sum(1).tolist(), evidence.axis
+        for row, length in enumerate(segments if axis is None else axis.lengths.tolist()):
             if not length:
                 continue
             found = find_intervals(
@@ -105,6 +107,8 @@ class Detector(Decision):
                 self.pipeline,
                 self.segment_seconds,
                 None if attention is None else attention[row, :length],
+                None if axis is None else partial(axis.to_segments, row),
+                segments[row],
             )
             videos.append(torch.full_like(found.events, row))
             events.append(found.events)

@@ -3,6 +3,7 @@
 from avvp_pl.models.ave import AVE
 from avvp_pl.models.avsdn import AVSDN
 from avvp_pl.models.cmpae import CMPAE
+from avvp_pl.models.cross_modal import CrossModal
 from avvp_pl.models.cvcm import CVCM
 from avvp_pl.models.han import HAN
 from avvp_pl.models.leap import LEAP
@@ -20,6 +21,7 @@ __all__ = [
     "HAN",
     "LEAP",
     "UWAV",
+    "CrossModal",
     "MMPyramid",
     "PooledProbs",
     "Teacher",

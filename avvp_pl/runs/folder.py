@@ -139,7 +139,9 @@ class RunFolder(LockedFolder):
         if self.content["train_videos"] == digest(videos.train):
             return
         self._refuse_unless_asked(
-            "on other videos: their names, lengths or order have changed", "the table of training videos"
+            "on other videos: their names, lengths or order have changed"
+            + (", or their proposals" if videos.train.proposals is not None else ""),
+            "the table of training videos",
         )
         log.warning(
             "%s was trained on other training videos; the run is resumed with those of the data", self.checkpoint

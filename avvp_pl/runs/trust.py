@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
@@ -31,6 +32,7 @@ BUILT: dict[str, type | None] = {
     r"network": ParsingNetwork,
     r"data\.source": None,
     r"data\.sampling": SegmentSampling,
+    r"data\.order": BatchOrder,
     r"protocol\.task": Task,
     r"protocol\.decision": Decision,
     r"method": Method,

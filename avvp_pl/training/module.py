@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from avvp_pl.data.proposals import digest as digest_of
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.losses import mil_loss
@@ -223,7 +224,12 @@ class ParsingModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer of all weights that are trained (those of a momentum network are not)."""
         assert self.optimization is not None, "a module without an optimization can be tested only"
-        return self.optimization.build(self.parameters())
+        return self.optimization.build(self.named_parameters())
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the parts change the gradients, before they are clipped."""
+        for part in self.parts.values():
+            part.before_step(self.network, self.current_epoch)
 
     def configure_gradient_clipping(
         self,
@@ -415,10 +421,12 @@ def setting_of(part: str) -> str:
 
 
 def digest(videos: VideoSet) -> str:
-    """Return a checksum of the names and lengths of some videos, in their order."""
+    """Return a checksum of the names and lengths of some videos, in their order, and of their proposals."""
     content = hashlib.blake2b(digest_size=16)
     for name, length in zip(videos.names, _plain(videos.lengths), strict=True):
         content.update(f"{name}\0{length}\0".encode())
+    if videos.proposals is not None:
+        content.update(digest_of(videos.proposals))
     return content.hexdigest()
 
 

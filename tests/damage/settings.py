@@ -148,7 +148,8 @@ CASES: dict[str, list[Case]] = {
         setting("videos=???", "videos must be given: videos=...", command="score"),
         setting(
             "data=null",
-            "data=null: it must be one of folder, llp, realmix, synthetic, synthetic_llp_size",
+            "data=null: it must be one of folder, llp, realmix, synthetic, synthetic_llp_size, thumos14, "
+            "thumos14_synthetic",
             command="evaluate",
         ),
         setting(

@@ -336,7 +336,12 @@ def test_attention_gives_runs_and_the_curves_their_scores() -> None:
 
 
 def test_nothing_above_any_level_and_no_event() -> None:
-    for pipeline, curve in ((Pipeline(), torch.zeros(5, 2)), (Pipeline(without_events="nothing"), torch.ones(5, 2))):
+    without = Pipeline(without_events="nothing")
+    for pipeline, curve in (
+        (Pipeline(), torch.zeros(5, 2)),
+        (without, torch.ones(5, 2)),
+        (replace(without, levels=(ZEROED,)), torch.ones(5, 2)),
+    ):
         found = find_intervals(curve, torch.zeros(2), pipeline, 1.0)
         assert [len(column) for column in found] == [0, 0, 0]
         assert found.bounds.shape == (0, 2)

@@ -10,7 +10,7 @@ import torch
 from avvp_pl.errors import InputError
 from avvp_pl.inference.detections import Levels, Pipeline, find_intervals
 from avvp_pl.inference.detector import Detector
-from avvp_pl.parts import Evidence
+from avvp_pl.parts import CurveAxis, Evidence
 from tests.stand_ins import some_videos
 
 SETTINGS: dict[str, Any] = {
@@ -80,6 +80,27 @@ def test_curves_and_attention_of_the_inference_take_the_place_of_probabilities()
     )
     assert torch.equal(found.bounds[own], expected.bounds)
     assert torch.equal(found.scores[own], expected.scores)
+
+
+def test_points_of_a_curve_divide_the_video_evenly() -> None:
+    """Two segments of 0.5 s with four points, and nine segments with six: points of 0.25 s and 0.75 s."""
+    generator = torch.Generator().manual_seed(1)
+    curves, attention = torch.rand(3, 6, 4, generator=generator), torch.rand(3, 6, generator=generator)
+    axis = CurveAxis.even(torch.tensor([4, 0, 6]), torch.tensor([2, 0, 9]))
+    evidence = evidence_of(1, curves=curves, attention=attention, axis=axis)
+    batch = some_videos([2, 0, 9], [[1.0] * 4] * 3)[torch.arange(3)]
+    levels = {"lowest": 0.5, "highest": 0.5, "count": 1}
+    found = Detector(**{**SETTINGS, "attention_levels": levels}).detections(evidence, batch)
+    pipeline = Pipeline(gate=0.4, levels=(Levels((0.2, 0.4, 0.6)), Levels((0.5,), "attention")), upsampling=4)
+    for row, number, seconds in ((0, 4, 0.25), (2, 6, 0.75)):
+        scores = evidence.video_probs[row, 0].double()
+        cut = attention[row, :number].double()
+        expected = find_intervals(curves[row, :number].double(), scores, pipeline, seconds, cut)
+        own = found.videos == row
+        assert own.any()
+        torch.testing.assert_close(found.bounds[own], expected.bounds)
+        torch.testing.assert_close(found.scores[own], expected.scores)
+    assert not (found.videos == 1).any()
 
 
 @pytest.mark.parametrize(("strict", "expected"), [(False, [True, True, False]), (True, [False, True, False])])

@@ -126,13 +126,22 @@ def reference_streams(net: HAN | LEAP, batch: Batch, video: int) -> list[Tensor]
 
 # Properties
 
+# outputs of shape [B, T, ...]
+OF_SEGMENTS = {
+    *("projected", "features", "segment_probs", "key_probs", "event_probs", "base_logits", "suppressed_logits"),
+    *("attention", "logits", "magnitudes", "action", "background"),
+}
+
+
+OF_SEGMENTS = {"projected", "features", "segment_probs", "logits", "attention", "stream_attentions"}
+
 
 def values(output: ParsingOutput, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
     """All that a network returns, by name; of segments only those that exist."""
     for field in fields(output):
         value = getattr(output, field.name)
         if value is not None:
-            yield field.name, value[mask] if field.name in {"projected", "features", "segment_probs"} else value
+            yield field.name, value[mask] if field.name in OF_SEGMENTS else value
 
 
 def assert_padding_changes_nothing(net: ParsingNetwork, longest: int = 7) -> None:
@@ -154,7 +163,7 @@ def assert_videos_do_not_influence_each_other(net: ParsingNetwork) -> None:
         alone = net(rows(batch, [b]))
         assert_close(alone.segment_probs[0], together.segment_probs[b])
         for name, value in values(alone, batch.mask[[b]]):
-            if value.ndim < 3 and name != "features":
+            if value.ndim < 3 and name not in OF_SEGMENTS:
                 assert_close(value[0], getattr(together, name)[b])
 
 

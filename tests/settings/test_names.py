@@ -134,7 +134,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
             "labeling=[naive,prototype]: it must be one of ... naive, none",
         ),
         ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
-        ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, step"),
+        ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, jump, step"),
         ("evaluate checkpoint=x data=null", "data=null: it must be one of folder, llp, "),
         (
             "train inference=[]",

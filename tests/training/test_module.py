@@ -246,6 +246,24 @@ class TestParts:
         trainer = fit(module, data, epochs=2, accumulate_grad_batches=batches)
         assert told == list(range(trainer.global_step))
 
+    def test_a_part_may_let_weights_rest_before_each_step(self, build: Build) -> None:
+        """They get a gradient, but neither a change nor a state of the optimizer, and are told the epoch."""
+        module, data = build("mil")
+        resting = dict(module.network.named_parameters())["event_head.weight"]
+        before = resting.detach().clone()
+        told: list[int] = []
+
+        def rest(network: Any, epoch: int) -> None:
+            assert resting.grad is not None
+            resting.grad = None
+            told.append(epoch)
+
+        module.method.before_step = rest  # type: ignore[method-assign]
+        trainer = fit(module, data, epochs=2)
+        assert told == [0] * 3 + [1] * 3
+        assert torch.equal(resting, before)
+        assert resting not in trainer.optimizers[0].state
+
 
 class TestLogging:
     @pytest.mark.parametrize("batches", [1, 2])

@@ -10,13 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from avvp_pl.training.optimization import Constant, Optimization, Schedule, StepDecay, WarmupCosine
+from avvp_pl.errors import InputError
+from avvp_pl.training.optimization import Constant, Jump, Optimization, Schedule, StepDecay, WarmupCosine
 from tests.conftest import Build
 from tests.training.trainers import fit
 
 SCHEDULES: dict[str, tuple[Schedule, int, dict[float, float]]] = {
     "constant": (Constant(), 10, {0: 1, 0.5: 1, 9.9: 1}),
     "step decay": (StepDecay(every=3, factor=0.5), 10, {0: 1, 2.99: 1, 3: 0.5, 5.5: 0.5, 6: 0.25, 9.9: 0.125}),
+    "a jump": (Jump(after=3, times=4.0), 10, {0: 1, 2.99: 1, 3: 4, 9.9: 4}),
+    "a jump before the first epoch": (Jump(after=0, times=0.5), 2, {0: 0.5, 1.5: 0.5}),
     "a warm-up and half a cosine": (
         WarmupCosine(warmup=2, floor=0.0),
         10,
@@ -49,7 +52,7 @@ def test_one_step_by_hand(algorithm: Any, kind: type) -> None:
     A gradient of 1 and a decay of 0.1 of a weight of 20 leave a gradient of 3 for Adam; AdamW takes lr * 0.1 * 20 off.
     """
     weight = nn.Parameter(torch.tensor([20.0]))
-    optimizer = Optimization(algorithm, 0.5, 0.1, None, Constant()).build([weight])
+    optimizer = Optimization(algorithm, 0.5, 0.1, None, Constant()).build([("weight", weight)])
     assert type(optimizer) is kind
     weight.grad = torch.tensor([1.0])
     optimizer.step()
@@ -61,11 +64,28 @@ def test_one_step_by_hand(algorithm: Any, kind: type) -> None:
 def test_betas_are_those_of_the_moving_averages() -> None:
     """After one step from zero they hold 1 - beta of the gradient, and of its square."""
     weight = nn.Parameter(torch.tensor([20.0]))
-    optimizer = Optimization("adamw", 0.5, 0.0, None, Constant(), betas=[0.5, 0.9]).build([weight])
+    optimizer = Optimization("adamw", 0.5, 0.0, None, Constant(), betas=[0.5, 0.9]).build([("weight", weight)])
     weight.grad = torch.tensor([3.0])
     optimizer.step()
     assert optimizer.state[weight]["exp_avg"].item() == pytest.approx(0.5 * 3)
     assert optimizer.state[weight]["exp_avg_sq"].item() == pytest.approx(0.1 * 9)
+
+
+def test_weights_of_some_modules_do_not_follow_the_schedule() -> None:
+    """By every part of their names, and only by whole ones."""
+    weights = {name: nn.Parameter(torch.zeros(1)) for name in ("net.head.weight", "net.ahead.weight", "head.0.bias")}
+    optimization = Optimization("adam", 0.5, 0.0, None, Jump(after=1, times=4.0), unscheduled=["head"])
+    optimizer = optimization.build(weights.items())
+    for epochs, rates in ((0.5, (0.5, 0.5, 0.5)), (1.0, (0.5, 2.0, 0.5))):
+        optimization.set_rate(optimizer, epochs, 2)
+        found = {weight: group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+        assert tuple(found[weight] for weight in weights.values()) == rates
+
+
+def test_an_unscheduled_module_that_does_not_exist_is_an_error(build: Build) -> None:
+    module, _ = build("mil", "optimizer.unscheduled=[haed]")
+    with pytest.raises(InputError, match=r"optimizer\.unscheduled: no module of this run is called 'haed'"):
+        module.configure_optimizers()
 
 
 def test_only_weights_that_are_trained_are_optimized(build: Build) -> None:

@@ -1,0 +1,105 @@
+"""UM's network: the length of a segment's features says how much it is an action (Lee et al., AAAI 2021).
+
+Its paper is "Weakly-supervised Temporal Action Localization by Uncertainty Modeling".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from avvp_pl.models.dropout import Dropout
+from avvp_pl.models.han import full_precision
+from avvp_pl.models.mil_pooling import top_k_pooling
+from avvp_pl.models.one_modality import OneModality, SegmentConvolution
+from avvp_pl.types import Batch, ParsingOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class UMOutput(ParsingOutput):
+    """A parsed batch with the magnitudes n_t = |f_t| of the features, and two sets of segments of each video.
+
+    ``action`` (A) has 1 where a segment belongs to those of the largest n, ``background`` (B) where to those of the
+    smallest, and else 0. ``background_probs`` are softmax(mean of the logits over B).
+    """
+
+    logits: Float[Tensor, "B T C"]
+    magnitudes: Float[Tensor, "B T"]
+    action: Float[Tensor, "B T"]
+    background: Float[Tensor, "B T"]
+    background_probs: Float[Tensor, "B C"]
+
+
+class UM(OneModality):
+    """Features f by a convolution over three segments of all streams and ReLU; a Linear layer without bias on drop(f).
+
+    The logit of a video is the mean of its max(1, L // ``action_share``) highest ones of L segments, and of a softmax
+    over the events become the probabilities of the video. A are the as many segments of the largest n m, where m is a
+    mask that drops the same fraction of segments in training as ``dropout`` drops features, and scales the others; B
+    are the L // ``background_share`` segments of the largest (max n - n) m. ``features`` are f.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Sequence[str]],
+        stream_dims: Mapping[str, int],
+        num_events: int,
+        dim: int,
+        dropout: float,
+        action_share: int,
+        background_share: int,
+    ) -> None:
+        super().__init__(modalities, stream_dims, "um")
+        self.feature_dim, self.action_share, self.background_share = dim, action_share, background_share
+        self.layer, self.dropout = SegmentConvolution(sum(self.input_dims), dim), Dropout(dropout)
+        self.head = nn.Linear(dim, num_events, bias=False)
+
+    def forward(self, batch: Batch) -> UMOutput:
+        """Parse a batch."""
+        mask = batch.mask
+        encoded = self.layer(torch.cat(self.inputs(batch), dim=-1), mask).relu() * mask[:, :, None]
+        logits, features = full_precision(self.head(self.dropout(encoded))), full_precision(encoded)
+        magnitudes = features.norm(dim=-1)
+        with torch.no_grad():
+            kept = self.dropout(torch.ones_like(magnitudes))
+            action = largest(magnitudes * kept, mask, self.action_share)
+            highest = magnitudes.amax(1, keepdim=True)
+            background = largest((highest - magnitudes) * kept, mask, self.background_share)
+        some = mask.any(1, keepdim=True)
+        video_probs = top_k_pooling(logits, mask, self.action_share).softmax(-1) * some
+        background_probs = mean_of(logits, background).softmax(-1) * some
+        return UMOutput(
+            features[:, :, None],
+            logits.softmax(-1)[:, :, None],
+            video_probs,
+            video_probs[:, None],
+            logits=logits,
+            magnitudes=magnitudes,
+            action=action,
+            background=background,
+            background_probs=background_probs,
+        )
+
+
+def largest(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], share: int) -> Float[Tensor, "B T"]:
+    """Return 1 for the max(1, L // ``share``) largest numbers of the L real ones in each row, and 0 for the others.
+
+    >>> x, mask = torch.tensor([[3.0, 1.0, 2.0, 9.0]]), torch.tensor([[True, True, True, False]])
+    >>> largest(x, mask, 1), largest(x, mask, 3)
+    (tensor([[1., 1., 1., 0.]]), tensor([[1., 0., 0., 0.]]))
+    """
+    count = mask.sum(1).div(share, rounding_mode="floor").clamp(min=1)  # [B]
+    most = max(1, x.shape[1] // share)  # known without waiting for a device
+    rows = x.masked_fill(~mask, -torch.inf).topk(most, dim=1).indices
+    taken = torch.arange(most, device=x.device) < count[:, None]
+    return torch.zeros_like(x).scatter(1, rows, taken.to(x.dtype)) * mask
+
+
+def mean_of(x: Float[Tensor, "B T ..."], chosen: Float[Tensor, "B T"]) -> Float[Tensor, "B ..."]:
+    """Return the mean over the segments for which ``chosen`` is 1; 0 if there are none."""
+    ones = [1] * (x.ndim - 2)
+    return (x * chosen.view(*chosen.shape, *ones)).sum(1) / chosen.sum(1).clamp(min=1).view(-1, *ones)
