@@ -266,7 +266,7 @@ def _selected(protocol: str) -> str:
     default = _composed(f"protocol={name}").protocol if not own and scoring else None
     if default is None or protocol_of(default) == _without_note(protocol):
         return f"protocol={name}{own}"
-    return f"'protocol={name} scoring@protocol.task.scoring={scoring}'"
+    return f"protocol={name} scoring@protocol.task.scoring={scoring}"
 
 
 def read_run(folder: Path, inference: str | None = None) -> Run:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avvp_pl.metrics.avvp import score_timelines
-from avvp_pl.reporting.browser import Browser, Found, Group, browse, compare, relative_address
+from avvp_pl.reporting.browser import Browser, Found, Group, Track, browse, compare, relative_address
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
 pairs = st.integers(1, 12).flatmap(lambda size: st.tuples(*[st.lists(st.booleans(), min_size=size, max_size=size)] * 2))
@@ -205,6 +205,7 @@ def test_marks_agree_with_compare(tmp_path: Path) -> None:
                 for kind, on, off in groups:
                     word = letters[kind] + letters[kind].lower() * (off - on - 1)
                     expected = expected[:on] + word + expected[off:]
+                assert isinstance(track, Track)
                 assert (track.marks or "." * 9) == expected
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.avvp import score_timelines
+from avvp_pl.reporting.browser import Found
 from avvp_pl.reporting.evidence import gather, write_report
 from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.tasks.parsing import ParsingTask
@@ -80,6 +81,7 @@ def test_a_report_of_three_modalities_and_videos_of_any_length(runs: Path, tmp_p
     assert list(evidence.differences or {}) == ["mine"]
     for label, seed in (("mil", 0), ("mine", 7)):
         found, expected = evidence.found[label], made_parsed(seed)
+        assert isinstance(found, Found)
         assert found.probabilities is not None
         for n, length in enumerate(LENGTHS):
             assert torch.equal(found.prediction[n, :length], segments_of(expected.timelines, n))

@@ -120,7 +120,7 @@ def test_other_tasks_protocols_and_instances_never_share_a_table(tmp_path: Path)
     other = run_folder(tmp_path / "other", protocol={"name": "seconds_212", "excluded": []})
     with pytest.raises(
         InputError,
-        match=r"several protocols .* or 'protocol=localization scoring@protocol.task.scoring=seconds_212', or evaluate",
+        match=r"several protocols .* or protocol=localization scoring@protocol.task.scoring=seconds_212, or evaluate",
     ):
         read_runs([one, other])
     less = run_folder(tmp_path / "less", protocol={"excluded": ["video 300"]})
@@ -458,3 +458,5 @@ def test_report_command(command: Command, runs: Path, tmp_path: Path, capsys: py
     assert "the runs are of two tasks" in capsys.readouterr().err
     assert command("report", *chosen, "protocol=localization") == 0
     assert "Table 5" in capsys.readouterr().out
+    assert command("report", *chosen, "protocol=localization", "scoring@protocol.task.scoring=segments_212") == 2
+    assert "protocol=localization, segments_212: no run was scored under this" in capsys.readouterr().err
