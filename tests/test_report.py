@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from avvp_pl import train
 from avvp_pl.data.known import LLP_TEST_VIDEOS
+from avvp_pl.reporting.browser import Found
 from avvp_pl.reporting.evidence import gather, write_report
 from avvp_pl.reporting.tables import paper_tables
 from avvp_pl.reporting.videos import data_of
@@ -103,7 +104,9 @@ def test_what_is_asked_for_by_name(runs: Path, tmp_path: Path) -> None:
     assert [setting.label for setting in evidence.shown] == [BASE]
     assert next(iter(evidence.found)) == BASE  # the page offers the others, too
     assert set(evidence.found) == SETTINGS
-    assert evidence.found[BASE].probabilities is not None  # as every run writes them
+    own = evidence.found[BASE]
+    assert isinstance(own, Found)
+    assert own.probabilities is not None  # as every run writes them
     for setting in evidence.settings:
         if setting.label != evidence.baseline.label:
             difference = evidence.differences[setting.label]["average"]

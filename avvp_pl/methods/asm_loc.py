@@ -12,7 +12,7 @@ from torch import Tensor
 from avvp_pl.errors import InputError
 from avvp_pl.models.asm_loc import ASMLocOutput
 from avvp_pl.parts import Method, Step, Term
-from avvp_pl.pseudo_labels.proposals import segment_labels
+from avvp_pl.pseudo_labels import proposals
 
 LEAST = 1e-7  # probability whose logarithm is taken in the place of that of a smaller one
 
@@ -23,7 +23,7 @@ class ASMLoc(Method):
     P and Q are ``foreground`` and ``background`` of :class:`~avvp_pl.models.asm_loc.ASMLocOutput`; w0 are the events of
     the weak label in equal shares, and bg is the background: what is left without the attention shows both. L_PL is
     :func:`uncertain_loss` with the labels of the proposals (:func:`~avvp_pl.pseudo_labels.proposals.segment_labels`;
-    ``labels`` is ``code`` for those of the public code). The base network has none.
+    ``segment_labels`` is ``code`` for those of the public code). The base network has none.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class ASMLoc(Method):
         weight_actions: float,
         weight_pseudo_label: float,
         weight_uncertainty: float,
-        labels: Literal["exact", "code"],
+        segment_labels: Literal["exact", "code"],
     ) -> None:
         super().__init__()
-        self.num_events, self.code = len(events), labels == "code"
+        self.num_events, self.code = len(events), segment_labels == "code"
         self.weight_background, self.weight_actions = weight_background, weight_actions
         self.weight_pseudo_label, self.weight_uncertainty = weight_pseudo_label, weight_uncertainty
 
@@ -55,7 +55,7 @@ class ASMLoc(Method):
         }
         if output.uncertainty is not None:
             assert step.batch.proposals is not None
-            labels = segment_labels(step.batch.proposals, output.samples, self.num_events, self.code)
+            labels = proposals.segment_labels(step.batch.proposals, output.samples, self.num_events, self.code)
             loss = uncertain_loss(
                 output.logits, labels.to(output.logits.dtype), output.uncertainty, output.samples.mask,
                 self.weight_uncertainty,

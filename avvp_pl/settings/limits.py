@@ -257,10 +257,23 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """So many numbers at equal distances, from the lowest to the highest of them."""
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, Mapping) or set(value) != {"lowest", "highest", "count"}:
+            return False
+        return value["lowest"] in WEIGHT and value["highest"] in WEIGHT and value["count"] in COUNT
+
+    def __str__(self) -> str:
+        return "a mapping such as {lowest: 0.1, highest: 0.9, count: 20}"
+
+
+@dataclass(frozen=True)
 class OrNull:
     """A value that may be left out."""
 
-    limit: Number | Choice | Arguments | Location | Text | Label | Names | Each | OneOrMore
+    limit: Number | Choice | Arguments | Location | Text | Label | Names | Each | OneOrMore | Levels
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -283,6 +296,7 @@ Limit = (
     | Several
     | PathOrFolders
     | Thresholds
+    | Levels
     | OrNull
 )
 
@@ -365,7 +379,6 @@ TOP_LEVEL: dict[str, Limit] = {
     "online": FLAG,
 }
 
-LEVELS = Each(WEIGHT, "{lowest: 0.1, highest: 0.9, count: 20}")
 
 # Settings in groups, by their name or the end of their full key
 LIMITS: dict[str, Limit] = {
@@ -519,7 +532,7 @@ LIMITS: dict[str, Limit] = {
     "weight_background": WEIGHT,
     "weight_actions": WEIGHT,
     "weight_uncertainty": WEIGHT,
-    "method.labels": Choice(("exact", "code")),
+    "method.segment_labels": Choice(("exact", "code")),
     # refine
     "refinement.logits": PathOrFolders(),
     "refinement.folders": PathOrFolders(file=False),
@@ -595,8 +608,14 @@ LIMITS: dict[str, Limit] = {
     "video_threshold": SHARE,
     "decision.strict_gate": FLAG,
     "decision.without_events": Choice(("best", "nothing")),
-    "decision.curve_levels": OrNull(LEVELS),
-    "decision.attention_levels": OrNull(LEVELS),
+    "decision.curve_levels": OrNull(Levels()),
+    "decision.attention_levels": OrNull(Levels()),
+    "curve_levels.lowest": WEIGHT,
+    "curve_levels.highest": WEIGHT,
+    "curve_levels.count": COUNT,
+    "attention_levels.lowest": WEIGHT,
+    "attention_levels.highest": WEIGHT,
+    "attention_levels.count": COUNT,
     "decision.zeroed": FLAG,
     "decision.upsampling": COUNT,
     "decision.at": Choice(("center", "start")),

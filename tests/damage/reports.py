@@ -107,7 +107,7 @@ CASES: dict[str, list[Case]] = {
         ),
         setting("published=nowhere.csv", "nowhere.csv: no such file", command="report"),
         setting(
-            "protocol=mine", "there is no protocol 'mine'. The choices are: cmpae, coleaf, common", command="report"
+            "protocol=mine", "there is no protocol 'mine'. The choices are: asm_loc, bas_net, cmpae", command="report"
         ),
         setting("wandb=mine", "wandb='mine': it must be ENTITY/PROJECT", command="report"),
     ],

@@ -78,7 +78,8 @@ CASES: dict[str, list[Case]] = {
         setting("method.gamma=0.5", "there is no setting 'method.gamma'. Did you mean 'labeling.gamma'?"),
         setting(
             "method=ppl",
-            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, poibin. "
+            "there is no method 'ppl'. The choices are: asm_loc, bas_net, cmpae, co2_net, coleaf, cvcm, delu, em_mil, "
+            "jomold, leap, ma, mgn, mil, poibin, um. "
             "Experiments of this name, for +experiment=, are: "
             "ppl_hard, ppl_hard_literal, ppl_per_modality, ppl_soft",
         ),
@@ -160,7 +161,8 @@ CASES: dict[str, list[Case]] = {
         ),
         setting(
             "inference=[prototype,prototype]",
-            "it must be one of classifier, cmpae, mixture, prototype, prototype_hard, or a list of different ones",
+            "it must be one of asm_loc, attended_logits, bas_net, classifier, cmpae, em_mil, mixture, prototype, "
+            "prototype_hard, um, or a list of different ones",
             command="evaluate",
         ),
         setting(
@@ -221,7 +223,7 @@ CASES: dict[str, list[Case]] = {
         ),
         experiment(
             "a group that is not there",
-            "there is no method 'nope'. The choices are: cmpae",
+            "there is no method 'nope'. The choices are: asm_loc",
             "# @package _global_\ndefaults:\n  - override /method: nope\n",
         ),
     ],

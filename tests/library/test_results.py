@@ -81,6 +81,7 @@ def test_scores_against_a_truth() -> None:
     assert found.score(truth).average == 100
     truth[0][2, 0, 1] = True
     scores = found.score([timeline.numpy() for timeline in truth])
+    assert isinstance(scores.values, ParsingScores)
     assert scores.values.segment["audio"] == pytest.approx((100 * 4 / 5 + 100) / 2)
     assert parsing().score().average == 100  # the annotation that came with the videos
 

@@ -21,7 +21,7 @@ WEAK = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 0]])
 
 def method(**options: object) -> ASMLoc:
     given = {"weight_background": 0.5, "weight_actions": 0.25, "weight_pseudo_label": 2.0, "weight_uncertainty": 0.2}
-    return ASMLoc(["a", "b", "c"], **given, **{"labels": "exact", **options})  # type: ignore[arg-type]
+    return ASMLoc(["a", "b", "c"], **given, **{"segment_labels": "exact", **options})  # type: ignore[arg-type]
 
 
 def log(prob: float) -> float:
@@ -50,7 +50,7 @@ def test_the_best_uncertainty_is_the_logarithm_of_the_cross_entropy() -> None:
 @pytest.mark.parametrize("labels", ["exact", "code"])
 def test_the_terms_equal_the_loops(proposals: str, labels: str) -> None:
     given = step(proposals)
-    terms, output = method(labels=labels)(given), given.output
+    terms, output = method(segment_labels=labels)(given), given.output
     expected = {"mil": 0.0, "background": 0.0, "actions": 0.0}
     for number in range(3):
         events = [event for event in range(EVENTS) if WEAK[number, event]]
@@ -79,7 +79,7 @@ def test_the_terms_equal_the_loops(proposals: str, labels: str) -> None:
 @torch.no_grad()
 def test_labels_of_the_public_code_are_other_ones() -> None:
     given = step("data")
-    exact, code = (method(labels=labels)(given)["pseudo_label"].value for labels in ("exact", "code"))
+    exact, code = (method(segment_labels=labels)(given)["pseudo_label"].value for labels in ("exact", "code"))
     assert not torch.isclose(exact, code)
 
 

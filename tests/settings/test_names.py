@@ -138,13 +138,13 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ("evaluate checkpoint=x data=null", "data=null: it must be one of folder, llp, "),
         (
             "train inference=[]",
-            "inference=[]: it must be one of classifier, cmpae, mixture, prototype, prototype_hard, or a",
+            "inference=[]: it must be one of asm_loc, attended_logits, bas_net, classifier, cmpae, em_mil, mixture, ",
         ),
         ("train inference=[prototype,prototype]", "inference=[prototype,prototype]: it must be one of"),
-        ("train inference=[prototype,null]", "inference=[prototype,null]: it must be one of classifier,"),
+        ("train inference=[prototype,null]", "inference=[prototype,null]: it must be one of asm_loc,"),
         (
             "train -m inference=classifier,null",
-            "inference=null: it must be one of classifier, cmpae, mixture, prototype, prototype_hard",
+            "inference=null: it must be one of asm_loc, attended_logits, bas_net, classifier, cmpae",
         ),
         (
             "train labeling=protoype",
@@ -388,11 +388,12 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ("method: {weights: {audio: -1}}", "method.weights.audio=-1: it must be a number of at least 0"),
         (
             "defaults: [{override /method: nope}]",
-            "there is no method 'nope'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn",
+            "there is no method 'nope'. The choices are: asm_loc, bas_net, cmpae, co2_net, coleaf, cvcm, delu, em_mil",
         ),
         (
             "defaults: [{override /method: ppl}]",
-            "there is no method 'ppl'. The choices are: cmpae, coleaf, cvcm, jomold, leap, ma, mgn, mil, mine, poibin.",
+            "there is no method 'ppl'. The choices are: asm_loc, bas_net, cmpae, co2_net, coleaf, cvcm, delu, em_mil, "
+            "jomold, leap, ma, mgn, mil, mine, poibin, um.",
         ),
         (
             "checkpoint: x",
