@@ -259,8 +259,18 @@ class CollectedIntervals(Metric):
         super().sync(*arguments, **keywords)
 
     def compute(self) -> Any:
-        """Return what has been seen so far."""
+        """Return what has been seen so far; torchmetrics makes a number of whatever has one element."""
         return self._collected()
+
+    def collected(self) -> Collected:
+        """Return what has been seen so far by all processes, and begin anew."""
+        found: Collected = self.compute()
+        self.reset()
+        return Collected(
+            found.videos.reshape(-1),
+            Detections(*_shaped(found.detections)),
+            Instances(*_shaped(found.instances)),
+        )
 
     def _collected(self) -> Collected:
         self._fill()
@@ -304,6 +314,11 @@ class TALMetric(CollectedIntervals):
         """Return the scores of the videos seen so far; 0 if there were none."""
         videos, detections, instances = self._collected()
         return score_detections(detections, instances, self.num_events, len(videos), self.thresholds)
+
+
+def _shaped(columns: Sequence[Tensor]) -> list[Tensor]:
+    """Return columns of numbers as [R], and that of the bounds, which is the third one, as [R, 2]."""
+    return [column.reshape(-1, 2) if number == 2 else column.reshape(-1) for number, column in enumerate(columns)]
 
 
 def _table(*columns: Tensor) -> Float[Tensor, "R columns"]:

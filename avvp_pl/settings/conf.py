@@ -283,6 +283,15 @@ class ConfigFiles:
             # a sibling (`naive`), or a group below this one (`schedule: constant`)
             for name, chosen in ({"": entry} if isinstance(entry, str) else dict(entry)).items():
                 below = str(name).removeprefix("override ")
+                placed = re.fullmatch(r"/([\w/]+)@(?!_global_)([\w.]+)", below)
+                if group and placed and re.fullmatch(r"[\w.-]+", str(chosen)):  # another group, placed in this one
+                    inner = self.settings(placed[1], str(chosen))
+                    for part in reversed(placed[2].split(".")):
+                        inner = {part: inner}
+                    merge(merged, inner)
+                    if not self.is_complete(placed[1], str(chosen)):
+                        self._incomplete.add((group, choice))
+                    continue
                 if below != name and below.startswith("/") and not below.startswith(f"/{group}"):
                     other = below.strip("/").partition("@")[0]
                     self._beside |= {(other, one) for one in (chosen if isinstance(chosen, list) else [str(chosen)])}

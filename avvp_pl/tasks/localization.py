@@ -82,8 +82,7 @@ class LocalizationTask(Task):
 
     def scores(self, metric: CollectedIntervals, videos: VideoSet, events: Sequence[str]) -> Scored:
         """Return the scores of all that was added, and begin anew."""
-        numbers, detections, instances = metric.compute()
-        metric.reset()
+        numbers, detections, instances = metric.collected()
         names = [videos.names[number] for number in numbers.tolist()]
         return self.score_found(names, events, detections, instances)
 

@@ -40,6 +40,7 @@ SMALLER = {
     "inference.um.segments": 30,
     "labeling.start_epoch": 1,
 }
+FASTER = {"um": ["optimizer.learning_rate=0.01"]}  # its loss of magnitudes is large and falls slowly
 WITHOUT_FILES = [name for name in LOCALIZING if name != "asm_loc"]
 # a batch of DELU is of one process, ASM-Loc has batch normalization, and UM drops the same features of all segments
 ALIKE = ["tal_mil", "tal_ppl_soft", "bas_net", "em_mil"]
@@ -48,7 +49,7 @@ ALIKE = ["tal_mil", "tal_ppl_soft", "bas_net", "em_mil"]
 def settings_for(experiment: str) -> list[str]:
     cfg = OmegaConf.create(settings_of(experiment))
     smaller = [f"{key}={value}" for key, value in SMALLER.items() if OmegaConf.select(cfg, key) is not None]
-    return [f"+experiment={experiment}", *smaller]
+    return [f"+experiment={experiment}", *smaller, *FASTER.get(experiment, [])]
 
 
 @pytest.fixture(scope="module")

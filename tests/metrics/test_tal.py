@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.multiprocessing import get_context
 
-from avvp_pl.metrics import Detections, Instances, LocalizationScores, TALMetric, score_detections
+from avvp_pl.metrics import CollectedIntervals, Detections, Instances, LocalizationScores, TALMetric, score_detections
 from avvp_pl.metrics.tal import BLOCK, THRESHOLDS, tiou
 from tests.metrics.reference_tal import Found, Truth, reference
 
@@ -400,3 +400,15 @@ def test_thirty_thousand_detections_take_less_than_a_second(shared: Path, thumos
         seconds.append(time.process_time() - start)
     assert min(seconds) < 1
     assert [round(value, 2) for value in at(result)] == [69.68, 63.74, 54.63, 44.89, 34.10, 23.39, 12.47]
+
+
+def test_what_is_collected_keeps_its_shape_whatever_there_is_of_it() -> None:
+    """Also where there is one detection in one video, and then nothing at all."""
+    metric, one = CollectedIntervals(2), torch.tensor([0])
+    bounds = torch.tensor([[0.0, 1.0]])
+    metric.update(Detections(one, one, bounds, torch.tensor([0.5])), Instances(one, one + 1, bounds), one)
+    found = metric.collected()
+    assert found.videos.tolist() == [0]
+    assert [column.tolist() for column in found.detections] == [[0], [0], [[0, 1]], [0.5]]
+    assert [column.tolist() for column in found.instances] == [[0], [1], [[0, 1]]]
+    assert [tuple(column.shape) for column in metric.collected().detections] == [(0,), (0,), (0, 2), (0,)]

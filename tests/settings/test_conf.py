@@ -46,7 +46,7 @@ def test_the_configuration_of_a_checkout_is_beside_the_package() -> None:
 def test_shipped_groups_have_their_choices() -> None:
     files = ConfigFiles()
     assert set(files.choices("labeling")) >= {"naive", "none", "prototype"}
-    assert files.choices("optimizer/schedule") == ["constant", "cosine", "step"]
+    assert files.choices("optimizer/schedule") == ["constant", "cosine", "jump", "step"]
     assert files.choices("nothing") == []
     assert "" not in files.groups
     assert not any(group.startswith("hydra") for group in files.groups)
@@ -55,7 +55,7 @@ def test_shipped_groups_have_their_choices() -> None:
 def test_files_of_the_user_stand_beside_those_that_are_shipped(own: Path) -> None:
     files = ConfigFiles([str(own)])
     assert files.choices("labeling") == sorted(["mine", *ConfigFiles().choices("labeling")])
-    assert files.choices("optimizer/schedule") == ["constant", "cosine", "mine", "step"]
+    assert files.choices("optimizer/schedule") == ["constant", "cosine", "jump", "mine", "step"]
     assert files.choices("augment") == ["mixup"]
 
 
@@ -126,7 +126,6 @@ def test_a_file_that_builds_on_itself_ends(own: Path) -> None:
         "[/labeling/naive@_here_]",
         "[naive@inner]",
         "[optional naive]",
-        "[{/optimizer@inner: adam}]",
         "[{inner: [a, b]}]",
     ],
 )
@@ -244,3 +243,9 @@ def test_keys_and_merging() -> None:
     merge(below, {"b": {"c": 4, "e": {"f": 5}}, "d": {"g": 6}})
     assert below == {"a": 1, "b": {"c": 4, "e": {"f": 5}}, "d": {"g": 6}}
     assert list(keys_of(below)) == ["a", "b", "b.c", "b.e", "b.e.f", "d", "d.g"]
+
+
+def test_another_group_is_read_where_a_file_places_it() -> None:
+    settings = ConfigFiles().settings("protocol", "localization")
+    assert settings["task"]["scoring"] == ConfigFiles().settings("scoring", "seconds_210")
+    assert settings["task"]["_target_"] == "avvp_pl.tasks.localization.LocalizationTask"
