@@ -48,13 +48,14 @@ LAYOUTS = (
 )
 CONVERSION = """\
 import numpy as np, os
-features = np.load('Thumos14reduced-I3D-JOINTFeatures.npy', allow_pickle=True, encoding='bytes')
-names = np.load('Thumos14reduced-Annotations/videoname.npy', allow_pickle=True)
+
+features = np.load("Thumos14reduced-I3D-JOINTFeatures.npy", allow_pickle=True, encoding="bytes")
+names = np.load("Thumos14reduced-Annotations/videoname.npy", allow_pickle=True)
 for name, rows in zip(names, features, strict=True):
     name = name.decode() if isinstance(name, bytes) else str(name)
-    folder = 'test' if name.startswith('video_test') else 'train'
+    folder = "test" if name.startswith("video_test") else "train"
     os.makedirs(folder, exist_ok=True)
-    np.save(f'{folder}/{name}.npy', np.asarray(rows, dtype=np.float32))
+    np.save(f"{folder}/{name}.npy", np.asarray(rows, dtype=np.float32))
 """
 
 log = logging.getLogger(__name__)

@@ -397,7 +397,6 @@ LIMITS: dict[str, Limit] = {
     "data.source": Arguments("{_target_: avvp_pl.data.llp.load_llp}"),
     "data.annotation": OrNull(PATH),
     "data.ambiguous": OrNull(PATH),
-    "data.rate": POSITIVE,
     "data.dtype": Choice(("float32", "float16", "bfloat16")),
     "data.resident": Choice(("auto", "device", "host")),
     "order.pairs": Number(0, whole=True),

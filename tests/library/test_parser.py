@@ -218,7 +218,7 @@ def test_wrong_folders_are_one_clear_error(parser: Parser, data: ParsingSet, str
     [
         (
             {"inference": "classifer"},
-            "inference=classifer: it must be one of prototype, classifier, cmpae, mixture, prototype_hard.",
+            "inference=classifer: it must be one of prototype, classifier, asm_loc, attended_logits, bas_net",
         ),
         ({"device": "abacus"}, "device=abacus: cannot be used"),
         ({"segments": 0}, "segments=0: it must be a whole number, 1 or more"),
