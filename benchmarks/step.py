@@ -44,7 +44,7 @@ class TrainingStep:
         self.has_average = any(isinstance(module, Teacher) for module in model.modules())
         for part in model.parts.values():
             part.refresh(self.videos, EPOCH, Team())
-        model.trainer = SimpleNamespace(current_epoch=EPOCH, num_training_batches=1)  # type: ignore[assignment]
+        model.trainer = SimpleNamespace(current_epoch=EPOCH, num_training_batches=1, max_epochs=2 * EPOCH)  # type: ignore[assignment]
 
     def learn(self) -> None:
         """Forward and backward."""
