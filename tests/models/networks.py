@@ -129,11 +129,8 @@ def reference_streams(net: HAN | LEAP, batch: Batch, video: int) -> list[Tensor]
 # outputs of shape [B, T, ...]
 OF_SEGMENTS = {
     *("projected", "features", "segment_probs", "key_probs", "event_probs", "base_logits", "suppressed_logits"),
-    *("attention", "logits", "magnitudes", "action", "background"),
+    *("attention", "stream_attentions", "logits", "magnitudes", "action", "background"),
 }
-
-
-OF_SEGMENTS = {"projected", "features", "segment_probs", "logits", "attention", "stream_attentions"}
 
 
 def values(output: ParsingOutput, mask: Tensor) -> Iterator[tuple[str, Tensor]]:
