@@ -25,6 +25,7 @@ A *segment* is one step of time, an *event* one of the C labels; *weak* labels a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,6 +145,15 @@ class Detections(NamedTuple):
     events: Int[Tensor, " D"]
     bounds: Float[Tensor, "D 2"]
     scores: Float[Tensor, " D"]
+
+    @classmethod
+    def join(cls, parts: Iterable[Detections], counts: Iterable[int]) -> Detections:
+        """Return the detections of several sets of so many videos, one set after another."""
+        moved, before = [], 0
+        for part, count in zip(parts, counts, strict=True):
+            moved.append(part._replace(videos=part.videos + before))
+            before += count
+        return cls(*map(torch.cat, zip(*moved, strict=True)))
 
 
 @dataclass(frozen=True)

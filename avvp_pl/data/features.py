@@ -118,6 +118,19 @@ class FeatureFiles:
         in_parallel(read, range(len(names)), stream)
         return features
 
+    def read_splits(
+        self, streams: Sequence[str], wanted: Mapping[str, Sequence[str]], survey: Survey
+    ) -> dict[str, dict[str, Tensor]]:
+        """Read the streams of the wanted videos of each split; the survey is of all of them, split by split."""
+        names = [name for split in wanted.values() for name in split]
+        lengths = dict(zip(names, survey.lengths, strict=True))
+        sizes = [sum(lengths[name] for name in split) for split in wanted.values()]
+        read = {
+            stream: torch.split(self.read(number, stream, names, survey), sizes)
+            for number, stream in enumerate(streams)
+        }
+        return {split: {stream: parts[i] for stream, parts in read.items()} for i, split in enumerate(wanted)}
+
     def survey(
         self,
         streams: Sequence[str],

@@ -16,6 +16,11 @@ THUMOS14_TEST_VIDEOS = (  # digest_of() the names of all 213, the 212 with insta
     "a1507abc217baed5eb0f341391ab7e73ae44edbf06c08c08f681b983e11db2af",
     "51bad9afadc6545a26833fd1f47b51d0458a05baee5c23ec8f3f8b8693e27f31",
 )
+THUMOS14_EVENTS = (
+    "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
+    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
+    "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
+)  # fmt: skip
 TEST_TABLE = "AVVP_test_pd.csv"
 LARGEST = 2**20  # bytes; the test table of LLP has a tenth of them, and that of a million videos is not read for a name
 

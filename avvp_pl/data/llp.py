@@ -29,7 +29,7 @@ from avvp_pl.data.annotations import (
     read_timelines,
     read_weak_labels,
 )
-from avvp_pl.data.features import FeatureFiles, Survey, spelled
+from avvp_pl.data.features import FeatureFiles, spelled
 from avvp_pl.data.joins import check_annotated, check_names
 from avvp_pl.data.known import TEST_TABLE
 from avvp_pl.data.names import composed, spellings
@@ -318,7 +318,9 @@ class LLPFolder:
         survey = self.files.survey(self.streams, names)
         for _, problem in sorted(survey.problems.items()):
             raise InputError(problem)
-        return Features(dict(zip(names, survey.lengths, strict=True)), lambda: self._read(wanted, names, survey))
+        return Features(
+            dict(zip(names, survey.lengths, strict=True)), lambda: self.files.read_splits(self.streams, wanted, survey)
+        )
 
     def pack(self) -> Index:
         """Check the tables and every feature file, and pack them; all problems are raised as one InputError."""
@@ -367,18 +369,6 @@ class LLPFolder:
         tables = {split: listed.get(split) or self.weak_labels(split, Oddities()) for split in TABLES}
         self.check_keys(tables)
         return tuple(name for labels in tables.values() for name in labels)
-
-    def _read(
-        self, wanted: Mapping[str, Sequence[str]], names: Sequence[str], survey: Survey
-    ) -> dict[str, dict[str, Tensor]]:
-        """Read all streams of all videos into one array each, and divide them among the splits."""
-        lengths = dict(zip(names, survey.lengths, strict=True))
-        sizes = [sum(lengths[name] for name in split) for split in wanted.values()]
-        streams = {
-            stream: torch.split(self.files.read(number, stream, names, survey), sizes)
-            for number, stream in enumerate(self.streams)
-        }
-        return {split: {stream: parts[i] for stream, parts in streams.items()} for i, split in enumerate(wanted)}
 
     def feature_path(self, stream: str, name: str) -> Path:
         """Return the file of a video's stream, as its name is spelled on the disk."""

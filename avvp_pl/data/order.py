@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from avvp_pl.data.sampling import generator_of
 from avvp_pl.errors import InputError
 
 
@@ -59,7 +60,7 @@ class PairedBatches(BatchOrder):
         self, weak_labels: Float[Tensor, "N C"], batch_size: int, seed: int, epoch: int, process: int
     ) -> Int[Tensor, "batches batch_size"]:
         """Draw."""
-        generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + process) % 2**63)
+        generator = generator_of(seed, epoch, process)
         videos = [(weak > 0).nonzero()[:, 0] for weak in weak_labels.T]  # of each event
         paired = [rows for rows in videos if len(rows) >= 2]
         batches = []

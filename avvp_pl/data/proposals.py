@@ -29,18 +29,14 @@ def write_proposals(path: Path, videos: ParsingSet, found: Mapping[str, Detectio
 
     Raises :class:`InputError` where two splits have a video of the same name.
     """
-    names: list[str] = []
-    columns = []
-    for split, detections in found.items():
-        columns.append(detections._replace(videos=detections.videos + len(names)))
-        names += videos.splits[split].names
+    names = [name for split in found for name in videos.splits[split].names]
     if len(set(names)) < len(names):
         name = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(
             f"the video {quote(name)} is in two splits of the data, and a file of proposals has one entry for each "
             "video; remove it from one of the tables of the data"
         )
-    joined = Detections(*map(torch.cat, zip(*columns, strict=True)))
+    joined = Detections.join(found.values(), (len(videos.splits[split]) for split in found))
     write_detections(path, names, videos.events, joined, checkpoint_sha256=checkpoint)
 
 

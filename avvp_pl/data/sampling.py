@@ -67,8 +67,11 @@ class Bins(SegmentSampling):
 
 def uniform(seed: int, epoch: int, rows: Int[Tensor, " B"], count: int) -> Float[Tensor, "B count"]:
     """Return numbers in [0, 1) that depend on nothing but these four: ``count`` of them for each of the rows."""
-    drawn = []
-    for row in rows.tolist():
-        generator = torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + row) % 2**63)
-        drawn.append(torch.rand(count, generator=generator, dtype=torch.float64))
+    generators = (generator_of(seed, epoch, row) for row in rows.tolist())
+    drawn = [torch.rand(count, generator=generator, dtype=torch.float64) for generator in generators]
     return torch.stack(drawn) if drawn else torch.zeros(0, count, dtype=torch.float64)
+
+
+def generator_of(seed: int, epoch: int, number: int) -> torch.Generator:
+    """Return a generator whose numbers depend on nothing but these three."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + number) % 2**63)

@@ -23,17 +23,13 @@ from torch import Tensor
 from avvp_pl.data.activitynet import Interval, read_annotation, read_subsets
 from avvp_pl.data.annotations import Oddities, read_list
 from avvp_pl.data.features import FeatureFiles, is_pickled, spelled
+from avvp_pl.data.known import THUMOS14_EVENTS
 from avvp_pl.data.names import composed
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, quote
 from avvp_pl.types import Instances
 
-THUMOS_EVENTS = (
-    "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
-    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
-    "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
-)  # fmt: skip
 SEGMENT_SECONDS = 0.64  # 16 frames at 25 frames a second
 SUBSETS = {"train": ("train", "validation"), "test": ("test",)}  # the first that an annotation has is the split
 # Test videos whose annotation is wrong or empty. Some public feature folders have no files of them
@@ -272,7 +268,7 @@ class ThumosFolder:
         if "train" in of and (unseen := sorted(of.get("test", set()) - of["train"])):
             kind = f"{self.annotation}: events of test videos that no training video has (they cannot be learned)"
             oddities.note(kind, quote(unseen[0]), len(unseen))
-        for known in (events, THUMOS_EVENTS):
+        for known in (events, THUMOS14_EVENTS):
             if known is not None and labels <= set(known):
                 return tuple(known)
         return tuple(sorted(labels))
@@ -288,13 +284,7 @@ class ThumosFolder:
         for _, problem in sorted(survey.problems.items()):
             raise InputError(problem)
         lengths = dict(zip(names, survey.lengths, strict=True))
-        sizes = [sum(lengths[name] for name in split) for split in wanted.values()]
-        read: dict[str, dict[str, Tensor]] = {split: {} for split in wanted}
-        for number, stream in enumerate(self.streams):
-            parts = torch.split(self.files.read(number, stream, names, survey), sizes)
-            for split, part in zip(wanted, parts, strict=True):
-                read[split][stream] = part
-        return lengths, read
+        return lengths, self.files.read_splits(self.streams, wanted, survey)
 
     def pack(self) -> Index:
         """Check the annotation and every feature file, and pack them; all problems of files are one InputError."""

@@ -37,11 +37,12 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data.activitynet import Interval, read_durations
-from avvp_pl.data.thumos import SEGMENT_SECONDS, STREAMS, SUBSETS, THUMOS_EVENTS, localized, read_splits
+from avvp_pl.data.known import THUMOS14_EVENTS
+from avvp_pl.data.thumos import SEGMENT_SECONDS, STREAMS, SUBSETS, localized, read_splits
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError
 
-# By event, in the order of THUMOS_EVENTS, the medians over its videos: the share of the video that it takes (84 % of
+# By event, in the order of THUMOS14_EVENTS, the medians over its videos: the share of the video that it takes (84 % of
 # what was measured, as cricket and diving add a second event), the seconds of the video, and those of an instance
 SHARES = (7, 20, 12, 35, 25, 12, 8, 25, 29, 18, 25, 27, 18, 27, 31, 21, 14, 14, 28, 24)  # percent
 DURATIONS = (103, 238, 168, 171, 163, 120, 113, 172, 52, 129, 291, 246, 357, 307, 295, 124, 76, 110, 116, 103)
@@ -52,7 +53,7 @@ SHORTEST, LONGEST = 13, 2614  # segments of a video
 MOST_INSTANCES = 218
 BOTH_CRICKET, SECOND_EVENT = 0.81, 0.02  # shares of videos
 DIVING, CLIFF_DIVING, BOWLING, SHOT = (
-    THUMOS_EVENTS.index(event) for event in ("Diving", "CliffDiving", "CricketBowling", "CricketShot")
+    THUMOS14_EVENTS.index(event) for event in ("Diving", "CliffDiving", "CricketBowling", "CricketShot")
 )
 
 LATENT_DIM = 48
@@ -101,7 +102,7 @@ def generate(
     if (other := next((name for name in streams if name not in STREAMS), None)) is not None:
         raise InputError(f"data.streams: {other!r} is not possible; synthetic streams are {' and '.join(STREAMS)}")
     if annotation is None:
-        events: tuple[str, ...] = THUMOS_EVENTS
+        events: tuple[str, ...] = THUMOS14_EVENTS
         made = {split: _annotate(split, sizes[split], seed, segment_seconds) for split in wanted}
     else:
         events, made = _read(Path(annotation), wanted, segment_seconds)
@@ -152,7 +153,7 @@ def _read(path: Path, splits: Sequence[str], segment_seconds: float) -> tuple[tu
                     f"{path}: database[{name!r}] has neither an instance nor a 'duration'; add one of them"
                 )
             made[split][name] = max(1, length), own
-    return THUMOS_EVENTS if labels <= set(THUMOS_EVENTS) else tuple(sorted(labels)), made
+    return THUMOS14_EVENTS if labels <= set(THUMOS14_EVENTS) else tuple(sorted(labels)), made
 
 
 @cache
@@ -166,8 +167,8 @@ def _annotate(split: str, count: int, seed: int, segment_seconds: float) -> Vide
     """Draw the lengths and instances of videos; of every 20 videos, each event is the main event of one."""
     place, made = [*SUBSETS].index(split), Videos()
     for row in range(count):
-        block, number = divmod(row, len(THUMOS_EVENTS))
-        event = int(np.random.default_rng([seed, 1, place, block]).permutation(len(THUMOS_EVENTS))[number])
+        block, number = divmod(row, len(THUMOS14_EVENTS))
+        event = int(np.random.default_rng([seed, 1, place, block]).permutation(len(THUMOS14_EVENTS))[number])
         rng, name = np.random.default_rng([seed, 2, place, row]), f"synthetic_{split}_{row:06d}"
         made[name] = _instances(rng, event, name, segment_seconds)
     return made
@@ -188,7 +189,7 @@ def _instances(rng: np.random.Generator, event: int, name: str, segment_seconds:
     seconds, played = np.minimum(seconds[:count], 0.8 * most), played[:count]
     free = length * segment_seconds - (seconds + played).sum()
     gaps = np.maximum(0, free) * rng.dirichlet(np.full(count + 1, 0.6))
-    other = int(rng.integers(len(THUMOS_EVENTS))) if rng.random() < SECOND_EVENT else event
+    other = int(rng.integers(len(THUMOS14_EVENTS))) if rng.random() < SECOND_EVENT else event
     made, end = [], 0.0
     for gap, first, second in zip(gaps[:-1], seconds, played, strict=True):
         start = end + gap
@@ -199,7 +200,7 @@ def _instances(rng: np.random.Generator, event: int, name: str, segment_seconds:
             label = other if rng.random() < 0.5 else event
             of = [(label, start, end)] + [(DIVING, start, end)] * (label == CLIFF_DIVING)
         latest = int(10 * length * segment_seconds)
-        made += [_interval(name, THUMOS_EVENTS[label], one, last, latest) for label, one, last in of]
+        made += [_interval(name, THUMOS14_EVENTS[label], one, last, latest) for label, one, last in of]
     return length, made
 
 

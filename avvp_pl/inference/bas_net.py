@@ -30,8 +30,7 @@ class SuppressedLogits(Inference):
         if self.segments is None:
             return _evidence(output, batch)
         sample = resample(batch, self.segments, repeat=True)
-        evidence = _evidence(network(sample.batch), sample.batch)
-        return evidence._replace(segment_probs=sample.back(evidence.segment_probs), axis=sample.axis)
+        return sample.of_segments(_evidence(network(sample.batch), sample.batch))
 
 
 def _evidence(output: ParsingOutput, batch: Batch) -> Evidence:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avvp_pl.models.one_modality import extremes_over_segments
-from avvp_pl.parts import CurveAxis
+from avvp_pl.parts import CurveAxis, Evidence
 from avvp_pl.types import Batch
 
 
@@ -28,6 +28,10 @@ class Resampled(NamedTuple):
     def back(self, values: Float[Tensor, "B P ..."]) -> Float[Tensor, "B T ..."]:
         """Return values of the sample as those of the segments of the original batch."""
         return values[torch.arange(len(values), device=values.device)[:, None], self.source]
+
+    def of_segments(self, evidence: Evidence) -> Evidence:
+        """Return the evidence of the sample with probabilities of the original segments, and the axis of its curves."""
+        return evidence._replace(segment_probs=self.back(evidence.segment_probs), axis=self.axis)
 
 
 def resample(batch: Batch, segments: int, repeat: bool) -> Resampled:

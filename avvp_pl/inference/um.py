@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from avvp_pl.errors import InputError
 from avvp_pl.inference.curves import from_0_to_1, resample
-from avvp_pl.models.um import UM, UMOutput, mean_of
+from avvp_pl.models.mil_pooling import mean_of
+from avvp_pl.models.um import UM, UMOutput
 from avvp_pl.parts import Evidence, Inference, Labeling
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -31,8 +32,7 @@ class Magnitudes(Inference):
         if self.segments is None or batch.mask.shape[1] <= self.segments:
             return _evidence(output, batch)
         sample = resample(batch, self.segments, repeat=False)
-        evidence = _evidence(network(sample.batch), sample.batch)
-        return evidence._replace(segment_probs=sample.back(evidence.segment_probs), axis=sample.axis)
+        return sample.of_segments(_evidence(network(sample.batch), sample.batch))
 
 
 def _evidence(output: ParsingOutput, batch: Batch) -> Evidence:

@@ -14,6 +14,7 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.labeling.from_file import FromFile
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
+from avvp_pl.losses.segments import mean_of_segments
 from avvp_pl.models.han import HAN, full_precision
 from avvp_pl.parts import Step, Term
 from avvp_pl.pseudo_labels.sampling import sampling_keys
@@ -95,7 +96,7 @@ class BalancedAndMixed(FromFile):
             mixed = kept * step.output.features[:, :, m] + (1 - kept) * features[partner, m]
             wanted = kept * labels[:, :, m] + (1 - kept) * all_labels[partner, m]
             probs = full_precision(network.event_head(mixed)).sigmoid()
-            losses.append(mean_over_segments(binary_cross_entropy(probs, wanted, reduction="none"), batch.mask))
+            losses.append(mean_of_segments(binary_cross_entropy(probs, wanted, reduction="none"), batch.mask))
         return torch.stack(losses).sum()
 
 
@@ -119,12 +120,7 @@ def balanced_loss(
     shares = shares[:, None]
     weights = of_events * (positive_weight * (labels.shape[3] - shares)) + (1 - of_events) * shares
     entropy = weights * binary_cross_entropy(segment_probs, labels, reduction="none")
-    return mean_over_segments(entropy.sum(2), mask)
-
-
-def mean_over_segments(values: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Return the mean over the real segments and all events; 0 if all is padding."""
-    return (values * mask[:, :, None]).sum() / (mask.sum() * values.shape[2]).clamp(min=1)
+    return mean_of_segments(entropy.sum(2), mask)
 
 
 def partners(segment: Int[Tensor, " n"], real: Bool[Tensor, " n"], draw: int, seed: int) -> Int[Tensor, " n"]:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from avvp_pl.losses.segments import mean_of_segments
+
 MARGIN = 1e-4  # is added to the number of events of a video, as in the public code
 
 
@@ -48,12 +50,3 @@ def background_gaps(
     attentions = torch.cat([attention[:, :, None], stream_attentions], dim=2)
     background = logits.softmax(-1)[:, :, -1:]
     return (1 - attentions - background).abs().mean(2)
-
-
-def mean_of_segments(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Return the mean over all real segments of a batch; 0 if all is padding.
-
-    >>> mean_of_segments(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]]))
-    tensor(2.)
-    """
-    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)

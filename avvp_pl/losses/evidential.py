@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from avvp_pl.models.mil_pooling import largest, mean_of
+
 LIMIT = 10.0  # logits count as at most this number, in absolute value
 LEAST = 1e-8  # of a sum of w / A, which is at least 4e-5 for a video with events
 
@@ -29,12 +31,7 @@ def most_attended(
 
     The segments are the same for all events; L is the number of segments of the video. A video without any has zeros.
     """
-    count = torch.div(mask.sum(1), share, rounding_mode="floor").clamp(min=1)  # [B]
-    most = max(1, scores.shape[1] // share)  # known without waiting for a device
-    highest = attention.masked_fill(~mask, -1).topk(most, dim=1).indices  # [B, K]
-    taken = (torch.arange(most, device=scores.device) < count[:, None]) & mask.gather(1, highest)
-    picked = scores.gather(1, highest[:, :, None].expand(-1, -1, scores.shape[2]))
-    return (picked * taken[:, :, None]).sum(1) / count[:, None]
+    return mean_of(scores, largest(attention, mask, share))
 
 
 def evidence_loss(evidence: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B C"]) -> Float[Tensor, ""]:

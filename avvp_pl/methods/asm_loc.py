@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avvp_pl.errors import InputError
+from avvp_pl.losses.segments import mean_of_segments, shares
 from avvp_pl.models.asm_loc import ASMLocOutput
 from avvp_pl.parts import Method, Step, Term
 from avvp_pl.pseudo_labels import proposals
@@ -72,8 +73,7 @@ def shares_loss(probs: Float[Tensor, "B C1"], labels: Float[Tensor, "B C1"]) -> 
     >>> shares_loss(torch.tensor([[0.25, 0.5, 0.25]]), torch.tensor([[1.0, 1.0, 0.0]]))  # (ln 4 + ln 2) / 2
     tensor(1.0397)
     """
-    shares = labels / labels.sum(1, keepdim=True).clamp(min=1)
-    return -(shares * probs.clamp(min=LEAST).log()).sum(1).mean()
+    return -(shares(labels) * probs.clamp(min=LEAST).log()).sum(1).mean()
 
 
 def uncertain_loss(
@@ -93,4 +93,4 @@ def uncertain_loss(
     """
     logs = logits.softmax(2).clamp(min=LEAST).log()
     each = -(labels * logs).sum(2) * (-uncertainty).exp() + weight * uncertainty
-    return (each * mask).sum() / mask.sum().clamp(min=1)
+    return mean_of_segments(each, mask)

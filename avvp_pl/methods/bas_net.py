@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
-
 from avvp_pl.errors import InputError
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
+from avvp_pl.losses.segments import shares
 from avvp_pl.models.bas_net import BaSNet, BaSNetOutput
 from avvp_pl.parts import Method, Step, Term
 from avvp_pl.types import ParsingNetwork
@@ -36,15 +33,3 @@ class BackgroundSuppression(Method):
             "suppressed": Term(binary_cross_entropy(output.suppressed_probs, shares(labels, background=0.0))),
             "attention": Term(output.attention.sum(1).mean(), self.weight_attention),
         }
-
-
-def shares(weak_labels: Float[Tensor, "B C"], background: float) -> Float[Tensor, "B C_background"]:
-    """Return [w; background] over its sum; 0 everywhere if that is 0.
-
-    >>> import torch
-    >>> shares(torch.tensor([[1.0, 0.0, 1.0]]), background=0.0)
-    tensor([[0.5000, 0.0000, 0.5000, 0.0000]])
-    """
-    labels = F.pad(weak_labels, (0, 1), value=background)
-    total = labels.sum(1, keepdim=True)
-    return labels / total.masked_fill(total == 0, 1)

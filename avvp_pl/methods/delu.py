@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avvp_pl.errors import InputError
-from avvp_pl.losses.attended import agreement_loss, background_gaps, distribution_loss, mean_of_segments
+from avvp_pl.losses.attended import agreement_loss, background_gaps, distribution_loss
 from avvp_pl.losses.co_activity import co_activity_loss
 from avvp_pl.losses.evidential import curriculum_weights, evidence_loss, evidence_of, most_attended, uncertainty_of
+from avvp_pl.losses.segments import mean_of_segments
 from avvp_pl.models.cross_modal import CrossModal, CrossModalOutput, suppressed
 from avvp_pl.models.mil_pooling import top_k_pooling
 from avvp_pl.parts import Method, Step, Term

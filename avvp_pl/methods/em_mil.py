@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
+from avvp_pl.losses.segments import shares
 from avvp_pl.models.em_mil import EMMIL, EMMILOutput
 from avvp_pl.models.one_modality import extremes_over_segments, mean_over_segments
 from avvp_pl.parts import Method, Step, Term
@@ -150,5 +151,4 @@ def video_loss(video_probs: Float[Tensor, "B C"], weak_labels: Float[Tensor, "B 
     >>> video_loss(torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([[1.0, 0.0, 0.0]]))  # log 2
     tensor([0.6931])
     """
-    shares = weak_labels / weak_labels.sum(1, keepdim=True).clamp(min=1)
-    return -(shares * video_probs.clamp(min=torch.finfo(video_probs.dtype).tiny).log()).sum(1)
+    return -(shares(weak_labels) * video_probs.clamp(min=torch.finfo(video_probs.dtype).tiny).log()).sum(1)

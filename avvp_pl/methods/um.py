@@ -8,7 +8,9 @@ from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.losses.cross_entropy import binary_cross_entropy
-from avvp_pl.models.um import UM, UMOutput, mean_of
+from avvp_pl.losses.segments import shares
+from avvp_pl.models.mil_pooling import mean_of
+from avvp_pl.models.um import UM, UMOutput
 from avvp_pl.parts import Method, Step, Term
 from avvp_pl.types import ParsingNetwork
 
@@ -35,12 +37,11 @@ class UncertaintyModeling(Method):
         """Return the losses of the events, of the entropy of the background, and of the magnitudes."""
         output, labels = step.output, step.batch.weak_labels
         assert isinstance(output, UMOutput)
-        shares = labels / labels.sum(1, keepdim=True).clamp(min=1)
         even = torch.full_like(output.background_probs, 1 / labels.shape[1])
         features = output.features[:, :, 0]
         action, background = mean_of(features, output.action), mean_of(features, output.background)
         return {
-            "event": Term(binary_cross_entropy(output.video_probs, shares)),
+            "event": Term(binary_cross_entropy(output.video_probs, shares(labels))),
             "entropy": Term(binary_cross_entropy(output.background_probs, even), self.weight_entropy),
             "magnitude": Term(magnitude_loss(action, background, self.action_magnitude), self.weight_magnitude),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -60,12 +60,34 @@ def top_k_pooling(logits: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"], s
     >>> top_k_pooling(logits, mask, 8), top_k_pooling(logits, mask, 1)
     (tensor([[5.]]), tensor([[3.]]))
     """
-    lengths = mask.sum(1)
-    count = torch.div(lengths, share, rounding_mode="floor").clamp(min=1)  # [B]
-    most = max(1, logits.shape[1] // share)  # known without waiting for a device
-    lowest = torch.finfo(logits.dtype).min
+    count, taken = _places(mask, share)
+    most, lowest = taken.shape[1], torch.finfo(logits.dtype).min
     ones = [1] * (logits.ndim - 2)
     highest = logits.masked_fill(~mask.view(*mask.shape, *ones), lowest).topk(most, dim=1).values
-    taken = (torch.arange(most, device=logits.device) < count[:, None]).view(len(logits), most, *ones)
-    mean = (highest * taken).sum(1) / count.view(-1, *ones)
-    return torch.where((lengths > 0).view(-1, *ones), mean, lowest)
+    mean = (highest * taken.view(len(logits), most, *ones)).sum(1) / count.view(-1, *ones)
+    return torch.where(mask.any(1).view(-1, *ones), mean, lowest)
+
+
+def largest(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], share: int) -> Float[Tensor, "B T"]:
+    """Return 1 for the max(1, L // ``share``) largest numbers of the L real ones in each row, and 0 for the others.
+
+    >>> x, mask = torch.tensor([[3.0, 1.0, 2.0, 9.0]]), torch.tensor([[True, True, True, False]])
+    >>> largest(x, mask, 1), largest(x, mask, 3)
+    (tensor([[1., 1., 1., 0.]]), tensor([[1., 0., 0., 0.]]))
+    """
+    _, taken = _places(mask, share)
+    rows = x.masked_fill(~mask, -torch.inf).topk(taken.shape[1], dim=1).indices
+    return torch.zeros_like(x).scatter(1, rows, taken.to(x.dtype)) * mask
+
+
+def mean_of(x: Float[Tensor, "B T ..."], chosen: Float[Tensor, "B T"]) -> Float[Tensor, "B ..."]:
+    """Return the mean over the segments for which ``chosen`` is 1; 0 if there are none."""
+    ones = [1] * (x.ndim - 2)
+    return (x * chosen.view(*chosen.shape, *ones)).sum(1) / chosen.sum(1).clamp(min=1).view(-1, *ones)
+
+
+def _places(mask: Bool[Tensor, "B T"], share: int) -> tuple[Int[Tensor, " B"], Bool[Tensor, "B K"]]:
+    """Return max(1, L // ``share``) for each video of L segments, and which of the K highest places these are."""
+    count = mask.sum(1).div(share, rounding_mode="floor").clamp(min=1)
+    most = max(1, mask.shape[1] // share)  # known without waiting for a device
+    return count, torch.arange(most, device=mask.device) < count[:, None]

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import full_precision
-from avvp_pl.models.mil_pooling import top_k_pooling
+from avvp_pl.models.mil_pooling import largest, mean_of, top_k_pooling
 from avvp_pl.models.one_modality import OneModality, SegmentConvolution
 from avvp_pl.types import Batch, ParsingOutput
 
@@ -83,23 +83,3 @@ class UM(OneModality):
             background=background,
             background_probs=background_probs,
         )
-
-
-def largest(x: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], share: int) -> Float[Tensor, "B T"]:
-    """Return 1 for the max(1, L // ``share``) largest numbers of the L real ones in each row, and 0 for the others.
-
-    >>> x, mask = torch.tensor([[3.0, 1.0, 2.0, 9.0]]), torch.tensor([[True, True, True, False]])
-    >>> largest(x, mask, 1), largest(x, mask, 3)
-    (tensor([[1., 1., 1., 0.]]), tensor([[1., 0., 0., 0.]]))
-    """
-    count = mask.sum(1).div(share, rounding_mode="floor").clamp(min=1)  # [B]
-    most = max(1, x.shape[1] // share)  # known without waiting for a device
-    rows = x.masked_fill(~mask, -torch.inf).topk(most, dim=1).indices
-    taken = torch.arange(most, device=x.device) < count[:, None]
-    return torch.zeros_like(x).scatter(1, rows, taken.to(x.dtype)) * mask
-
-
-def mean_of(x: Float[Tensor, "B T ..."], chosen: Float[Tensor, "B T"]) -> Float[Tensor, "B ..."]:
-    """Return the mean over the segments for which ``chosen`` is 1; 0 if there are none."""
-    ones = [1] * (x.ndim - 2)
-    return (x * chosen.view(*chosen.shape, *ones)).sum(1) / chosen.sum(1).clamp(min=1).view(-1, *ones)

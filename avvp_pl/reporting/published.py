@@ -17,7 +17,7 @@ from typing import NamedTuple
 from omegaconf import OmegaConf
 
 from avvp_pl.data.annotations import NUMBER
-from avvp_pl.data.known import LLP_TEST_VIDEOS, THUMOS14_TEST_VIDEOS
+from avvp_pl.data.known import LLP_TEST_VIDEOS, THUMOS14_EVENTS, THUMOS14_TEST_VIDEOS
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.metrics.avvp import LEVELS
@@ -31,12 +31,6 @@ NONE = "none"  # what leaves all printed numbers out
 COLUMNS = ("table", "row", "score", "value", "source")
 TABLES = tuple(tables())
 ROUNDED = 0.05  # printed numbers are rounded to a tenth, so each of them is right to this
-
-THUMOS14_EVENTS = (
-    "BaseballPitch", "BasketballDunk", "Billiards", "CleanAndJerk", "CliffDiving", "CricketBowling", "CricketShot",
-    "Diving", "FrisbeeCatch", "GolfSwing", "HammerThrow", "HighJump", "JavelinThrow", "LongJump", "PoleVault",
-    "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
-)  # fmt: skip
 
 
 class Mean(NamedTuple):

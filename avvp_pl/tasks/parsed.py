@@ -46,13 +46,10 @@ def join(parts: Sequence[Parsed]) -> Parsed:
     """Return the videos of several batches one after another."""
     lengths, timelines, probs, video_probs, found = zip(*parts, strict=True)
     joined = Parsed(torch.cat(lengths), torch.cat(timelines), torch.cat(probs), torch.cat(video_probs))
-    if any(detections is None for detections in found):
+    detections = [one for one in found if one is not None]
+    if len(detections) < len(found):
         return joined
-    moved, before = [], 0
-    for detections, of_part in zip(found, lengths, strict=True):
-        moved.append(detections._replace(videos=detections.videos + before))
-        before += len(of_part)
-    return joined._replace(detections=Detections(*map(torch.cat, zip(*moved, strict=True))))
+    return joined._replace(detections=Detections.join(detections, map(len, lengths)))
 
 
 def in_order(parsed: Parsed, order: Int[Tensor, " N"]) -> Parsed:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from avvp_pl.data.activitynet import Interval
 from avvp_pl.data.features import is_pickled
-from avvp_pl.data.thumos import CONVERSION, THUMOS_EVENTS, ThumosFolder, covered, load_thumos, localized
+from avvp_pl.data.known import THUMOS14_EVENTS
+from avvp_pl.data.thumos import CONVERSION, ThumosFolder, covered, load_thumos, localized
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.types import Instances
@@ -152,7 +153,7 @@ def test_every_layout(
     with caplog.at_level(logging.WARNING):
         parsing = folder.load(packed=folder.root / "packed" if packed else None)
     assert [message for message in caplog.messages if "never found" not in message] == []
-    assert parsing.events == THUMOS_EVENTS
+    assert parsing.events == THUMOS14_EVENTS
     assert parsing.modalities == {"fused": ("rgb", "flow")}
     assert parsing.stream_dims == {"rgb": DIM, "flow": DIM}
     assert parsing.segment_seconds == 1.0
@@ -169,7 +170,7 @@ def test_every_layout(
 
 def test_labels_instances_and_truth(folder: Folder) -> None:
     parsing = folder.load(modalities=APART)
-    diving, cliff, golf = (THUMOS_EVENTS.index(event) for event in ("Diving", "CliffDiving", "GolfSwing"))
+    diving, cliff, golf = (THUMOS14_EVENTS.index(event) for event in ("Diving", "CliffDiving", "GolfSwing"))
     train, test = of(parsing, "train"), of(parsing, "test")
     assert [row.nonzero().flatten().tolist() for row in train.weak_labels] == [sorted([diving, cliff]), [golf]]
     assert train.weak_labels.dtype == torch.float32
@@ -540,7 +541,7 @@ def test_a_list_of_videos_to_parse(folder: Folder, tmp_path: Path) -> None:
 
 def test_the_events(folder: Folder) -> None:
     assert folder.load(events=["GolfSwing", "Diving", "CliffDiving"]).events == ("GolfSwing", "Diving", "CliffDiving")
-    assert folder.load(events=["Diving"]).events == THUMOS_EVENTS
+    assert folder.load(events=["Diving"]).events == THUMOS14_EVENTS
     folder.annotate({name: (OF[name], [(0.0, 1.0, "Yoga"), (0.0, 1.0, "Diving")]) for name in OF})
     assert folder.load(events=["Diving"]).events == ("Diving", "Yoga")
 

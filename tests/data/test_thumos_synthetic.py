@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data import thumos_synthetic
-from avvp_pl.data.thumos import THUMOS_EVENTS, covered
+from avvp_pl.data.known import THUMOS14_EVENTS
+from avvp_pl.data.thumos import covered
 from avvp_pl.data.thumos_synthetic import generate
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
@@ -22,7 +23,7 @@ from tests.conftest import Command
 
 FUSED = {"fused": ["rgb", "flow"]}
 DIVING, CLIFF_DIVING, BOWLING, SHOT = (
-    THUMOS_EVENTS.index(event) for event in ("Diving", "CliffDiving", "CricketBowling", "CricketShot")
+    THUMOS14_EVENTS.index(event) for event in ("Diving", "CliffDiving", "CricketBowling", "CricketShot")
 )
 
 
@@ -168,7 +169,7 @@ def test_actions_context_and_background_look_as_they_should(monkeypatch: pytest.
     assert 0.3 < nearby[~active].float().mean() < 0.95  # co-occurs, in the background of videos of the event
     assert nearby[active].float().mean() > 0.99  # and is there during the actions
     # the same event has the same context in all its videos
-    event = THUMOS_EVENTS.index("PoleVault")
+    event = THUMOS14_EVENTS.index("PoleVault")
     rows = [row for row in range(60) if with_context.weak_labels[row].nonzero().flatten().tolist() == [event]]
     means = [torch.nn.functional.normalize(energy[with_context.rows == row].mean(0), dim=0) for row in rows]
     assert len(means) > 1
@@ -215,7 +216,7 @@ def test_the_real_annotation(shared: Path) -> None:
     assert test is not None
     with (shared / "thumos14" / "videos.csv").open(encoding="utf-8") as file:
         seconds = {row["video"]: float(row["duration"]) for row in csv.DictReader(file)}
-    assert made.events == THUMOS_EVENTS
+    assert made.events == THUMOS14_EVENTS
     assert (len(train), len(test)) == (200, 210)
     assert (len(instances_of(train).videos), len(instances_of(test).videos)) == (3007, 3311)
     for videos in (train, test):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from avvp_pl.losses.attended import agreement_loss, background_gaps, distribution_loss, mean_of_segments
+from avvp_pl.losses.attended import agreement_loss, background_gaps, distribution_loss
+from avvp_pl.losses.segments import mean_of_segments
 
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from avvp_pl.errors import InputError
-from avvp_pl.methods.bas_net import BackgroundSuppression, shares
+from avvp_pl.losses.segments import shares
+from avvp_pl.methods.bas_net import BackgroundSuppression
 from avvp_pl.models.bas_net import BaSNetOutput
-from avvp_pl.parts import Step, total
+from avvp_pl.parts import Step
+from tests.methods.properties import assert_every_weight_has_a_gradient, assert_padding_does_not_matter
 from tests.models.networks import EVENTS, make_batch
 from tests.models.test_bas_net import make_net, parsed
 from tests.stand_ins import Lookup
@@ -69,17 +71,11 @@ def test_labels_by_hand() -> None:
 
 
 def test_padding_does_not_matter() -> None:
-    expected, found = method()(step_of()), method()(step_of(longest=7))
-    for name, term in expected.items():
-        assert found[name].value.item() == pytest.approx(term.value.item(), rel=1e-5)
+    assert_padding_does_not_matter(method(), step_of(), step_of(longest=7))
 
 
 def test_every_weight_has_a_gradient() -> None:
-    step = step_of()
-    names, parameters = zip(*step.network.named_parameters(), strict=True)
-    for name, slope in zip(names, torch.autograd.grad(total(method()(step)), parameters), strict=True):
-        assert slope.isfinite().all(), name
-        assert slope.any(), name
+    assert_every_weight_has_a_gradient(method(), step_of())
 
 
 def test_another_network_is_an_error() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from avvp_pl.errors import InputError
-from avvp_pl.models.um import UM, UMOutput, largest, mean_of
+from avvp_pl.models.mil_pooling import largest, mean_of
+from avvp_pl.models.um import UM, UMOutput
 from avvp_pl.types import Batch
 from tests.models.networks import (
     EVENTS,

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from avvp_pl.data.activitynet import Annotation, Interval, Results
-from avvp_pl.data.known import THUMOS14_TEST_VIDEOS, digest_of
+from avvp_pl.data.known import THUMOS14_EVENTS, THUMOS14_TEST_VIDEOS, digest_of
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.tal import score_detections
 from avvp_pl.reporting.browser import Intervals
@@ -34,7 +34,7 @@ from avvp_pl.reporting.localized import (
     outcomes_of,
 )
 from avvp_pl.reporting.page import _browser
-from avvp_pl.reporting.published import THUMOS14_EVENTS, of_data, read_published
+from avvp_pl.reporting.published import of_data, read_published
 from avvp_pl.reporting.rows import tables
 from avvp_pl.reporting.thresholds import by_tiou
 from avvp_pl.reporting.workspace import write_workspace

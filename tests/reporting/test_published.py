@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from avvp_pl.data.known import LLP_TEST_VIDEOS, THUMOS14_TEST_VIDEOS, digest_of
+from avvp_pl.data.known import LLP_TEST_VIDEOS, THUMOS14_EVENTS, THUMOS14_TEST_VIDEOS, digest_of
 from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.errors import InputError
 from avvp_pl.reporting.published import (
     OWN,
-    THUMOS14_EVENTS,
     Printed,
     Published,
     Rows,
