@@ -19,6 +19,7 @@ The rooms of the package, in the order in which data flows through them:
 ``settings``       which settings exist, their limits, and which of them tell two runs apart
 ``commands``       from a command line to objects, and the messages and exit codes of all commands
 ``processes``      the processes of a run: signals, random numbers, communication
+``video``          video files: decoding, and extractors, which turn sound and pictures into streams of features
 ``library``        what ``import avvp_pl`` offers: a checkpoint that parses videos, scores as tables, a training
 ``testing``        tests for a method of your own
 ``train`` ...      the commands: train, recipe, refine, evaluate, predict, score, prepare, report
