@@ -19,7 +19,8 @@ from torch import Tensor
 from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.figures import INK, PAGE, TRUTH, legend_below, look, styled, told_apart, words
-from avvp_pl.reporting.browser import MARKS, Browser, Intervals, Method, Shown, Video, digits_of, relative_address
+from avvp_pl.pages.page import digits_of, relative_address
+from avvp_pl.reporting.browser import MARKS, Browser, Intervals, Method, Shown, Video
 from avvp_pl.reporting.drawings import Drawing, sentences
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, not_truth, said_runs
 from avvp_pl.reporting.localized import FoundIntervals, LocalizedVideos, Outcome
