@@ -30,9 +30,12 @@ function bar(name, on, off, size, tip) {
   return element;
 }
 
-/** The curve of probabilities in percent, one step each. */
-function steps(percents) {
-  const picture = draw("svg", { viewBox: `0 0 ${percents.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+/** The point of a curve at a segment: a long curve has fewer points than there are segments. */
+const pointAt = (points, t, segments) => points[Math.min(points.length - 1, Math.floor(((t + .5) * points.length) / segments))];
+
+/** The curve of probabilities in percent, one step each; `shown` is the part of it that is in the picture. */
+function steps(percents, shown = 1) {
+  const picture = draw("svg", { viewBox: `0 0 ${percents.length * shown} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const line = percents.map((percent, t) => `${t ? "V" : "M0 "}${100 - percent}H${t + 1}`).join("");
   picture.append(draw("path", { class: "area", d: `${line}V100H0Z` }), draw("path", { class: "half", d: `M0 50H${percents.length}` }), draw("path", { class: "line", d: line }));
   return picture;
@@ -85,6 +88,12 @@ function playing(rows, seconds, lost) {
 
   /** Call `read(segment)` whenever another segment is at the cursor. */
   const read = (reader) => readers.push(reader);
+
+  /** Call all of them, because some are new. */
+  function reread() {
+    segment = -1;
+    move();
+  }
 
   /** The segment at the cursor; -1 in a video without segments. */
   const segmentAt = (moment) => Math.min(video.segments - 1, Math.floor(moment / seconds + 1e-9));
@@ -194,14 +203,14 @@ function playing(rows, seconds, lost) {
   time.addEventListener("input", () => seek(Number(time.value)));
   time.addEventListener("keydown", seekBy);
 
-  return { screen, time, clock, open, close, redraw, read, seek, seekBy, move, playsAt, toggle, follows };
+  return { screen, time, clock, at: () => at, open, close, redraw, read, reread, seek, seekBy, move, playsAt, toggle, follows };
 }
 
 /**
  * Lanes over time, one below the other, with their labels, the probabilities in the whole video, and those at the cursor.
  *
  * A lane has a `label`, a `dot`, a `color` (null: that of ink), `bars`, what is `said` of it, and possibly a `kind` (a
- * class), the `points` of its curve in percent, and how `likely` it is in the whole video, in percent, with a text that
+ * class), the `points` of its curve in percent (and which part of them is `shown`), and how `likely` it is in the whole video, in percent, with a text that
  * says so. There are so many `segments`, and the lanes last for `lasts` units, which have vertical lines between them.
  */
 function trackBlock(playback, { heading, lanes, segments, lasts, headed }) {
@@ -217,10 +226,9 @@ function trackBlock(playback, { heading, lanes, segments, lasts, headed }) {
     if (one.color) for (const element of [lane, name]) element.style.setProperty("--c", one.color);
     if (one.points) {
       likely.append(h("span", { class: one.likely >= 50 ? "likely yes" : "likely", title: `${one.label}: ${one.likelySaid} ${one.likely} %` }, hidden(`${one.likelySaid} `), digits(one.likely)));
-      if (one.points.length) lane.append(steps(one.points));
-      // a long curve has fewer points than there are segments
+      if (one.points.length) lane.append(steps(one.points, one.shown));
       playback.read((t) => {
-        const percent = one.points[Math.min(one.points.length - 1, Math.floor(((t + .5) * one.points.length) / segments))];
+        const percent = pointAt(one.points, t, segments);
         value.textContent = digits(percent);
         value.classList.toggle("yes", percent >= 50);
       });
