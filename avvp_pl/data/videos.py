@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -258,7 +258,9 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 class ParsingSet:
     """A data set: its events, the streams of each modality, and its splits.
 
-    ``segment_seconds`` is the duration of a segment. A split is None if it was not requested.
+    ``segment_seconds`` is the duration of a segment. A split is None if it was not requested. ``extractors`` say how
+    the features of streams were made, as a manifest of features does (:mod:`avvp_pl.video.manifest`); a stream of which
+    nothing is known is not among them.
     """
 
     events: tuple[str, ...]
@@ -267,6 +269,7 @@ class ParsingSet:
     val: VideoSet | None
     test: VideoSet | None
     segment_seconds: float = 1.0
+    extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "events", tuple(map(composed, self.events)))

@@ -41,6 +41,9 @@ CONTENTS = {
     "epoch": int,
     "global_step": int,
 }
+# entries that checkpoints of earlier versions do not have
+LENGTHS = "lengths"  # the numbers of segments of the shortest and the longest training video
+EXTRACTORS = "extractors"  # of the streams whose features came with a manifest
 FITTED = "fitted"  # an entry that a checkpoint has after its test, if an inference was fitted for it
 NEEDED = (
     "network._target_",
@@ -255,6 +258,25 @@ def trained_on(checkpoint: Mapping[str, Any], path: Path, segment_seconds: float
     events = tuple(map(str, checkpoint["events"]))
     none = VideoSet((), torch.zeros(0, dtype=torch.long), nothing, torch.zeros(0, len(events)))
     return ParsingSet(events, modalities, train=None, val=None, test=none, segment_seconds=segment_seconds)
+
+
+def trained_lengths(checkpoint: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """Return the numbers of segments of the shortest and the longest training video of a checkpoint.
+
+    A checkpoint that does not say was trained on a folder in LLP layout with videos of ``data.segments``, or (None) on
+    videos of unknown lengths.
+    """
+    if LENGTHS in checkpoint:
+        lengths = checkpoint[LENGTHS]
+    else:
+        data = checkpoint["config"].get("data")
+        segments = data.get("segments") if isinstance(data, dict) else None
+        lengths = None if segments is None else [segments, segments]
+    if lengths is None:
+        return None
+    if not (isinstance(lengths, list) and len(lengths) == 2 and all(type(length) is int for length in lengths)):
+        raise _foreign(path, f"its {LENGTHS} are damaged")
+    return lengths[0], lengths[1]
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, new: tuple[str, ...] = ()) -> None:
