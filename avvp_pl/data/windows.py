@@ -78,9 +78,10 @@ def cutting_of(
     """Return how videos are cut, from the settings ``window`` and ``overlap``.
 
     ``trained`` are the numbers of segments of the shortest and the longest training video (None: many lengths), and
-    ``longest`` is that of the longest video that the network can take (None: any). Without a ``window``, a network whose training videos all
-    had the same length sees windows of this length, as it knows nothing else; one that was trained on videos of many
-    lengths sees every video whole, or as much of it as it can take. Without an ``overlap``, windows overlap by half.
+    ``longest`` is that of the longest video that the network can take (None: any). Without a ``window``, a network
+    whose training videos all had the same length sees windows of this length, as it knows nothing else; one that was
+    trained on videos of many lengths sees every video whole, or as much of it as it can take. Without an ``overlap``,
+    windows overlap by half.
 
     Raises :class:`InputError` for a window that the network cannot take, and for an overlap that is not possible.
 

@@ -28,7 +28,6 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.data.windows import WindowBatches, Windows
 from avvp_pl.parts import CurveAxis, Decision, Evidence
 from avvp_pl.tasks.parsed import Parsed
-from avvp_pl.types import Batch
 
 
 def window_weights(window: int) -> Int[Tensor, " N"]:
@@ -172,7 +171,7 @@ class Joiner:
 
 
 def _part(evidence: Evidence, part: slice, segments: int, of_segments: bool) -> Evidence:
-    """Return the evidence of some windows of so many segments; if ``of_segments``, their curves have a point for each."""
+    """Return the evidence of some windows of so many segments, with a point of the curves for each if ``of_segments``."""
     axis, first = evidence.axis, part.start
     curves, attention = (None if values is None else values[part] for values in (evidence.curves, evidence.attention))
     if axis is not None:

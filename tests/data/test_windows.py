@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ def test_windows_cover_a_video_have_the_same_length_and_end_with_it(window: int)
                 continue
             assert starts[0] == 0
             assert starts[-1] + window == length
-            steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+            steps = [b - a for a, b in pairwise(starts)]
             assert all(step == window - overlap for step in steps[:-1])
             assert 0 < steps[-1] <= window - overlap
             assert {s for start in starts for s in range(start, start + window)} == set(range(length))
@@ -40,8 +42,8 @@ def test_batches_have_the_segments_of_the_windows_in_order(lengths: list[int], b
     expected = []
     for row, length in enumerate(lengths):
         before = sum(lengths[:row])
-        for start in window_starts(length, 4, 2):
-            expected.append((row, [before + start + i for i in range(min(4, length))]))
+        size = min(4, length)
+        expected += [(row, [before + start + i for i in range(size)]) for start in window_starts(length, 4, 2)]
     lengths_of = torch.tensor(lengths)
     batches = WindowBatches(lengths_of, Cutting(4, 2).windows(lengths_of), batch_size)
     found = []
