@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from avvp_pl.data.sampling import Picks
+from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 class Cutting(NamedTuple):
@@ -105,6 +109,35 @@ def cutting_of(
     if overlap is not None and overlap >= segments:
         raise InputError(f"overlap={overlap}: it must be less than the window, which is {segments} segments")
     return Cutting(segments, segments // 2 if overlap is None else overlap)
+
+
+def cutting_for(
+    videos: VideoSet,
+    window: int | Literal["whole"] | None,
+    overlap: int | None,
+    trained: tuple[int, int] | None,
+    longest: int | None,
+) -> Cutting:
+    """Return how these videos are cut, by :func:`cutting_of`, and log it if one of them is longer than a window.
+
+    Videos with proposals are whole, because proposals are intervals of whole videos. Raises :class:`InputError` for
+    windows of such videos.
+    """
+    if videos.proposals is not None and window is None:
+        window = "whole"
+    cutting = cutting_of(window, overlap, trained, longest)
+    if not cutting.cuts(videos.lengths):
+        return WHOLE
+    if videos.proposals is not None:
+        raise InputError(f"window={window}: the network is told proposals, which need whole videos; give window=whole")
+    log.info(
+        "%d of %d videos are longer than %d segments, and seen through windows of so many, which overlap by %d",
+        int((videos.lengths > (cutting.segments or 0)).sum()),
+        len(videos),
+        cutting.segments,
+        cutting.overlap,
+    )
+    return cutting
 
 
 class WindowBatches(Sampler[Picks]):

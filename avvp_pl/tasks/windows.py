@@ -171,33 +171,51 @@ class Joiner:
 
 
 def _part(evidence: Evidence, part: slice, segments: int, of_segments: bool) -> Evidence:
-    """Return the evidence of some windows of so many segments, with a point of the curves for each if ``of_segments``."""
-    axis, first = evidence.axis, part.start
-    curves, attention = (None if values is None else values[part] for values in (evidence.curves, evidence.attention))
-    if axis is not None:
-        axis = CurveAxis(
-            axis.lengths[part], lambda row, edges, value, whole=axis: whole.to_segments(first + row, edges, value)
-        )
-    if axis is not None and of_segments:
-        curves = None if curves is None else on_segments(curves, axis, segments)
-        attention = None if attention is None else on_segments(attention, axis, segments)
-        axis = None
-    elif axis is None:
-        curves = None if curves is None else curves[:, :segments]
-        attention = None if attention is None else attention[:, :segments]
+    """Return the evidence of some windows of so many segments.
+
+    With ``of_segments``, the curves get a point for each segment if they have others.
+    """
+    axis = None if evidence.axis is None else _rows(evidence.axis, part)
+
+    def cut(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        if axis is None:
+            return values[part, :segments]
+        return on_segments(values[part], axis, segments) if of_segments else values[part]
+
     return Evidence(
         evidence.segment_probs[part, :segments],
         evidence.video_probs[part],
         None if evidence.modality_probs is None else evidence.modality_probs[part],
-        curves,
-        attention,
-        axis,
+        cut(evidence.curves),
+        cut(evidence.attention),
+        None if of_segments else axis,
     )
+
+
+def _rows(axis: CurveAxis, part: slice) -> CurveAxis:
+    """Return the axis of some of the curves."""
+
+    def to_segments(row: int, edges: Tensor, value: float) -> Tensor:
+        return axis.to_segments(part.start + row, edges, value)
+
+    return CurveAxis(axis.lengths[part], to_segments)
 
 
 def _cat(parts: Sequence[Evidence]) -> Evidence:
     """Return the evidence of the windows of one video, which came in several batches."""
     if len(parts) == 1:
         return parts[0]
-    columns = zip(*(part[:-1] for part in parts), strict=True)
-    return Evidence(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def cat(values: Sequence[Tensor | None]) -> Tensor | None:
+        there = [value for value in values if value is not None]
+        return torch.cat(there) if there else None
+
+    return Evidence(
+        torch.cat([part.segment_probs for part in parts]),
+        torch.cat([part.video_probs for part in parts]),
+        cat([part.modality_probs for part in parts]),
+        cat([part.curves for part in parts]),
+        cat([part.attention for part in parts]),
+    )
