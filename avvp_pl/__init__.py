@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from avvp_pl.tasks.parsed import Parsed
     from avvp_pl.tasks.parsing import Found
     from avvp_pl.tasks.schemas import schema
-    from avvp_pl.timelines.timeline import Source, Timeline
+    from avvp_pl.timelines.timeline import Interval, Source, Timeline
     from avvp_pl.types import Batch, Instances, ParsingNetwork, ParsingOutput, Prototypes, Segments
 
 __version__ = "0.1.0"
@@ -93,6 +93,7 @@ __all__ = [
     "Found",
     "InputError",
     "Instances",
+    "Interval",
     "Parsed",
     "Parser",
     "Parsing",
@@ -138,7 +139,7 @@ _HOMES = {
     "avvp_pl.tasks.parsed": ("Parsed",),
     "avvp_pl.tasks.parsing": ("Found",),
     "avvp_pl.tasks.schemas": ("schema",),
-    "avvp_pl.timelines.timeline": ("Source", "Timeline"),
+    "avvp_pl.timelines.timeline": ("Interval", "Source", "Timeline"),
     "avvp_pl.types": ("Batch", "Instances", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
 }
 

@@ -31,7 +31,7 @@ from avvp_pl.tasks.parsing import (
 )
 from avvp_pl.tasks.scoring import Scored
 from avvp_pl.tasks.task import Task
-from avvp_pl.timelines.saving import save, save_all
+from avvp_pl.timelines.saving import FILES, save, save_all
 from avvp_pl.timelines.timeline import Fact, Interval, Source, Timeline
 from avvp_pl.types import Detections, Instances
 
@@ -322,17 +322,29 @@ class Parsing:
         found, wanted = (pad_sequence(list(timelines), batch_first=True) for timelines in (predicted, true))
         return Scores(score_timelines(found, wanted, mask, self.modalities), self.events, self.protocol)
 
-    def write(self, folder: str | Path, pictures: int = 0) -> None:
+    def write(
+        self,
+        folder: str | Path,
+        pictures: int = 0,
+        formats: str | Sequence[str] = (),
+        *,
+        embed_media: bool = False,
+    ) -> None:
         """Write what ``python -m avvp_pl.predict`` writes: tables, probabilities, ``timelines.json`` and pictures.
 
         A model for localization also writes ``detections.json``, which ``score task=localization`` reads.
 
-        ``pictures`` is the number of videos that are drawn.
+        ``pictures`` is the number of videos that are drawn. ``formats`` are those of :meth:`Timeline.save` in which the
+        timeline of each video is written into ``timelines/``; ``html`` is one page of all, ``index.html``, which
+        contains the media files if ``embed_media`` is set.
         """
         write_parsed(Path(folder), self.names, self.parsed, self.data, self.videos.missing)
         write_pictures(Path(folder), self.videos, self.parsed, self.data, pictures)
+        save_all(list(self), Path(folder), formats, self.videos.file_stems, inside=FILES, embed_media=embed_media)
 
-    def save(self, path: str | Path, formats: Sequence[str] | None = None, *, embed_media: bool = False) -> list[Path]:
+    def save(
+        self, path: str | Path, formats: str | Sequence[str] | None = None, *, embed_media: bool = False
+    ) -> list[Path]:
         """Write timelines in the formats of :meth:`Timeline.save`, and return the paths of the files.
 
         With ``formats``, such as ``["vtt", "html"]``, ``path`` is a folder: it gets ``NAME.ENDING`` for each video and

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from avvp_pl.errors import printable
 from avvp_pl.files import atomic_write
 
+MOST_POINTS = 400  # of a curve; a longer one keeps the maxima of its parts
 # the two digits of every percentage; 99 also stands for what is above
 _DIGITS = np.array([f"{percent:02d}" for percent in range(100)], dtype="S2")
 
@@ -99,3 +100,12 @@ def digits_of(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]
     percents[below] = percents[below].clip(max=49)
     digits: npt.NDArray[np.bytes_] = _DIGITS[percents]
     return digits
+
+
+def pooled(curve: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return at most :data:`MOST_POINTS` points of a curve [T]: the maxima of parts of the same length."""
+    if len(curve) <= MOST_POINTS:
+        return curve
+    starts = np.linspace(0, len(curve), MOST_POINTS, endpoint=False).astype(int)
+    shorter: npt.NDArray[np.floating] = np.maximum.reduceat(curve, starts)
+    return shorter

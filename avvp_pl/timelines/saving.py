@@ -23,6 +23,7 @@ WRITERS: dict[str, Callable[[Timeline, Path], str]] = {
 FORMATS = (*WRITERS, HTML)
 SUFFIXES = {"audacity": ".txt", "elan": ".eaf"}  # of the others: their names
 PAGE = "index.html"  # the page of all videos, in a folder
+FILES = "timelines"  # what predict calls the folder of all other files
 
 
 def suffix_of(form: str) -> str:
@@ -69,7 +70,7 @@ def save(timelines: Sequence[Timeline], path: Path, form: str | None = None, emb
 def save_all(
     timelines: Sequence[Timeline],
     folder: Path,
-    formats: Iterable[str],
+    formats: str | Iterable[str],
     stems: Sequence[str] | None = None,
     *,
     inside: str = "",
@@ -80,9 +81,11 @@ def save_all(
     The names of the files are the ``stems`` of the videos (None: their names) as far as files can have them. Returns
     the paths.
     """
-    forms = list(dict.fromkeys(formats))
+    forms = [formats] if isinstance(formats, str) else list(dict.fromkeys(formats))
     for form in forms:
         check_format(form)
+    if embed_media and HTML not in forms:
+        raise InputError("embed_media: only a page can contain media; add html to the formats")
     names = file_names([one.name for one in timelines] if stems is None else stems)
     paths = [
         save([timeline], folder / inside / f"{name}{suffix_of(form)}", form)
