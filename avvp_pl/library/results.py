@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
+from avvp_pl.runs.names import MISSING
 from avvp_pl.tasks.localization import LocalizationTask, intervals_of
 from avvp_pl.tasks.localization import write_scores as write_localization_scores
 from avvp_pl.tasks.parsed import Parsed
@@ -144,7 +145,8 @@ class Parsing:
     ``parsed`` has the lengths, decisions and probabilities of all videos one after another; :attr:`timelines` and
     :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment, and
     ``task`` says how results are scored. ``sources`` say what is known of the files of videos, by their names, and
-    ``made_by`` by what they were parsed.
+    ``made_by`` by what they were parsed. Where a video does not have a modality, nothing is known about it: it has no
+    events, and the probabilities are NaN.
     """
 
     videos: VideoSet
@@ -154,6 +156,9 @@ class Parsing:
     task: Task = field(default_factory=ParsingTask)
     sources: Mapping[str, Source] = field(default_factory=dict)
     made_by: Mapping[str, Fact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parsed", self.parsed.without(self.videos.lacks(self.modalities)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -210,7 +215,7 @@ class Parsing:
             self.parsed.video_probs[row].float().numpy(),
             source.duration,
             source.media,
-            source.missing,
+            self.videos.missing.get(name, source.missing),
             self._detections_of(row),
             self.made_by,
         )
@@ -246,7 +251,8 @@ class Parsing:
         """Return a row for each segment, modality and event of each video.
 
         The columns are ``video``, ``segment`` (from 0), ``onset`` and ``offset`` in seconds, ``modality``, ``event``,
-        ``probability`` and ``found``. Video, modality and event are categorical, because there are many rows.
+        ``probability`` and ``found``. Video, modality and event are categorical, because there are many rows. There are
+        no rows for modalities that a video does not have.
         """
         import pandas as pd
 
@@ -255,7 +261,7 @@ class Parsing:
         video = np.repeat(np.arange(len(self)), lengths)  # [S]
         segment = np.concatenate([np.arange(length) for length in lengths])
         each = modalities * events
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "video": pd.Categorical.from_codes(np.repeat(video, each), pd.Index(self.names)),
                 "segment": np.repeat(segment, each),
@@ -271,6 +277,7 @@ class Parsing:
                 "found": self.parsed.timelines.flatten().numpy(),
             }
         )
+        return frame[frame["probability"].notna()].reset_index(drop=True)
 
     @property
     def detections(self) -> list[Detected]:
@@ -332,7 +339,7 @@ class Parsing:
         timeline of each video is written into ``timelines/``; ``html`` is one page of all, ``index.html``, which
         contains the media files if ``embed_media`` is set.
         """
-        write_parsed(Path(folder), self.names, self.parsed, self.data)
+        write_parsed(Path(folder), self.names, self.parsed, self.data, self.videos.missing)
         write_pictures(Path(folder), self.videos, self.parsed, self.data, pictures)
         save_all(list(self), Path(folder), formats, self.videos.file_stems, inside=FILES, embed_media=embed_media)
 
@@ -349,6 +356,15 @@ class Parsing:
         if formats is None:
             return [save(timelines, Path(path), None, embed_media)]
         return save_all(timelines, Path(path), formats, self.videos.file_stems, embed_media=embed_media)
+
+    def summary(self, where: str | Path) -> str:
+        """Return on one line what was found and ``where`` it was written."""
+        if self.parsed.detections is None:
+            found, what = sum(bool(timeline.any()) for timeline in self.timelines), "events"
+        else:
+            found, what = len(set(self.parsed.detections.videos.tolist())), "intervals"
+        lacking = f", {len(self.videos.missing)} lack a modality ({MISSING})" if self.videos.missing else ""
+        return f"{len(self)} videos parsed, {what} found in {found} of them{lacking}: {where}"
 
     def draw(self, video: int | str = 0) -> Figure:
         """Draw the timeline of a video, below its truth if that is known."""
