@@ -1,0 +1,3 @@
+"""A small copy of a video that every browser plays, for the files that some browsers do not."""
+
+from __future__ import annotations
