@@ -103,7 +103,8 @@ def _introduction(known: Known, limits: Limits) -> str:
 
 def _result(address: str, name: str, text: str) -> str:
     links = "".join(
-        f'<li><a href="{address}/{STEM}{suffix_of(form)}" download>{TITLES.get(form, form)}</a></li>' for form in FORMATS
+        f'<li><a href="{address}/{STEM}{suffix_of(form)}" download>{TITLES.get(form, form)}</a></li>'
+        for form in FORMATS
     )
     return (
         f'<iframe class="timeline" src="{address}/{PAGE}" title="Player and timeline of {html.escape(name)}"></iframe>'
