@@ -16,7 +16,7 @@ def app(cfg: DictConfig) -> None:
     if find_spec("gradio") is None:
         raise InputError('gradio is not installed, which the page needs: pip install -e ".[app]" in the checkout')
 
-    from avvp_pl.serving.server import address_of, is_local, listening, private_folder, serve
+    from avvp_pl.serving.server import RESULTS, UPLOADS, address_of, is_local, listening, private_folder, serve
     from avvp_pl.serving.worker import Loading, Worker
 
     bound = listening(cfg.host, cfg.port)
@@ -28,14 +28,14 @@ def app(cfg: DictConfig) -> None:
         loading = Loading(cfg.checkpoint, arguments, cfg.threads)
         worker = Worker(loading, seconds=cfg.limits.seconds, longest=60 * cfg.limits.minutes)
         try:
-            files = folder / "results"
-            files.mkdir(mode=0o700)
             limits = Limits(**cfg.limits)
-            page = build_page(worker, Results(files, 60 * limits.keep_minutes), limits)
+            results = Results(folder / RESULTS, folder / UPLOADS, 60 * limits.keep_minutes)
+            results.keep_tidy()
+            page = build_page(worker, results, limits)
             print(f"the page is at {address_of(bound)} (Ctrl-C ends it)", flush=True)
             if not is_local(cfg.host):
                 print("anybody who can reach this machine can use it: there is no password", flush=True)
-            serve(page, files, bound, cfg.host, limits.megabytes)
+            serve(page, folder / RESULTS, bound, cfg.host, limits.megabytes)
         finally:
             worker.close()
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import gradio as gr
 
 from avvp_pl.errors import InputError, printable
 from avvp_pl.serving.results import ENDINGS, Results, Upload
-from avvp_pl.serving.worker import PAGE, STEM, Known, Worker
+from avvp_pl.serving.server import RESULTS
+from avvp_pl.serving.worker import PAGE, STEM, Known, Progress, Worker
 from avvp_pl.timelines.saving import FORMATS, suffix_of
 
-RESULTS = "/results"  # the address under which the folders of results are served
 TITLES = {
     "json": "JSON",
     "csv": "tables (CSV)",
@@ -26,10 +27,28 @@ TITLES = {
 }
 STYLE = """
 .gradio-container { max-width: 1100px !important; }
-.timeline { width: 100%; height: max(34rem, 78vh); border: 0; border-radius: 8px; background: Canvas; }
+.timeline { width: 100%; height: 78vh; border: 0; border-radius: 8px; background: Canvas; }
 .problem { border-left: 4px solid #c62828; padding: .6rem 1rem; margin: 0; }
+.progress { width: 100%; height: 1rem; }
 .downloads { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; padding: 0; margin: .5rem 0; list-style: none; }
 """
+# The player is as high as its content, so that only one thing scrolls
+FITTING = """() => {
+  const player = document.querySelector("#shown iframe.timeline");
+  if (!player) return;
+  const fit = () => {
+    const body = player.contentDocument?.body;
+    if (!body) return;
+    const set = () => { player.style.height = `${Math.ceil(body.getBoundingClientRect().height) + 48}px`; };
+    new ResizeObserver(set).observe(body);
+    set();
+  };
+  player.addEventListener("load", fit);
+  fit();
+}"""
+
+# What the page shows: the field for a video, a text, the folder of the results, and the button that deletes them
+Shown: TypeAlias = tuple[Any, str, str | None, Any]
 
 
 @dataclass(frozen=True)
@@ -45,49 +64,66 @@ class Limits:
 def build_page(worker: Worker, results: Results, limits: Limits) -> gr.Blocks:
     """Return the page. Nothing on it is an interface for programs; :func:`avvp_pl.load` is one."""
 
-    def parse(path: str | None, token: str | None, progress: gr.Progress = gr.Progress()) -> tuple[str, str | None]:  # noqa: B008 - gradio finds it here
+    def parse(path: str | None, token: str | None) -> Iterator[Shown]:
         results.delete(token)
         if path is None:
-            return "", None
-        upload = Upload(Path(path))
-        token = results.new()
+            return
+        upload, token = Upload(Path(path)), results.new()
         try:
-            shown = _parsed(worker, results, upload, token, lambda done, what: progress(done, desc=what))
+            parsing = _parsed(worker, results.folder(token), upload, limits)
+            shown = yield from _shown_while(parsing, upload.name)
         except InputError as error:
             results.delete(token)
-            return _problem(str(error).replace(path, upload.name)), None
+            yield _field(), _problem(str(error).replace(path, upload.name)), None, _button(False)
+        else:
+            yield _field(), _result(f"/{RESULTS}/{token}", upload.name, shown), token, _button(True)
         finally:
-            upload.path.unlink(missing_ok=True)  # of a video that was parsed, it is with the results now
-        return shown, token
+            upload.path.unlink(missing_ok=True)  # a video that was parsed is with its results now
 
-    def delete(token: str | None) -> tuple[None, str, None]:
+    def delete(token: str | None) -> Shown:
         results.delete(token)
-        return None, "", None
+        return _field(), "", None, _button(False)
 
     with gr.Blocks(title="avvp_pl", analytics_enabled=False, delete_cache=(60, 60)) as page:
-        token = gr.State(None, time_to_live=limits.keep_minutes * 60, delete_callback=results.delete)
+        token = gr.State(None)
         gr.Markdown(_introduction(worker.known, limits))
-        video = gr.File(label="Video", file_types=list(ENDINGS), elem_id="video", height=140)
-        button = gr.Button("Delete the video and its results", variant="secondary", size="sm", elem_id="delete")
-        shown = gr.HTML(elem_id="shown")
-        private = {"api_visibility": "private", "show_progress_on": [shown], "concurrency_limit": 4}
-        video.upload(parse, [video, token], [shown, token], **private)
-        video.clear(delete, [token], [video, shown, token], api_visibility="private")
-        button.click(delete, [token], [video, shown, token], api_visibility="private")
+        video, shown, button = _field(), gr.HTML(elem_id="shown"), _button(False)
+        changed = [video, shown, token, button]
+        given: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        parsed = video.upload(parse, [video, token], changed, concurrency_limit=4, **given)
+        parsed.then(None, js=FITTING, **given)
+        button.click(delete, [token], changed, **given)
     return page
 
 
-def _parsed(
-    worker: Worker, results: Results, upload: Upload, token: str, progress: Callable[[float, str], None]
-) -> str:
-    """Parse an upload and return what the page shows of it."""
+def _field() -> gr.File:
+    return gr.File(None, label="Video", file_types=list(ENDINGS), elem_id="video", height=140)
+
+
+def _button(visible: bool) -> gr.Button:
+    return gr.Button("Delete the video and its results", size="sm", elem_id="delete", visible=visible)
+
+
+def _parsed(worker: Worker, folder: Path, upload: Upload, limits: Limits) -> Generator[Progress, None, str]:
+    """Parse an upload; it is moved into the folder of its results."""
     if upload.ending not in ENDINGS:
         raise InputError(f"{upload.name}: this is not a video file; give one of {', '.join(ENDINGS)}")
-    folder = results.folder(token)
+    if upload.path.stat().st_size > limits.megabytes * 1e6:
+        raise InputError(f"{upload.name}: it is larger than {limits.megabytes:g} MB")
     kept = folder / f"{STEM}{upload.ending}"
     upload.path.replace(kept)
-    text = worker.parse(kept, folder, upload.name, progress)
-    return _result(f"{RESULTS}/{token}", upload.name, text)
+    return (yield from worker.parse(kept, folder, upload.name))
+
+
+def _shown_while(parsing: Generator[Progress, None, str], name: str) -> Generator[Shown, None, str]:
+    """Show the progress of the parsing, and return its result."""
+    while True:
+        try:
+            now = next(parsing)
+        except StopIteration as end:
+            return str(end.value)
+        bar = f'<progress class="progress" max="1" value="{now.done:.3f}" aria-label="Progress"></progress>'
+        yield gr.skip(), f'<p role="status">{html.escape(name)}: {now.doing} …</p>{bar}', gr.skip(), gr.skip()
 
 
 def _introduction(known: Known, limits: Limits) -> str:

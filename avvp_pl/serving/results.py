@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +20,28 @@ LONGEST_NAME = 80  # characters of the name of an upload that are shown
 
 
 class Results:
-    """The folders in ``root``. Each is deleted when its owner asks for it, or ``seconds`` after it was made."""
+    """The folders in ``root``. Each is deleted when its owner asks for it, or ``seconds`` after it was made.
 
-    def __init__(self, root: Path, seconds: float) -> None:
-        self._root, self._seconds = root, seconds
+    So is what is left in ``uploads`` of files that were never parsed, such as those that are too large.
+    """
+
+    def __init__(self, root: Path, uploads: Path, seconds: float) -> None:
+        self._root, self._uploads, self._seconds = root, uploads, seconds
         self._made: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    def keep_tidy(self, every: float = 30.0) -> None:
+        """Delete what is old, again and again, as long as the program runs."""
+
+        def tidy() -> None:
+            while True:
+                time.sleep(every)
+                self.delete_old()
+
+        threading.Thread(target=tidy, daemon=True, name="avvp_pl results").start()
+
     def new(self) -> str:
-        """Make a folder and return its name; delete those whose time is over."""
-        self.delete_old()
+        """Make a folder and return its name."""
         token = secrets.token_urlsafe(16)
         (self._root / token).mkdir(mode=0o700)
         with self._lock:
@@ -47,7 +60,11 @@ class Results:
             shutil.rmtree(self._root / token, ignore_errors=True)
 
     def delete_old(self) -> None:
-        """Delete the folders whose time is over."""
+        """Delete what has been here for longer than it may."""
+        for path in self._uploads.rglob("*"):
+            with suppress(OSError):  # it may be gone by now
+                if path.is_file() and time.time() - path.stat().st_mtime > self._seconds:
+                    path.unlink()
         now = time.monotonic()
         with self._lock:
             old = [token for token, made in self._made.items() if now - made > self._seconds]

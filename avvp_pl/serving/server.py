@@ -15,6 +15,7 @@ from avvp_pl.errors import InputError
 
 # Gradio asks its makers about news, and counts uses, unless it is told not to before its import
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+UPLOADS, RESULTS = "uploads", "results"
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
 
@@ -50,11 +51,12 @@ def address_of(bound: socket.socket) -> str:
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Make a folder for uploads and results that only this user can read; it is deleted at the end."""
-    with TemporaryDirectory(prefix="avvp_pl-app-") as folder:
-        uploads = Path(folder) / "uploads"
-        uploads.mkdir(mode=0o700)
-        os.environ |= QUIET | {"GRADIO_TEMP_DIR": str(uploads)}
-        yield Path(folder)
+    with TemporaryDirectory(prefix="avvp_pl-app-") as made:
+        folder = Path(made)
+        for name in (UPLOADS, RESULTS):
+            (folder / name).mkdir(mode=0o700)
+        os.environ |= QUIET | {"GRADIO_TEMP_DIR": str(folder / UPLOADS), "TMPDIR": str(folder / UPLOADS)}
+        yield folder
 
 
 def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: float) -> None:
@@ -65,7 +67,7 @@ def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: 
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.staticfiles import StaticFiles
 
-    from avvp_pl.serving.page import RESULTS, STYLE
+    from avvp_pl.serving.page import STYLE
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if is_local(host):  # another site could otherwise reach the page by a name of its own for this address
@@ -74,18 +76,18 @@ def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: 
     @app.middleware("http")
     async def add_headers(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
-        if request.url.path.startswith(RESULTS):
+        if request.url.path.startswith(f"/{RESULTS}/"):
             response.headers.update(HEADERS)
         return response
 
-    app.mount(RESULTS, StaticFiles(directory=results))
+    app.mount(f"/{RESULTS}", StaticFiles(directory=results))
     app = gr.mount_gradio_app(
         app,
         page,
         "/",
         css=STYLE,
         footer_links=[],
-        show_error=False,
+        show_error=True,
         max_file_size=int(megabytes * 1e6),
         ssr_mode=False,
         pwa=False,

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import traceback
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avvp_pl.errors import InputError
 
-Progress: TypeAlias = Callable[[float, str], None]
+if TYPE_CHECKING:
+    from avvp_pl.library.parser import Parser
 
-POLLING = 0.2  # seconds between two looks at whether the process is alive
 PAGE = "index.html"
+PREVIEW = "preview.mp4"
 STEM = "video"  # the files of a result have this name, whatever the name of the upload is
 BROKEN = "this video cannot be parsed: it stops the decoder; try to convert it to another format"
+
+
+class Progress(NamedTuple):
+    """How far the parsing of a video is, from 0 to 1, and what is being done."""
+
+    done: float
+    doing: str
 
 
 class Known(NamedTuple):
@@ -49,19 +59,31 @@ class Worker:
         self._pipe: Connection | None = None
         self.known = self._start()
 
-    def parse(self, video: Path, folder: Path, name: str, progress: Progress) -> str:
+    def parse(self, video: Path, folder: Path, name: str) -> Generator[Progress, None, str]:
         """Parse a video, write its timeline in all formats and as a page into ``folder``, and return it as text.
 
         ``name`` is what the video is called there. Raises :class:`InputError` for a video that cannot be parsed, that
         is too long, or that takes too long.
         """
+        if self._one_at_a_time.locked():
+            yield Progress(0.0, "Waiting for another video")
         with self._one_at_a_time:
             if self._process is None or not self._process.is_alive():
-                progress(0.0, "The model is loaded again")
+                yield Progress(0.0, "Loading the model again")
                 self._start()
             assert self._pipe is not None
             self._pipe.send((str(video), str(folder), name, self._longest))
-            return self._answer(self._pipe, progress)
+            finished = False
+            try:
+                text = yield from self._answer(self._pipe)
+                finished = True
+            except InputError:
+                finished = True
+                raise
+            finally:
+                if not finished:  # whoever asked has gone; what the process still says would answer the next video
+                    self.close()
+            return text
 
     def close(self) -> None:
         """End the process."""
@@ -89,33 +111,30 @@ class Worker:
             raise InputError(content)
         return Known(*content)
 
-    def _answer(self, pipe: Connection, progress: Progress) -> str:
+    def _answer(self, pipe: Connection) -> Generator[Progress, None, str]:
         """Wait for the end of a video, and pass its progress on."""
-        assert self._process is not None
         end = time.monotonic() + self._seconds
         while True:
-            if not pipe.poll(POLLING):
-                if time.monotonic() > end:
-                    self.close()
-                    raise InputError(
-                        f"this video takes more than {self._seconds:g} seconds, which is the limit; give a shorter one"
-                    )
-                continue
+            if not pipe.poll(max(0.0, end - time.monotonic())):
+                self.close()
+                raise InputError(
+                    f"this video takes more than {self._seconds:g} seconds, which is the limit; give a shorter one"
+                )
             try:
                 kind, content = pipe.recv()
             except (EOFError, ConnectionResetError):  # killed, by a crash in a decoder or for want of memory
                 self.close()
                 raise InputError(BROKEN) from None
-            if kind == "progress":
-                progress(*content)
-            elif kind == "error":
+            if kind == "error":
                 raise InputError(content)
-            else:
+            if kind == "done":
                 return str(content)
+            yield Progress(*content)
 
 
 def _work(pipe: Connection, loading: Loading) -> None:
     """Load the model and parse videos until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends this process
     import torch
 
     import avvp_pl
@@ -124,11 +143,7 @@ def _work(pipe: Connection, loading: Loading) -> None:
         torch.set_num_threads(loading.threads)
     try:
         parser = avvp_pl.load(loading.checkpoint, **loading.arguments)
-        if not parser.extractors:
-            raise InputError(
-                f"{loading.checkpoint}: it does not know how features are made of a video; train on features that "
-                "python -m avvp_pl.extract has written"
-            )
+        _ = parser.extractors  # a model that cannot parse videos is no use here
     except InputError as error:
         pipe.send(("error", str(error)))
         return
@@ -142,5 +157,33 @@ def _work(pipe: Connection, loading: Loading) -> None:
             pipe.send(("done", _parse(parser, Path(video), Path(folder), name, longest, pipe)))
         except InputError as error:
             pipe.send(("error", str(error).replace(video, name)))
-        except Exception as error:  # one video must not end the page; the log of the server has the details
-            pipe.send(("error", f"{name}: an unexpected error, {type(error).__name__}: {error}".replace(video, name)))
+        except Exception:  # one video must not end the page; what happened is in the terminal of the server
+            traceback.print_exc()
+            pipe.send(("error", f"{name}: an unexpected error, which the terminal of the server shows"))
+
+
+def _parse(parser: Parser, video: Path, folder: Path, name: str, longest: float, pipe: Connection) -> str:
+    """Parse one video and write all files; return the timeline as text."""
+    from avvp_pl.timelines.page import LARGEST
+    from avvp_pl.timelines.saving import FORMATS, HTML, save, suffix_of
+    from avvp_pl.video.decode import declared_seconds
+    from avvp_pl.video.preview import is_playable, write_preview
+
+    def progress(done: float) -> None:
+        pipe.send(("progress", (0.9 * done, "Listening and looking")))
+
+    if (seconds := declared_seconds(video)) > longest:
+        raise InputError(f"{name}: it is {seconds / 60:.1f} minutes long; at most {longest / 60:g} are possible")
+    parsing = parser.parse(video, [Path(name).stem], missing_track="mask", progress=progress)
+    media = video
+    if not is_playable(video):
+        pipe.send(("progress", (0.9, "Making a copy that browsers can play")))
+        media = folder / PREVIEW
+        write_preview(video, media)
+    timeline = replace(parsing[0], media=media)
+    pipe.send(("progress", (0.95, "Writing the timeline")))
+    for form in FORMATS:
+        embed_media = form == HTML and media.stat().st_size <= LARGEST
+        save([timeline], folder / f"{STEM}{suffix_of(form)}", form, embed_media=embed_media)
+    save([timeline], folder / PAGE, HTML)
+    return str(timeline)
