@@ -55,8 +55,13 @@ def private_folder() -> Iterator[Path]:
         folder = Path(made)
         for name in (UPLOADS, RESULTS):
             (folder / name).mkdir(mode=0o700)
+        before = dict(os.environ)
         os.environ |= QUIET | {"GRADIO_TEMP_DIR": str(folder / UPLOADS), "TMPDIR": str(folder / UPLOADS)}
-        yield folder
+        try:
+            yield folder
+        finally:
+            os.environ.clear()
+            os.environ |= before
 
 
 def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: float) -> None:
