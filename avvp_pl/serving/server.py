@@ -30,12 +30,15 @@ def is_local(host: str) -> bool:
 
 def listening(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to the address; port 0: any free one. Raises :class:`InputError`."""
+    bound = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        if bound is not None:
+            bound.close()
         raise InputError(
             f"host={host} port={port}: cannot be used ({error.strerror}); give another port, or port=0 for any free one"
         ) from None
