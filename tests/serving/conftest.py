@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.small import checkpoint
-from tests.video.trained import place
+from tests.commands.test_predict_videos import place
 
 __all__ = ["place"]
 

@@ -42,6 +42,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     yield address[0], temporary
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
+    process.stdout.close()
     assert [path.name for path in temporary.glob("avvp_pl-app-*")] == []
 
 
@@ -63,6 +64,7 @@ def opened(chromium: Chromium, address: str, width: int) -> Iterator[Page]:
         except Exception:
             time.sleep(0.2)
     expect(page.locator("#video")).to_be_visible(timeout=WAITING)
+    page.wait_for_load_state("networkidle")  # it can be seen before it can be used
     yield page
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not dialogs
@@ -81,7 +83,9 @@ def uploaded(server: tuple[str, Path]) -> list[Path]:
     return [path for path in server[1].glob("avvp_pl-app-*/uploads/**/*.mp4") if path.is_file()]
 
 
-def test_a_video_is_played_beside_its_timeline_and_deleted(page: Page, server: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_video_is_played_beside_its_timeline_and_deleted(
+    page: Page, server: tuple[str, Path], tmp_path: Path
+) -> None:
     video = write_clip(tmp_path / HOSTILE, SECONDS, H264, [Sound("aac")])
     before = set(results(server))
     give(page, video)
