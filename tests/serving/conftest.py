@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.small import checkpoint
 from tests.commands.test_predict_videos import place
+from tests.small import checkpoint
 
 __all__ = ["place"]
 

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FileChooser, Page, TimeoutError, expect
 
 from avvp_pl.timelines.saving import FORMATS, suffix_of
 from tests.reporting.test_page import chromium
@@ -64,7 +65,6 @@ def opened(chromium: Chromium, address: str, width: int) -> Iterator[Page]:
         except Exception:
             time.sleep(0.2)
     expect(page.locator("#video")).to_be_visible(timeout=WAITING)
-    page.wait_for_load_state("networkidle")  # it can be seen before it can be used
     yield page
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not dialogs
@@ -155,13 +155,20 @@ def test_what_cannot_be_parsed_is_said_and_nothing_of_it_is_kept(
 def test_a_phone_and_a_keyboard_are_enough(chromium: Chromium, server: tuple[str, Path], tmp_path: Path) -> None:
     video = write_clip(tmp_path / "by keyboard.mp4", SECONDS, H264, [Sound("aac")])
     for page in opened(chromium, server[0], width=390):
-        for _ in range(10):
-            page.keyboard.press("Tab")
-            if page.evaluate("document.querySelector('#video').contains(document.activeElement)"):
-                break
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
-        chooser.value.set_files(video)
+        def choose() -> FileChooser:
+            """Go to the field with the Tab key and open it, again if the page was not yet ready for it."""
+            for _ in range(10):
+                page.locator("body").evaluate("() => document.activeElement.blur()")
+                for _ in range(10):
+                    page.keyboard.press("Tab")
+                    if page.evaluate("document.querySelector('#video').contains(document.activeElement)"):
+                        break
+                with suppress(TimeoutError), page.expect_file_chooser(timeout=2_000) as chooser:
+                    page.keyboard.press("Enter")
+                    return chooser.value
+            raise AssertionError("the field cannot be opened by the keyboard")
+
+        choose().set_files(video)
         player = page.frame_locator("#shown iframe")
         expect(player.locator("video")).to_be_visible(timeout=WAITING)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from avvp_pl import InputError
-from avvp_pl.serving import worker as workers
 from avvp_pl.serving.worker import BROKEN, PAGE, STEM, Loading, Progress, Worker
 from avvp_pl.timelines.saving import FORMATS, suffix_of
 from tests.video.clips import Pictures, write_clip
@@ -60,7 +59,7 @@ def test_a_video_without_sound_is_parsed_by_its_pictures(worker: Worker, tmp_pat
 
 def test_a_file_that_is_no_video_is_one_error_under_its_own_name(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_text("text")
-    with pytest.raises(InputError, match="^my film.mp4: this is no video") as error:
+    with pytest.raises(InputError, match=r"^my film\.mp4: this is no video") as error:
         parse(worker, tmp_path / "video.mp4", "my film.mp4")
     assert str(tmp_path) not in str(error.value)
     parse(worker, write_clip(tmp_path / "video.mkv", SECONDS))
@@ -93,6 +92,5 @@ def test_a_video_that_takes_too_long_or_kills_the_process_does_not_stop_the_next
 
 def test_a_checkpoint_that_cannot_parse_videos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.ckpt").write_text("none")
-    with pytest.raises(InputError, match="no.ckpt"):
+    with pytest.raises(InputError, match=r"no\.ckpt"):
         Worker(Loading(str(tmp_path / "no.ckpt"), {}), seconds=60, longest=10)
-    assert workers.STEM == "video"
