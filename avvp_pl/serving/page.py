@@ -84,7 +84,8 @@ def build_page(worker: Worker, results: Results, limits: Limits) -> gr.Blocks:
         results.delete(token)
         return _field(), "", None, _button(False)
 
-    with gr.Blocks(title="avvp_pl", analytics_enabled=False, delete_cache=(60, 60)) as page:
+    page = gr.Blocks(title="avvp_pl", analytics_enabled=False, delete_cache=(60, 60))
+    with page:
         token = gr.State(None)
         gr.Markdown(_introduction(worker.known, limits))
         video, shown, button = _field(), gr.HTML(elem_id="shown"), _button(False)

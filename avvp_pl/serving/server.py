@@ -103,5 +103,5 @@ def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: 
     )
     # open pages keep a connection, and each would be an error with a traceback when the command ends
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=2))
-    server.capture_signals = nullcontext  # type: ignore[method-assign] # this command has handlers of its own
+    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment] # this command has handlers of its own
     server.run(sockets=[bound])

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import FileChooser, Page, TimeoutError, expect
+from playwright.sync_api import Dialog, FileChooser, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from avvp_pl.timelines.saving import FORMATS, suffix_of
 from tests.reporting.test_page import chromium
@@ -55,9 +55,14 @@ def page(chromium: Chromium, server: tuple[str, Path]) -> Iterator[Page]:
 def opened(chromium: Chromium, address: str, width: int) -> Iterator[Page]:
     page = chromium.new_page(viewport={"width": width, "height": 850})
     asked: list[str] = []
-    dialogs: list[Any] = []
+    dialogs: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
     page.on("request", lambda request: asked.append(request.url))
-    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+    page.on("dialog", dismiss)
     for _ in range(100):  # the address is printed before the page answers
         try:
             page.goto(address)
@@ -152,23 +157,24 @@ def test_what_cannot_be_parsed_is_said_and_nothing_of_it_is_kept(
     expect(page.get_by_text(re.compile("Invalid file type"))).to_be_visible()
 
 
+def by_keyboard(page: Page) -> FileChooser:
+    """Go to the field with the Tab key and open it, again if the page was not yet ready for it."""
+    for _ in range(10):
+        page.evaluate("document.activeElement.blur()")
+        for _ in range(10):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.querySelector('#video').contains(document.activeElement)"):
+                break
+        with suppress(PlaywrightTimeout), page.expect_file_chooser(timeout=2_000) as chooser:
+            page.keyboard.press("Enter")
+            return chooser.value
+    raise AssertionError("the field cannot be opened by the keyboard")
+
+
 def test_a_phone_and_a_keyboard_are_enough(chromium: Chromium, server: tuple[str, Path], tmp_path: Path) -> None:
     video = write_clip(tmp_path / "by keyboard.mp4", SECONDS, H264, [Sound("aac")])
     for page in opened(chromium, server[0], width=390):
-        def choose() -> FileChooser:
-            """Go to the field with the Tab key and open it, again if the page was not yet ready for it."""
-            for _ in range(10):
-                page.locator("body").evaluate("() => document.activeElement.blur()")
-                for _ in range(10):
-                    page.keyboard.press("Tab")
-                    if page.evaluate("document.querySelector('#video').contains(document.activeElement)"):
-                        break
-                with suppress(TimeoutError), page.expect_file_chooser(timeout=2_000) as chooser:
-                    page.keyboard.press("Enter")
-                    return chooser.value
-            raise AssertionError("the field cannot be opened by the keyboard")
-
-        choose().set_files(video)
+        by_keyboard(page).set_files(video)
         player = page.frame_locator("#shown iframe")
         expect(player.locator("video")).to_be_visible(timeout=WAITING)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
