@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -50,5 +49,5 @@ def test_nothing_happens_without_such_a_library(monkeypatch: pytest.MonkeyPatch)
     def missing(name: None) -> object:
         return object()
 
-    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(memory.ctypes, "CDLL", missing)
     memory.keep_freed_memory()
