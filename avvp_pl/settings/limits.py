@@ -345,12 +345,18 @@ TOP_LEVEL: dict[str, Limit] = {
     "pictures": Number(0, whole=True),
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
+    "only": Each(Names("[sizes.train=8]"), "{clips: [sizes.train=8]}, each stage with a list of settings"),
     "logits": PathOrFolders(),
     "folders": PathOrFolders(file=False),
     "thresholds": Thresholds(),
     "soft": FLAG,
     "temperature": POSITIVE,
     "missing": MISSING,
+    # of clips
+    "sizes": Each(COUNT, "{train: 240, val: 40, test: 40}", "split", may_be_empty=False),
+    "seconds": SIZE,
+    "side": Number(16, 4096, whole=True),
+    "workers": OrNull(COUNT),
     # of score
     "task": Choice(("parsing", "localization")),
     "videos": OrNull(PATH),
