@@ -14,6 +14,8 @@ The rooms of the package, in the order in which data flows through them:
 ``inference``      parts: which probabilities are tested, and the gates that make timelines of them
 ``training``       the one LightningModule, the optimizer and its schedules, the callbacks that say when things happen
 ``tasks``          how a result is scored, written and printed
+``timelines``      what was found in one video, as a table and as files of every format
+``pages``          HTML pages that are opened from the disk: what all of them have in common
 ``runs``           run folders and checkpoints: who writes them, and who reads them
 ``reporting``      finished runs as tables, figures and a page
 ``settings``       which settings exist, their limits, and which of them tell two runs apart
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from avvp_pl.tasks.parsed import Parsed
     from avvp_pl.tasks.parsing import Found
     from avvp_pl.tasks.schemas import schema
+    from avvp_pl.timelines.timeline import Interval, Source, Timeline
     from avvp_pl.types import Batch, Instances, ParsingNetwork, ParsingOutput, Prototypes, Segments
 
 __version__ = "0.1.0"
@@ -90,6 +93,7 @@ __all__ = [
     "Found",
     "InputError",
     "Instances",
+    "Interval",
     "Parsed",
     "Parser",
     "Parsing",
@@ -100,6 +104,8 @@ __all__ = [
     "Prototypes",
     "Scores",
     "Segments",
+    "Source",
+    "Timeline",
     "Trained",
     "TrainingError",
     "VideoSet",
@@ -133,6 +139,7 @@ _HOMES = {
     "avvp_pl.tasks.parsed": ("Parsed",),
     "avvp_pl.tasks.parsing": ("Found",),
     "avvp_pl.tasks.schemas": ("schema",),
+    "avvp_pl.timelines.timeline": ("Interval", "Source", "Timeline"),
     "avvp_pl.types": ("Batch", "Instances", "ParsingNetwork", "ParsingOutput", "Prototypes", "Segments"),
 }
 

@@ -10,7 +10,7 @@ from avvp_pl.commands.command import command
 def predict(cfg: DictConfig) -> None:
     """Write a table in LLP format for each modality, ``timelines.json`` and some pictures into ``cfg.output``.
 
-    A checkpoint of localization also writes ``detections.json``.
+    A checkpoint of localization also writes ``detections.json``, and ``cfg.formats`` are other files of timelines.
     """
     from avvp_pl.commands.build import build_data, build_trainer, prepare_process
     from avvp_pl.commands.restore import restore
@@ -27,7 +27,7 @@ def predict(cfg: DictConfig) -> None:
     check_prediction(trainer, model)
     parsed = join(list(trainer.predict(model, data) or []))  # type: ignore[arg-type]
     parsing = Parsing(videos.splits[cfg.split], parsed, videos, model.protocol, model.task)
-    parsing.write(cfg.output, cfg.pictures)
+    parsing.write(cfg.output, cfg.pictures, cfg.formats, embed_media=cfg.embed_media)
     if parsed.detections is None:
         found, what = sum(bool(timeline.any()) for timeline in parsing.timelines), "events"
     else:

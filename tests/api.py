@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH = 88  # of a signature on one line
 
 SECTIONS = {
-    "A trained model": ["load", "Parser", "Parsing", "Found", "Detected", "Parsed"],
+    "A trained model": ["load", "Parser", "Parsing", "Timeline", "Interval", "Source", "Found", "Detected", "Parsed"],
     "Scores": ["score", "Scores", "DetectionScores", "score_timelines", "video_f1", "AVVPMetric", "ParsingScores"],
     "Prototypes and pseudo labels": [
         "select_segments", "prototypes_of", "soft_labels", "hard_labels", "Segments", "Prototypes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -31,11 +31,14 @@ from avvp_pl.tasks.parsing import (
 )
 from avvp_pl.tasks.scoring import Scored
 from avvp_pl.tasks.task import Task
+from avvp_pl.timelines.saving import FILES, save, save_all
+from avvp_pl.timelines.timeline import Fact, Interval, Source, Timeline
 from avvp_pl.types import Detections, Instances
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PRINTED = 10  # videos of which `print` shows tables
 Truth: TypeAlias = Tensor | npt.NDArray[np.bool_]
 
 
@@ -136,11 +139,12 @@ class Detected(NamedTuple):
 
 @dataclass(frozen=True)
 class Parsing:
-    """What was found in N videos.
+    """What was found in N videos; ``parsing[0]``, ``parsing["name"]`` and a loop give the :class:`Timeline` of each.
 
     ``parsed`` has the lengths, decisions and probabilities of all videos one after another; :attr:`timelines` and
     :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment, and
-    ``task`` says how results are scored.
+    ``task`` says how results are scored. ``sources`` say what is known of the files of videos, by their names, and
+    ``made_by`` by what they were parsed.
     """
 
     videos: VideoSet
@@ -148,6 +152,8 @@ class Parsing:
     data: ParsingSet
     protocol: str
     task: Task = field(default_factory=ParsingTask)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    made_by: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -187,8 +193,39 @@ class Parsing:
     def __len__(self) -> int:
         return len(self.videos)
 
+    def __getitem__(self, video: int | str) -> Timeline:
+        """Return the timeline of a video, by its number (from the end if it is negative) or by its name."""
+        row = self._row(video)
+        lengths, name = self.parsed.lengths, self.names[row]
+        start = int(lengths[:row].sum())
+        segments = slice(start, start + int(lengths[row]))
+        source = self.sources.get(name, Source())
+        return Timeline(
+            name,
+            self.events,
+            self.modalities,
+            self.segment_seconds,
+            self.parsed.timelines[segments].numpy(),
+            self.parsed.probs[segments].float().numpy(),
+            self.parsed.video_probs[row].float().numpy(),
+            source.duration,
+            source.media,
+            source.missing,
+            self._detections_of(row),
+            self.made_by,
+        )
+
+    def __iter__(self) -> Iterator[Timeline]:
+        return (self[row] for row in range(len(self)))
+
     def __repr__(self) -> str:
         return f"Parsing({len(self)} videos, {len(self.found())} events found)"
+
+    def __str__(self) -> str:
+        tables = [str(self[row]) for row in range(min(PRINTED, len(self)))]
+        if len(self) > PRINTED:
+            tables.append(f"... and {len(self) - PRINTED} more videos: parsing[NAME] has each of them")
+        return "\n\n".join(tables)
 
     def found(self) -> list[Found]:
         """Return every event that was found, as ``(video, modality, event, onset, offset, probability)``."""
@@ -279,15 +316,39 @@ class Parsing:
         found, wanted = (pad_sequence(list(timelines), batch_first=True) for timelines in (predicted, true))
         return Scores(score_timelines(found, wanted, mask, self.modalities), self.events, self.protocol)
 
-    def write(self, folder: str | Path, pictures: int = 0) -> None:
+    def write(
+        self,
+        folder: str | Path,
+        pictures: int = 0,
+        formats: str | Sequence[str] = (),
+        *,
+        embed_media: bool = False,
+    ) -> None:
         """Write what ``python -m avvp_pl.predict`` writes: tables, probabilities, ``timelines.json`` and pictures.
 
         A model for localization also writes ``detections.json``, which ``score task=localization`` reads.
 
-        ``pictures`` is the number of videos that are drawn.
+        ``pictures`` is the number of videos that are drawn. ``formats`` are those of :meth:`Timeline.save` in which the
+        timeline of each video is written into ``timelines/``; ``html`` is one page of all, ``index.html``, which
+        contains the media files if ``embed_media`` is set.
         """
         write_parsed(Path(folder), self.names, self.parsed, self.data)
         write_pictures(Path(folder), self.videos, self.parsed, self.data, pictures)
+        save_all(list(self), Path(folder), formats, self.videos.file_stems, inside=FILES, embed_media=embed_media)
+
+    def save(
+        self, path: str | Path, formats: str | Sequence[str] | None = None, *, embed_media: bool = False
+    ) -> list[Path]:
+        """Write timelines in the formats of :meth:`Timeline.save`, and return the paths of the files.
+
+        With ``formats``, such as ``["vtt", "html"]``, ``path`` is a folder: it gets ``NAME.ENDING`` for each video and
+        format, and for ``html`` one page of all videos, ``index.html``. Without, ``path`` is one file: a page of all
+        videos if its name ends with ``.html``; any other ending is possible if only one video was parsed.
+        """
+        timelines = list(self)
+        if formats is None:
+            return [save(timelines, Path(path), None, embed_media)]
+        return save_all(timelines, Path(path), formats, self.videos.file_stems, embed_media=embed_media)
 
     def draw(self, video: int | str = 0) -> Figure:
         """Draw the timeline of a video, below its truth if that is known."""
@@ -299,6 +360,19 @@ class Parsing:
                 f"protocol={self.protocol} finds no intervals; give a checkpoint that was trained for localization"
             )
         return self.parsed.detections
+
+    def _detections_of(self, row: int) -> tuple[Interval, ...] | None:
+        """Return the detections in one video; None: the model is not one for localization."""
+        found = self.parsed.detections
+        if found is None:
+            return None
+        own = found.videos == row
+        columns = found.events[own].tolist(), found.bounds[own].tolist(), found.scores[own].tolist()
+        track = "+".join(self.modalities)
+        return tuple(
+            Interval(track, self.events[event], start, end, score)
+            for event, (start, end), score in zip(*columns, strict=True)
+        )
 
     def _score_detections(self, task: LocalizationTask, truth: object) -> DetectionScores:
         instances = self.videos.instances if truth is None else truth
@@ -319,6 +393,6 @@ class Parsing:
             if video not in self.names:
                 raise InputError(f"{video!r} is not among the videos that were parsed")
             return self.names.index(video)
-        if not 0 <= video < len(self):
+        if not -len(self) <= video < len(self):
             raise InputError(f"there is no video {video}; {len(self)} videos were parsed, and the first one is 0")
-        return video
+        return video % len(self)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +13,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from avvp_pl.data.annotations import intervals
+from avvp_pl.pages.page import digits_of, relative_address
 from avvp_pl.reporting.statistics import video_scores
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
 KINDS = ("missed", "false", "extent", "inexact", "exact")
 MARKS = dict(zip(KINDS, "MFXIC", strict=True))
-
-# the two digits of every percentage; 99 also stands for what is above
-_DIGITS = np.array([f"{percent:02d}" for percent in range(100)], dtype="S2")
 
 
 @dataclass(frozen=True)
@@ -183,19 +179,6 @@ def compare(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> 
     return [Group(_kind(group), group[0][1], max(offset for _, _, offset in group)) for group in groups]
 
 
-def relative_address(path: Path, folder: Path) -> str:
-    """Return the address by which a page in ``folder`` refers to a file, whatever bytes its name has.
-
-    >>> relative_address(Path("/media/a b#1?.mp4"), Path("/reports/one"))
-    '../../media/a%20b%231%3F.mp4'
-    """
-    try:
-        relative = Path(os.path.relpath(path.absolute(), folder.absolute()))
-    except ValueError:  # on another drive
-        return path.absolute().as_uri()
-    return "/".join(quote(os.fsencode(part), safe="") for part in relative.parts)
-
-
 def _kind(group: Sequence[tuple[int, int, int]]) -> str:
     predicted, true = ([bounds for of_side, *bounds in group if of_side == side] for side in (0, 1))
     if not predicted:
@@ -242,12 +225,3 @@ def _marks(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> s
 
 def _bits(track: npt.NDArray[np.bool_]) -> str:
     return (track.astype(np.uint8) + ord("0")).tobytes().decode() if track.any() else ""
-
-
-def digits_of(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bytes_]:
-    """Write probabilities in percent, without rounding any up to the threshold: 0.497 becomes 49, not 50."""
-    percents = np.rint(100 * probabilities.astype(np.float64)).clip(0, 99).astype(int)
-    below = probabilities < 0.5
-    percents[below] = percents[below].clip(max=49)
-    digits: npt.NDArray[np.bytes_] = _DIGITS[percents]
-    return digits

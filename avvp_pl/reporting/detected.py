@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,14 +18,14 @@ from torch import Tensor
 from avvp_pl.data.names import composed
 from avvp_pl.errors import InputError, nearest, quote
 from avvp_pl.figures import INK, PAGE, TRUTH, legend_below, look, styled, told_apart, words
-from avvp_pl.reporting.browser import MARKS, Browser, Intervals, Method, Shown, Video, digits_of, relative_address
+from avvp_pl.pages.page import digits_of, pooled, relative_address
+from avvp_pl.reporting.browser import MARKS, Browser, Intervals, Method, Shown, Video
 from avvp_pl.reporting.drawings import Drawing, sentences
 from avvp_pl.reporting.examples import CHOSEN_BY_DISAGREEMENT, not_truth, said_runs
 from avvp_pl.reporting.localized import FoundIntervals, LocalizedVideos, Outcome
 
 PICTURES = 4  # videos that are drawn where none are chosen
 MOST_EVENTS = 4  # of a video in its picture
-MOST_POINTS = 400  # of a curve on the page; a longer one keeps the maxima of its parts
 SCORED = 12  # detections of a method and event up to which scores are written beside them
 
 
@@ -182,7 +181,7 @@ def browse_intervals(
             track = Intervals(
                 tuple((round(start, 2), round(end, 2)) for start, end in true.get(event, ())),
                 tuple(tuple(map(_group, of.outcomes.get((row, event), ()))) for of in found.values()),
-                tuple(digits_of(_pooled(curve)).tobytes().decode() for curve in curves if curve is not None),
+                tuple(digits_of(pooled(curve.numpy())).tobytes().decode() for curve in curves if curve is not None),
                 b"".join(digits.tobytes() for digits in likely).decode(),
             )
             events.append(Shown(event, (track,)))
@@ -200,13 +199,3 @@ def browse_intervals(
 def _group(one: Outcome) -> tuple[str, float, float, float | None]:
     score = None if one.score is None else float(f"{one.score:.3g}")
     return MARKS[one.kind], round(one.start, 2), round(one.end, 2), score
-
-
-def _pooled(curve: Float[Tensor, " T"]) -> npt.NDArray[np.float32]:
-    """Return at most :data:`MOST_POINTS` points of a curve: the maxima of parts of the same length."""
-    values: npt.NDArray[np.float32] = curve.numpy()
-    if len(values) <= MOST_POINTS:
-        return values
-    starts = np.linspace(0, len(values), MOST_POINTS, endpoint=False).astype(int)
-    pooled: npt.NDArray[np.float32] = np.maximum.reduceat(values, starts)
-    return pooled

@@ -1,22 +1,20 @@
-"""A report as one HTML file that is opened from the disk; it never loads anything from a network."""
+"""A report as a page (:mod:`avvp_pl.pages.page`)."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
-import json
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from avvp_pl.errors import printable
 from avvp_pl.figures import COLORS
-from avvp_pl.files import atomic_write
+from avvp_pl.pages.page import BASE, TRACKS, Asset
+from avvp_pl.pages.page import write_page as write_filled
 from avvp_pl.reporting.browser import KINDS, MARKS, Browser
 from avvp_pl.reporting.tables import Cell, Table
+
+TEMPLATE, STYLE, SCRIPT = (Asset("avvp_pl.reporting", f"page.{kind}") for kind in ("html", "css", "js"))
 
 
 def write_page(
@@ -32,9 +30,8 @@ def write_page(
 
     Each note stands once, at the end: those in ``notes``, then those of the tables, which name their tables unless all
     have them. ``drawings`` are titles, captions and the texts of SVG files. Media files are referred to by the
-    addresses in ``browser``; everything else is in the file itself. The content policy of the page allows its own
-    script, the pictures in it, and media files from the same disk or site, and nothing else. Raises
-    :class:`~avvp_pl.errors.InputError` where the file cannot be written.
+    addresses in ``browser``; everything else is in the file itself. Raises :class:`~avvp_pl.errors.InputError` where
+    the file cannot be written.
     """
     content = {
         "facts": [(printable(name), printable(value)) for name, value in facts],
@@ -48,32 +45,7 @@ def write_page(
         "kinds": [(kind, MARKS[kind]) for kind in KINDS],
         "browser": None if browser is None else _browser(browser),
     }
-    template, style, script = (_asset(name) for name in ("page.html", "page.css", "page.js"))
-    parts = {
-        "policy": html.escape(_policy(style, script)),
-        "title": html.escape(printable(title)),
-        "style": style,
-        "script": script,
-        # "<" could end the script element; other characters that need it, such as U+2028, json.dumps escapes
-        "content": json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
-    }
-    with atomic_write(path) as file:
-        # in one pass, because the inserted text may look like a placeholder
-        file.write(re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template))
-
-
-def _asset(name: str) -> str:
-    return files("avvp_pl.reporting").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Allow exactly this style and this script, pictures inside the page, and media from the same disk or site."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
-        "media-src 'self' file:; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
+    write_filled(path, TEMPLATE, (BASE[0], TRACKS[0], STYLE), (BASE[1], TRACKS[1], SCRIPT), title, content)
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -198,11 +198,16 @@ class OneOrMore:
     """One value, or a list of different values."""
 
     limit: Choice | Location
+    may_be_empty: bool = False
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, list | ListConfig):
             return value in self.limit
-        return len(value) > 0 and all(word in self.limit for word in value) and len(set(value)) == len(value)
+        return (
+            (len(value) > 0 or self.may_be_empty)
+            and all(word in self.limit for word in value)
+            and len(set(value)) == len(value)
+        )
 
     def __str__(self) -> str:
         return f"{self.limit}, or a list of different ones"
@@ -343,6 +348,8 @@ TOP_LEVEL: dict[str, Limit] = {
     "split": Choice(("train", "val", "test")),
     "names": OrNull(PATH),
     "pictures": Number(0, whole=True),
+    "formats": OneOrMore(Choice(("json", "csv", "vtt", "srt", "audacity", "elan", "html")), may_be_empty=True),
+    "embed_media": FLAG,
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
     "only": Each(Names("[sizes.train=8]"), "{clips: [sizes.train=8]}, each stage with a list of settings"),

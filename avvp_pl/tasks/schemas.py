@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from avvp_pl.errors import InputError, nearest
 
-SCHEMAS = ("scores", "timelines", "localization", "detections")
+SCHEMAS = ("scores", "timelines", "timeline", "localization", "detections")
 
 
 def schema(name: str) -> dict[str, object]:

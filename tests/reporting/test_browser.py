@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avvp_pl.metrics.avvp import score_timelines
-from avvp_pl.reporting.browser import Browser, Found, Group, Track, browse, compare, relative_address
+from avvp_pl.pages.page import relative_address
+from avvp_pl.reporting.browser import Browser, Found, Group, Track, browse, compare
 from avvp_pl.reporting.videos import Probabilities, TestVideos
 
 pairs = st.integers(1, 12).flatmap(lambda size: st.tuples(*[st.lists(st.booleans(), min_size=size, max_size=size)] * 2))

@@ -19,8 +19,9 @@ from avvp_pl.data.activitynet import Annotation, Interval, Results
 from avvp_pl.data.known import THUMOS14_EVENTS, THUMOS14_TEST_VIDEOS, digest_of
 from avvp_pl.errors import InputError
 from avvp_pl.metrics.tal import score_detections
+from avvp_pl.pages.page import MOST_POINTS
 from avvp_pl.reporting.browser import Intervals
-from avvp_pl.reporting.detected import MOST_POINTS, browse_intervals, choose
+from avvp_pl.reporting.detected import browse_intervals, choose
 from avvp_pl.reporting.events import frequencies, per_event
 from avvp_pl.reporting.evidence import gather, write_report
 from avvp_pl.reporting.localized import (

@@ -1,37 +1,7 @@
-"use strict";
-
-// Data enters the page as text only; it is never parsed as markup.
-const content = JSON.parse(document.getElementById("content").textContent);
-const byId = (id) => document.getElementById(id);
-
-/** An element with attributes, listeners (`onclick`) and children; strings become text. */
-function h(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === null || value === undefined || value === false) continue;
-    if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-function draw(tag, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-/** Text that can break after these signs (= before a long value), so that a long label never breaks inside a word. */
-const breakable = (text) => (text.match(/(?:[^_,/@=]|=(?!\S{6}))+(?:[_,/@]+|=)?|[_,/@=]+/g) ?? []).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
-const hidden = (text) => h("span", { class: "unseen" }, text);
-const narrow = matchMedia("(max-width: 719px)").matches;
-const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-
 /* ---------------------------------------------------------------- front and sections */
 
 function front() {
-  for (const [name, value] of content.facts) byId("facts").append(h("div", null, h("dt", null, name), h("dd", null, value)));
+  writeFacts(content.facts);
   for (const [where, note] of content.notes) byId("note-list").append(h("li", null, where ? h("strong", null, `${where}: `) : null, note));
 }
 
@@ -292,13 +262,10 @@ function browse(browser) {
   const fresh = { ...state };
   let found = [];
   let chosen = null;
-  let at = 0; // seconds
-  let over = null;
 
   const shownMethods = () => methods.flatMap((_, k) => (isShown(k) ? [k] : []));
   const chosenMethods = () => (state.method < 0 ? shownMethods() : [state.method]);
   const part = (text, k, size) => text.slice(k * size, (k + 1) * size);
-  const digits = (percent) => `.${String(percent).padStart(2, "0")}`;
 
   /** How many groups of each kind a track has, by method: an array of [methods * kinds]. */
   function counted(track, segments) {
@@ -395,7 +362,7 @@ function browse(browser) {
       showMethods();
       refresh();
     } });
-    const line = h("label", { class: "check", title: `${label}, seed ${seed}` }, box, h("i", { class: "dot" }), h("span", null, breakable(label)));
+    const line = h("label", { class: "check toned", title: `${label}, seed ${seed}` }, box, h("i", { class: "dot" }), h("span", null, breakable(label)));
     return { box, line };
   });
   const several = (text, wanted) => h("button", { type: "button", class: "reset", onclick: () => { seats = [...wanted]; showMethods(); refresh(); } }, text);
@@ -442,12 +409,7 @@ function browse(browser) {
     history.replaceState(null, "", `#${kept}`);
   }
 
-  /** Save with a delay: browsers limit how often the address may change while a key is held down. */
-  let saving = 0;
-  function saveSoon() {
-    clearTimeout(saving);
-    saving = setTimeout(save, 200);
-  }
+  const saveSoon = soon(save);
 
   function restore() {
     const kept = new URLSearchParams(location.hash.slice(1));
@@ -483,12 +445,6 @@ function browse(browser) {
       video.mark, video.chips);
     }
     return video.row;
-  }
-
-  /** A name that is shortened in its middle, because names often differ at their ends. */
-  function shortened(name) {
-    const end = name.length > 18 ? name.length - 8 : name.length;
-    return h("span", { class: "name", title: name }, h("span", { class: "start" }, name.slice(0, end)), h("span", null, name.slice(end)));
   }
 
   const plural = (count, kind) => `${count} ${KIND_NAMES[kind]}`;
@@ -545,7 +501,7 @@ function browse(browser) {
         piece.style.width = `${(100 * totals[k][kind]) / most}%`;
         return piece;
       }));
-      const line = h("div", { class: k === state.method ? "method chosen" : "method" },
+      const line = h("div", { class: k === state.method ? "method toned chosen" : "method toned" },
         h("span", { class: "label", title: `${label}, seed ${seed}` }, dot(k), h("span", null, breakable(label))),
         bar,
         h("span", { class: "numbers" }, order.map((kind) => h("span", { class: `of-${content.kinds[kind][0]}` },
@@ -565,36 +521,23 @@ function browse(browser) {
   }
 
   function choose(video) {
-    if (chosen?.row) chosen.row.setAttribute("aria-selected", "false");
+    markRow(list, video?.row, chosen?.row);
     const other = video !== chosen;
     chosen = video;
     state.video = video?.name ?? null;
-    if (video) {
-      video.row.setAttribute("aria-selected", "true");
-      list.setAttribute("aria-activedescendant", video.row.id);
-      // scroll the list only, not the page
-      const top = video.row.offsetTop;
-      if (top < list.scrollTop) list.scrollTop = top;
-      else if (top + video.row.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + video.row.offsetHeight - list.clientHeight;
-    } else list.removeAttribute("aria-activedescendant");
-    if (other) { at = 0; over = null; }
     show(other);
     saveSoon();
   }
 
   /* the video */
 
-  const player = h("video", { controls: true, preload: "metadata", playsinline: true });
-  const trouble = h("p", { class: "trouble", role: "alert" });
-  const screen = h("div", { class: "screen" }, player, trouble);
+  const rows = h("div", { class: "events" });
+  const playback = playing(rows, seconds, (media) => `${decodeURIComponent(media)} cannot be played here: the file has been moved (a report that is made with media_copy=true keeps its files beside it), or this browser does not support its format.`);
   const detail = byId("detail");
-  const time = h("input", { type: "range", class: "time", min: "0", step: "any", "aria-label": "Time in the video" });
-  const clock = h("span", { class: "clock" });
   const title = h("h3", { tabindex: "-1" });
   const position = h("span", { class: "position" });
   const previous = h("button", { type: "button", "aria-label": "Previous video", "aria-keyshortcuts": "k", onclick: () => step(-1) }, "←");
   const next = h("button", { type: "button", "aria-label": "Next video", "aria-keyshortcuts": "j", onclick: () => step(1) }, "→");
-  const rows = h("div", { class: "events" });
   const results = h("div", { class: "results" });
   const legend = h("section", { class: "texture-key", "aria-label": "How to read the tracks" }, meanings("key-of-tracks", [
     ...outcomes(),
@@ -604,44 +547,29 @@ function browse(browser) {
       ["video", "the probability that the event is in the whole video"],
       ["cursor", "the probability of the segment at the cursor"]] : []),
     ...(timed ? [["shade", "the darker a detection is, the higher is its score beside those of the event in this video"]] : [])]));
-  let readers = []; // what shows the values at the cursor
-  let segment = -1;
 
   const length = () => (chosen ? chosen.segments * seconds : 0);
-  const clean = (value) => String(Number(value.toFixed(2)));
 
   detail.append(
     h("div", { class: "title" }, h("div", null, title, position), h("div", { class: "steps" }, previous, next)),
     h("div", { class: "panes" },
-      h("div", { class: "tracks" }, h("div", { class: "ruler" }, time, clock), rows, legend),
-      h("div", { class: "aside" }, screen, results)));
+      h("div", { class: "tracks" }, h("div", { class: "ruler" }, playback.time, playback.clock), rows, legend),
+      h("div", { class: "aside" }, playback.screen, results)));
 
   function show(other) {
     detail.classList.toggle("empty", !chosen);
     if (!chosen) {
       title.textContent = "No video matches";
       position.textContent = "Remove a filter, or reset all of them.";
-      player.pause();
+      playback.close();
       return;
     }
     title.replaceChildren(...breakable(chosen.name));
     position.textContent = `video ${found.indexOf(chosen) + 1} of ${found.length}`;
     previous.disabled = chosen === found[0];
     next.disabled = chosen === found.at(-1);
-    if (other) {
-      trouble.textContent = "";
-      screen.hidden = !chosen.media;
-      player.hidden = false;
-      player.pause();
-      if (chosen.media) {
-        player.setAttribute("src", chosen.media);
-        player.setAttribute("aria-label", `Media of ${chosen.name}`);
-      } else player.removeAttribute("src");
-      player.load();
-    }
-    time.max = String(length());
-    readers = [];
-    segment = -1;
+    if (other) playback.open({ name: chosen.name, media: chosen.media, segments: chosen.segments, length: length() });
+    playback.redraw();
     rows.style.setProperty("--digits", shownMethods().some((k) => known[k]) ? "2.1rem" : "0px");
     // first what the filters ask for, then what occurs, then what was only found
     const rank = ({ event, tracks }) => (isHit(event, tracks) ? 0 : tracks.some(({ truth }) => truth.length) ? 1 : 2);
@@ -649,7 +577,7 @@ function browse(browser) {
     rows.replaceChildren(...listed.map(oneEvent));
     if (!listed.length) rows.append(h("p", { class: "nothing" }, "Nothing occurs in this video, and no method that is shown found anything."));
     scoreCard();
-    move();
+    playback.move();
   }
 
   function scoreCard() {
@@ -660,7 +588,7 @@ function browse(browser) {
         ERRORS.map((kind) => h("th", { scope: "col", title: `${KIND_NAMES[kind]}: ${MEANINGS[kind]}` }, { missed: "Missed", false: "False", extent: "Extent" }[kind])))),
       h("tbody", null, shownMethods().map((k) => {
         const [label, seed] = methods[k];
-        const line = h("tr", null, h("th", { scope: "row", title: `seed ${seed}` }, h("div", null, dot(k), h("span", null, breakable(label)))),
+        const line = h("tr", { class: "toned" }, h("th", { scope: "row", title: `seed ${seed}` }, h("div", null, dot(k), h("span", null, breakable(label)))),
           h("td", null, chosen.scores[k].toFixed(0)),
           ERRORS.map((kind) => {
             const count = all[k][content.kinds.findIndex(([name]) => name === kind)];
@@ -683,68 +611,27 @@ function browse(browser) {
       h("h4", null, events[event], hit ? hidden(" (asked for by the filters)") : null), blocks);
   }
 
-  /** How many segments there are from one vertical line to the next, so that a long video has at most 40 lines. */
-  function spacing(segments) {
-    let step = 1;
-    for (let place = 0; segments > 40 * step; place += 1) step = [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3);
-    return step;
-  }
-
   function block(event, modality, track) {
     const size = chosen.segments;
-    const labels = h("div", { class: "labels" });
-    const ofVideo = h("div", { class: "of-video" });
-    const lanes = h("div", { class: "lanes" });
-    const values = h("div", { class: "values", "aria-hidden": "true" });
-    const lasts = timed ? length() : size; // in the unit of the bars
-    lanes.style.setProperty("--lines", lasts / spacing(lasts));
+    const lanes = [];
     const add = (k, label, bars, said) => {
-      const curve = k !== null && known[k];
-      const kind = k === null ? "lane truth" : curve ? "lane with-curve" : "lane";
-      const lane = h("div", { class: kind, role: "img", "aria-label": said });
-      const name = h("div", { class: kind });
-      const value = h("div", { class: kind });
-      const likely = h("div", { class: kind });
-      if (k !== null) for (const element of [lane, name]) element.style.setProperty("--c", color(k));
-      name.append(dot(k), h("span", { class: "text", title: label }, breakable(label)));
-      if (curve) {
-        const percent = Number(part(track.likely, place[k], 2));
-        const what = `probability in the whole video, ${modalities[modality]}`;
-        likely.append(h("span", { class: percent >= 50 ? "likely yes" : "likely", title: `${label}: ${what} ${percent} %` }, hidden(`${what} `), digits(percent)));
+      const lane = { label, bars, said, dot: dot(k), color: k === null ? null : color(k), kind: k === null ? "truth" : null };
+      if (k !== null && known[k]) {
         const own = timed ? track.percents[place[k]] : part(track.percents, place[k], 2 * size);
-        const points = (own.match(/../g) ?? []).map(Number); // a long curve has fewer points than segments
-        const percents = { length: points.length, at: (t) => points[Math.min(points.length - 1, Math.floor(((t + .5) * points.length) / size))] };
-        if (size) lane.append(steps(points));
-        readers.push((t) => { const percent = percents.at(t); value.textContent = digits(percent); value.classList.toggle("yes", percent >= 50); });
+        Object.assign(lane, { points: pointsOf(own), likely: Number(part(track.likely, place[k], 2)),
+          likelySaid: `probability in the whole video, ${modalities[modality]}` });
       }
-      lane.append(...bars);
-      labels.append(name);
-      ofVideo.append(likely);
-      lanes.append(lane);
-      values.append(value);
+      lanes.push(lane);
     };
     if (timed) timedLanes(event, modality, track, add);
     else parsedLanes(event, modality, track, add);
-    lanes.addEventListener("pointerdown", (press) => {
-      if (press.button !== 0) return;
-      lanes.setPointerCapture(press.pointerId);
-      over = null;
-      seek(moment(lanes, press));
-    });
-    lanes.addEventListener("pointermove", (hover) => {
-      if (lanes.hasPointerCapture(hover.pointerId)) seek(moment(lanes, hover));
-      else if (hover.pointerType === "mouse") { over = moment(lanes, hover); move(); }
-    });
-    lanes.addEventListener("pointerleave", () => { over = null; move(); });
-    const said = shownMethods().some((k) => known[k]);
-    return h("div", { class: "block" }, said ? h("span", { class: "head left", "aria-hidden": "true" }, "video") : null, h("h5", null, modalities[modality]),
-      said ? h("span", { class: "head right", "aria-hidden": "true" }, "cursor") : null, labels, ofVideo, lanes, values);
+    return trackBlock(playback, { heading: modalities[modality], lanes, segments: size, lasts: timed ? length() : size, headed: shownMethods().some((k) => known[k]) });
   }
 
   /** The lanes of intervals in seconds: the truth, and for each method its detections and the instances it misses. */
   function timedLanes(event, modality, track, add) {
     const size = length();
-    add(null, "truth", track.truth.map(([on, off]) => bar("bar truth", on, off, size, `${clean(on)} to ${clean(off)} s`)), `Truth: ${spokenSeconds(track.truth)}`);
+    add(null, "truth", track.truth.map(([on, off]) => bar("bar truth", on, off, size, `${clean(on)} to ${clean(off)} s`)), `Truth: ${spokenSpans(track.truth)}`);
     for (const k of shownMethods()) {
       const [label] = methods[k];
       const groups = track.groups[k];
@@ -763,13 +650,11 @@ function browse(browser) {
     }
   }
 
-  const spokenSeconds = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on)} to ${clean(off)} s`).join(", ") : "nothing");
-
   /** The lanes of whole segments: the truth, and for each method what it found. */
   function parsedLanes(event, modality, track, add) {
     const size = chosen.segments;
     const bits = track.truth || "0".repeat(size);
-    add(null, "truth", intervals(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(intervals(bits))}`);
+    add(null, "truth", runs(bits).map(([on, off]) => bar("bar truth", on, off, size)), `Truth, ${modalities[modality]}: ${spoken(runs(bits))}`);
     for (const k of shownMethods()) {
       const [label] = methods[k];
       const predicted = part(track.predictions, k, size);
@@ -778,120 +663,33 @@ function browse(browser) {
       const kinds = [];
       for (const [kind, on, off] of groups(marks)) {
         kinds.push(`${KIND_NAMES[kind]} ${clean(on * seconds)} to ${clean(off * seconds)} s`);
-        const within = (text) => intervals(text.slice(on, off)).map(([from, to]) => [on + from, on + to]);
+        const within = (text) => runs(text.slice(on, off)).map(([from, to]) => [on + from, on + to]);
         const named = `${KIND_NAMES[kind]}: ${events[event]}, ${modalities[modality]}, ${label}`;
         if (kind !== "exact" && kind !== "false") for (const [from, to] of within(bits)) bars.push(bar(`ghost ${kind}`, from, to, size, named));
         if (predicted) for (const [from, to] of within(predicted)) bars.push(bar(`bar ${kind}`, from, to, size, named));
       }
-      add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(intervals(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
+      add(k, label, bars, `${label}, ${modalities[modality]}: ${spoken(runs(predicted))}${kinds.length ? `; ${kinds.join(", ")}` : ""}`);
     }
   }
 
-  const spoken = (spans) => (spans.length ? spans.map(([on, off]) => `${clean(on * seconds)} to ${clean(off * seconds)} s`).join(", ") : "nothing");
-
-  function moment(lanes, pointer) {
-    const box = lanes.getBoundingClientRect();
-    return Math.max(0, Math.min(1, (pointer.clientX - box.left) / box.width)) * length();
-  }
-
-  function intervals(bits) {
-    return [...bits.matchAll(/1+/g)].map((found) => [found.index, found.index + found[0].length]);
-  }
+  const spoken = (spans) => spokenSpans(spans.map(([on, off]) => [on * seconds, off * seconds]));
 
   function groups(marks) {
     return [...marks.matchAll(/([A-Z])[a-z]*/g)].map((group) =>
       [content.kinds[numbered.get(group[1])][0], group.index, group.index + group[0].length]);
   }
 
-  function bar(name, on, off, size, tip) {
-    const element = h("i", { class: name, title: tip });
-    element.style.left = `${(100 * on) / size}%`;
-    element.style.width = `${(100 * (off - on)) / size}%`;
-    return element;
-  }
-
-  function steps(percents) {
-    const picture = draw("svg", { viewBox: `0 0 ${percents.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    const line = percents.map((percent, t) => `${t ? "V" : "M0 "}${100 - percent}H${t + 1}`).join("");
-    picture.append(draw("path", { class: "area", d: `${line}V100H0Z` }), draw("path", { class: "half", d: `M0 50H${percents.length}` }), draw("path", { class: "line", d: line }));
-    return picture;
-  }
-
-  /* time */
-
-  function seek(moment) {
-    at = Math.max(0, Math.min(length(), moment));
-    if (chosen?.media && player.readyState > 0) player.currentTime = at;
-    move();
-  }
-
-  function move() {
-    if (!chosen) return;
-    if (!length()) {
-      clock.textContent = "0.0 / 0 s";
-      return;
-    }
-    rows.style.setProperty("--at", at / length());
-    rows.style.setProperty("--over", over === null ? -1 : over / length());
-    rows.classList.toggle("hovered", over !== null);
-    time.value = String(at);
-    time.style.setProperty("--at", at / length());
-    const now = over ?? at;
-    clock.textContent = `${now.toFixed(1)} / ${clean(length())} s`;
-    time.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${clean(length())} seconds`);
-    const t = Math.min(chosen.segments - 1, Math.floor(now / seconds + 1e-9));
-    if (t !== segment) {
-      segment = t;
-      readers.forEach((read) => read(t));
-    }
-  }
-
-  function follow() {
-    if (!chosen?.media || player.readyState === 0) return;
-    at = Math.min(player.currentTime, length());
-    move();
-  }
-
-  function everyFrame() {
-    follow();
-    if (!player.paused && !player.ended) requestAnimationFrame(everyFrame);
-  }
-
-  player.addEventListener("play", everyFrame);
-  for (const name of ["timeupdate", "seeking", "seeked", "pause"]) player.addEventListener(name, follow);
-  player.addEventListener("loadedmetadata", () => { if (at > 0) player.currentTime = at; });
-  player.addEventListener("error", () => {
-    if (!chosen?.media || !player.hasAttribute("src")) return;
-    player.hidden = true;
-    trouble.textContent = `${decodeURIComponent(chosen.media)} cannot be played here: the file has been moved (a report that is made with media_copy=true keeps its files beside it), or this browser does not support its format.`;
-  });
-  time.addEventListener("input", () => seek(Number(time.value)));
-  time.addEventListener("keydown", (key) => {
-    const whole = Math.round(at / seconds * 1e6) / 1e6;
-    const to = { ArrowRight: Math.floor(whole) + 1, ArrowUp: Math.floor(whole) + 1, ArrowLeft: Math.ceil(whole) - 1, ArrowDown: Math.ceil(whole) - 1, Home: 0, End: chosen?.segments }[key.key];
-    if (to === undefined || key.ctrlKey || key.metaKey || key.altKey) return;
-    key.preventDefault();
-    seek(to * seconds);
-  });
-
   /* keys */
-
-  const typing = (element) => element.matches("select, textarea, input:not([type=range], [type=checkbox], [type=radio])");
 
   const inView = () => {
     const { top, bottom } = byId("videos").getBoundingClientRect();
     return top < innerHeight && bottom > 0;
   };
 
-  list.addEventListener("keydown", (key) => {
-    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -found.length, End: found.length }[key.key];
-    if (by === undefined || key.ctrlKey || key.metaKey || key.altKey) return;
-    key.preventDefault();
-    step(by);
-  });
+  stepByKeys(list, step, () => found.length);
 
   document.addEventListener("keydown", (key) => {
-    if (key.ctrlKey || key.metaKey || key.altKey || byId("enlarged").open) return;
+    if (modified(key) || byId("enlarged").open) return;
     if (key.key === "Escape" && key.target === search) {
       key.preventDefault();
       if (search.value) { search.value = state.search = ""; refresh(); } else list.focus();
@@ -905,10 +703,9 @@ function browse(browser) {
     } else if (!inView()) return; // keys do nothing while the videos are out of view
     else if (key.key === "j") step(1);
     else if (key.key === "k") step(-1);
-    else if (key.key === " " && chosen?.media && !player.hidden && !key.target.matches("button, a, summary, video, input:not([type=range])")) {
+    else if (playback.playsAt(key)) {
       key.preventDefault();
-      if (player.paused) player.play().catch(() => {}); // the error event reports a file that cannot be played
-      else player.pause();
+      playback.toggle();
     }
   });
 
