@@ -12,14 +12,17 @@ def clips(cfg: DictConfig) -> None:
     import os
     from pathlib import Path
 
+    from rich.console import Console
     from rich.progress import track
 
-    from avvp_pl.video.demo.folder import VIDEOS, write_clips
+    from avvp_pl.video.demo.folder import VIDEOS, Kind, write_clips
 
-    folder, workers = Path(cfg.output), cfg.workers or len(os.sched_getaffinity(0))
-    written = write_clips(folder, cfg.sizes, cfg.seconds, cfg.side, cfg.seed, workers)
-    count = sum(1 for _ in track(written, "writing", sum(cfg.sizes.values())))
-    print(f"{count} clips: {folder / VIDEOS}, and their annotation: {folder / 'data'}")
+    folder, console = Path(cfg.output), Console(stderr=True)
+    workers = min(len(os.sched_getaffinity(0)), 8) if cfg.workers is None else cfg.workers
+    written = write_clips(folder, cfg.sizes, Kind(cfg.seconds, cfg.side, cfg.seed), workers)
+    total = sum(cfg.sizes.values())
+    shown = track(written, "clips", total, console=console, transient=True, disable=not console.is_terminal)
+    print(f"{sum(1 for _ in shown)} clips: {folder / VIDEOS}; their annotation: {folder / 'data'}")
 
 
 main = command("clips", clips)

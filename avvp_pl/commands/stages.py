@@ -25,19 +25,21 @@ from avvp_pl.processes.signals import STOPPING, exit_code, handling, stop_at_onc
 from avvp_pl.runs import names
 from avvp_pl.settings.conf import ConfigFiles
 from avvp_pl.settings.names import Names
+from avvp_pl.timelines.saving import PAGE
 
 log = logging.getLogger(__name__)
 
 # What is given to a recipe and not passed on: it chooses the stages, or where and how often they run
 OF_RECIPES = {"recipe", "stages", "last", "only", "name", "sweep", "launcher"}
-# The commands that can be stages, and which settings of the recipe each is given. Training is given all but those above.
-# The others train nothing and run in one process. They take no group of the recipe, with one exception: a refinement
-# without a checkpoint, whose data it would have, is given the data of the recipe
+# The commands that can be stages, and which settings of the recipe each is given: training all but those above. The
+# others train nothing and run in one process. They are given no group of the recipe, with one exception: a refinement
+# has the data of its checkpoint, and one without a checkpoint that of the recipe
 USED: Mapping[str, Collection[str] | None] = {
     "clips": {"debug"},
     "extract": {"debug"},
     "predict": {"seed", "threads", "debug", "trainer.accelerator"},
     "refine": {"seed", "threads", "debug", "trainer.accelerator"},
+    "score": {"debug"},
     "train": None,
 }
 
@@ -114,6 +116,16 @@ class Stages:
             done = {**{name: known for name, known in done.items() if name != stage.name}, stage.name: command}
             with atomic_write(self.folder / names.DONE) as file:
                 json.dump(done, file, indent=1)
+
+    def pages(self) -> list[Path]:
+        """Return the pages of parsed videos that the stages have written."""
+        outputs = [
+            Path(setting.removeprefix("output="))
+            for stage in self.stages
+            for setting in stage.settings
+            if stage.command == "predict" and setting.startswith("output=")
+        ]
+        return [output / PAGE for output in outputs if (output / PAGE).is_file()]
 
     def _done(self) -> dict[str, list[str]]:
         """Return the commands of the stages that have ended."""

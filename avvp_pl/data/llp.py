@@ -30,7 +30,7 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import FeatureFiles, spelled
 from avvp_pl.data.joins import check_annotated, check_names
-from avvp_pl.data.known import TEST_TABLE
+from avvp_pl.data.known import TABLES
 from avvp_pl.data.names import composed, feature_key, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
@@ -42,8 +42,6 @@ LLP_EVENTS = (
     "Accordion", "Lawn_mower", "Motorcycle", "Helicopter", "Acoustic_guitar", "Telephone_bell_ringing",
     "Baby_cry_infant_cry", "Blender", "Clapping",
 )  # fmt: skip
-
-TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": TEST_TABLE}
 
 log = logging.getLogger(__name__)
 

@@ -360,10 +360,9 @@ TOP_LEVEL: dict[str, Limit] = {
     "temperature": POSITIVE,
     "missing": MISSING,
     # of clips
-    "sizes": Each(COUNT, "{train: 240, val: 40, test: 40}", "split", may_be_empty=False),
+    "sizes": Each(COUNT, "{train: 160, val: 32, test: 32}", "split", may_be_empty=False),
     "seconds": SIZE,
     "side": Number(16, 4096, whole=True),
-    "workers": OrNull(COUNT),
     # of score
     "task": Choice(("parsing", "localization")),
     "videos": OrNull(PATH),
@@ -379,7 +378,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
-    # of extract
+    # of extract, and workers of clips, too
     "missing_track": Choice(("refuse", "mask")),
     "damaged": Choice(("refuse", "keep")),
     "workers": OrNull(Number(0, whole=True)),

@@ -25,7 +25,7 @@ FILE_OPTIONS = {"fflags": "bitexact"}
 def sound_of(plan: Plan, rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
     """Return the sound of a clip, at ``RATE`` samples a second, in [-1, 1]."""
     times = (np.arange(plan.seconds * RATE, dtype=np.float32)) / RATE
-    mixed = _noise(rng, len(times)) * rng.uniform(0.01, 0.05)
+    mixed = _noise(rng, len(times)) * rng.uniform(0.005, 0.03)
     for planned in plan.events:
         if planned.heard.any():
             waveform = EVENTS[planned.event].sound(rng, times)
