@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
 from avvp_pl.video.extractor import Pictures
-from avvp_pl.video.pictures import IMAGENET, cropped, fitted
+from avvp_pl.video.fitting import IMAGENET, cropped, fitted
 from avvp_pl.video.pretrained import Pretrained, require, sha256_of
 from avvp_pl.video.weights import device_of, load, run
 
@@ -38,6 +39,7 @@ class EfficientNetLite0(Pretrained):
         self.network: nn.Module = load(
             lambda: architectures.EfficientNet.from_name("efficientnet-lite0"), path, self.device, of="EfficientNet-Lite0"
         )
+        self.network = self.network.to(memory_format=torch.channels_last)  # a fifth faster
         self.fit = cropped(SIZE, SIZE)
 
     def embed(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "T 1280"]:

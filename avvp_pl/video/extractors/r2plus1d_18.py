@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avvp_pl.video.extractor import Pictures
 from avvp_pl.video.networks.r2plus1d import R2Plus1D
-from avvp_pl.video.pictures import Normalization, fitted, squashed
+from avvp_pl.video.fitting import Normalization, fitted, squashed
 from avvp_pl.video.pretrained import Pretrained, sha256_of
 from avvp_pl.video.weights import device_of, load, run
 
