@@ -28,7 +28,8 @@ from avvp_pl.data.annotations import (
     read_weak_labels,
 )
 from avvp_pl.data.features import DTYPES, FeatureFiles, decode, read_header
-from avvp_pl.data.llp import LLPFolder, feature_key
+from avvp_pl.data.llp import LLPFolder
+from avvp_pl.data.names import feature_key
 from avvp_pl.errors import InputError, printable, quote
 from avvp_pl.figures import draw_timelines
 from avvp_pl.files import append_rows, read_rows

@@ -6,7 +6,6 @@ LLP (Look, Listen and Parse; Tian et al. 2020) has 10,000 training, 649 validati
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +31,7 @@ from avvp_pl.data.annotations import (
 from avvp_pl.data.features import FeatureFiles, spelled
 from avvp_pl.data.joins import check_annotated, check_names
 from avvp_pl.data.known import TEST_TABLE
-from avvp_pl.data.names import composed, spellings
+from avvp_pl.data.names import composed, feature_key, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
@@ -415,15 +414,3 @@ def vocabulary(
 def _first_places(paths: Sequence[Path]) -> dict[str, tuple[Path, int]]:
     """Return all events of some tables, each with a table and a line in which it occurs."""
     return {event: (path, line) for path in paths for event, line in read_events(path).items()}
-
-
-def feature_key(name: str) -> str:
-    """Return the file stem of a video's features: the ID of an LLP-style name (``ID_start_end``), else the whole name.
-
-    >>> feature_key("BjCEufrlXm4_20_30"), feature_key("AP0061o0Nvk_101.8_111.8"), feature_key("holiday_video_1")
-    ('BjCEufrlXm4', 'AP0061o0Nvk', 'holiday_video_1')
-    """
-    if name in {".", ".."} or re.search(r"[/\\\0]", name):
-        raise InputError(f"{quote(name)} is not a possible name of a video, as it must not contain a path")
-    llp_style = re.fullmatch(r"(.{11})_[\d.]+_[\d.]+", name)
-    return llp_style.group(1) if llp_style else name

@@ -6,6 +6,7 @@ the same. Inside the package all names are composed; only the files of a disk ke
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -40,3 +41,15 @@ def spellings(folder: Path) -> dict[str, str]:
                 "Unicode; remove one of them"
             )
     return found
+
+
+def feature_key(name: str) -> str:
+    """Return the file stem of a video's features: the ID of an LLP-style name (``ID_start_end``), else the whole name.
+
+    >>> feature_key("BjCEufrlXm4_20_30"), feature_key("AP0061o0Nvk_101.8_111.8"), feature_key("holiday_video_1")
+    ('BjCEufrlXm4', 'AP0061o0Nvk', 'holiday_video_1')
+    """
+    if name in {".", ".."} or re.search(r"[/\\\0]", name):
+        raise InputError(f"{quote(name)} is not a possible name of a video, as it must not contain a path")
+    llp_style = re.fullmatch(r"(.{11})_[\d.]+_[\d.]+", name)
+    return llp_style.group(1) if llp_style else name

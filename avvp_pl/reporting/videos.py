@@ -18,8 +18,7 @@ from torch import Tensor
 
 from avvp_pl.commands.build import build_videos
 from avvp_pl.data.annotations import Oddities, join_timelines, read_timelines
-from avvp_pl.data.llp import feature_key
-from avvp_pl.data.names import spellings
+from avvp_pl.data.names import feature_key, spellings
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.errors import InputError, brief
 from avvp_pl.files import atomic_copy

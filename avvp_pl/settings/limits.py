@@ -366,6 +366,10 @@ TOP_LEVEL: dict[str, Limit] = {
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
+    # of extract
+    "missing_track": Choice(("refuse", "mask")),
+    "damaged": Choice(("refuse", "keep")),
+    "workers": OrNull(Number(0, whole=True)),
     # of report
     "runs": OrNull(OneOrMore(PATH)),
     "title": OrNull(Text("'Five seeds on LLP'")),
@@ -644,6 +648,9 @@ LIMITS: dict[str, Limit] = {
     "scoring.drop_single_segments": FLAG,
     "scoring.videos": OrNull(COUNT),
     "scoring.instances": OrNull(COUNT),
+    # extractors of features
+    "extractors.logmel.bands": Number(1, 256, whole=True),
+    "extractors.picture.per_second": Number(1, 60, whole=True),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,

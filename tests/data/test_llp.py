@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from avvp_pl.data.annotations import INCLUSIVE
-from avvp_pl.data.llp import LLP_EVENTS, LLPFolder, feature_key, load_llp, vocabulary
+from avvp_pl.data.llp import LLP_EVENTS, LLPFolder, load_llp, vocabulary
+from avvp_pl.data.names import feature_key
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 
