@@ -106,7 +106,7 @@ def _train(
     videos = build_videos(cfg)
     model = build_model(cfg, videos)
     more = [] if stop_after is None else [_StopAfter(stop_after)]
-    trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams), *more)
+    trainer = build_trainer(cfg, CheckpointContents(cfg, videos), *more)
     check_training(trainer, model, cfg.protocol.selection.monitor)
     try:
         trainer.fit(model, build_data(cfg, videos), ckpt_path=resume)

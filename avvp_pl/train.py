@@ -36,7 +36,7 @@ def train(cfg: DictConfig) -> float | None:
         videos = build_videos(cfg)
         data = build_data(cfg, videos)
         model = build_model(cfg, videos)
-        trainer = build_trainer(cfg, CheckpointContents(cfg, videos.events, videos.streams))
+        trainer = build_trainer(cfg, CheckpointContents(cfg, videos))
         check_training(trainer, model, cfg.protocol.selection.monitor)
         log_packages(cfg)
         folder.check(model, videos)

@@ -108,6 +108,8 @@ class ParsingNetwork(nn.Module, ABC):
     """The contract of a network: a batch in, a :class:`ParsingOutput` out, with features of ``feature_dim``."""
 
     feature_dim: int
+    longest: int | None = None
+    """The largest number of segments that it can take, such as that of learned positions; None: any number."""
     attending: tuple[str, ...] | None = None
     """The modalities whose segments attend to those of the others; None: all that the network lets."""
 

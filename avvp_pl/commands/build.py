@@ -31,6 +31,7 @@ from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.proposals import with_proposals
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.windows import WHOLE, Cutting
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
 from avvp_pl.processes.randomness import reseed
@@ -109,8 +110,8 @@ def build_videos(
     return videos if file is None else with_proposals(videos, Path(file))
 
 
-def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> ParsingData:
-    """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses."""
+def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test", cutting: Cutting = WHOLE) -> ParsingData:
+    """Return the loaders of these videos; ``predicted`` is the split that ``predict`` parses, in such windows."""
     data = cfg.data
     resident = data.get("resident", "auto")
     sampling = order = None
@@ -123,7 +124,8 @@ def build_data(cfg: DictConfig, videos: ParsingSet, predicted: str = "test") -> 
             )
     if data.get("order") is not None:
         order = build("data.order", data.order, BatchOrder)
-    return ParsingData(videos, data.batch_size, data.eval_batch_size, cfg.seed, resident, predicted, sampling, order)
+    sizes = data.batch_size, data.eval_batch_size
+    return ParsingData(videos, *sizes, cfg.seed, resident, predicted, sampling, order, cutting)
 
 
 def build_network(cfg: DictConfig, videos: ParsingSet) -> ParsingNetwork:

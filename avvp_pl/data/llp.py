@@ -6,10 +6,12 @@ LLP (Look, Listen and Parse; Tian et al. 2020) has 10,000 training, 649 validati
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +33,12 @@ from avvp_pl.data.annotations import (
 from avvp_pl.data.features import FeatureFiles, spelled
 from avvp_pl.data.joins import check_annotated, check_names
 from avvp_pl.data.known import TABLES
+from avvp_pl.data.media import missing_modalities
 from avvp_pl.data.names import composed, feature_key, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
+from avvp_pl.video.manifest import Manifest, read_manifest
 
 LLP_EVENTS = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -74,9 +78,14 @@ def load_llp(
     Without ``data/classes.txt``, the events are ``events``, or LLP's if that is None. Videos to parse, whose truth is
     not required, need no labels and no tables: those in the list ``names`` are read, or those in the table of the
     split, or, in a folder without tables, all that have features.
+
+    Features with a manifest (``feats/manifest.json``, which ``extract`` writes) say themselves how many rows a segment
+    has, and videos to parse without tables may then have any length. The manifest also says which extractors have made
+    the features, and which modalities a video lacks.
     """
     store = None if packed is None else Path(packed)
-    folder = LLPFolder(Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment, events, names)
+    given = Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment, events, names
+    folder = LLPFolder(*given, any_length=not truth_required)
     oddities = Oddities()
     labels_of = folder.weak_labels if truth_required else folder.labels_if_any
     listed = {split: labels_of(split, oddities) for split in splits}
@@ -96,6 +105,7 @@ def load_llp(
         val=read.get("val"),
         test=read.get("test"),
         segment_seconds=segment_seconds,
+        extractors=features.made,
     )
     length = spelled(features.lengths.values())
     log.info("%s: %s of %s segments, streams %s", folder.root, folder.describe(listed), length, parsing.stream_dims)
@@ -103,10 +113,14 @@ def load_llp(
 
 
 class Features(NamedTuple):
-    """The length of each video, and what reads the streams of the videos of each split, [S, D]."""
+    """The length of each video, what reads the streams of the videos of each split, [S, D], and what has made them.
+
+    ``made`` are the entries of a manifest, by stream; a stream of which nothing is known has none.
+    """
 
     lengths: dict[str, int]
     read: Callable[[], dict[str, dict[str, Tensor]]]
+    made: Mapping[str, Mapping[str, Any]]
 
 
 class LLPFolder:
@@ -123,13 +137,19 @@ class LLPFolder:
         rows_per_segment: Mapping[str, int] | None = None,
         events: Sequence[str] | None = None,
         listed: str | Path | None = None,
+        any_length: bool = False,
     ) -> None:
         self.root, self.modalities = root, modalities
         self.listed = None if listed is None else Path(listed)
         self.segments, self.segment_seconds = segments, segment_seconds
         rows = {stream: int(n) for stream, n in (rows_per_segment or {}).items() if n is not None}
-        self.files = FeatureFiles(self.feature_path, segments, rows, dtype)
-        self.store = None if packed is None else PackedStore(packed, self.files)
+        self.manifest = read_manifest(root / "feats") or Manifest({}, {})
+        self.made = {name: asdict(one) for name, one in self.manifest.streams.items() if name in self.streams}
+        own_rows = {name: int(one["rows_per_segment"]) for name, one in self.made.items()}
+        any_length = any_length and not self._has_tables() and set(self.made) == set(self.streams)
+        most = sys.maxsize if any_length else segments
+        self.files = FeatureFiles(self.feature_path, most, {**own_rows, **rows}, dtype)
+        self.store = None if packed is None else PackedStore(packed, self.files, self.made)
         self._spellings: dict[Path, dict[str, str]] = {}  # of the names in each folder that are not ASCII
         if not (root / "data").is_dir() and not (events is not None and (root / "feats").is_dir()):
             needed = "no folder data/" if events is None else "no folder data/ and no folder feats/"
@@ -295,13 +315,17 @@ class LLPFolder:
         dense = None
         if truth is not None:
             dense = torch.from_numpy(join_timelines(own, truth, len(self.events)))
+        keys = tuple(map(feature_key, names))
+        entries = ((name, self.manifest.videos.get(key)) for name, key in zip(names, keys, strict=True))
+        lacking = {name: missing_modalities(self.modalities, self.made, one.missing) for name, one in entries if one}
         return VideoSet(
             names=names,
             lengths=torch.tensor(list(own.values())),
             streams=streams,
             weak_labels=weak_labels,
             truth=dense,
-            keys=tuple(map(feature_key, names)),
+            keys=keys,
+            missing={name: modalities for name, modalities in lacking.items() if modalities},
         )
 
     def features(self, listed: Mapping[str, Mapping[str, list[int]]]) -> Features:
@@ -310,13 +334,15 @@ class LLPFolder:
         if self.store is not None and self._has_tables():
             packed = self.store.open(wanted, self.streams, lambda: self._all_names(listed))
             if packed is not None:
-                return Features(packed.lengths, lambda: packed.streams)
+                return Features(packed.lengths, lambda: packed.streams, packed.made)
         names = [name for split in wanted.values() for name in split]
         survey = self.files.survey(self.streams, names)
         for _, problem in sorted(survey.problems.items()):
             raise InputError(problem)
         return Features(
-            dict(zip(names, survey.lengths, strict=True)), lambda: self.files.read_splits(self.streams, wanted, survey)
+            dict(zip(names, survey.lengths, strict=True)),
+            lambda: self.files.read_splits(self.streams, wanted, survey),
+            self.made,
         )
 
     def pack(self) -> Index:

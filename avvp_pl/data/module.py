@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from avvp_pl.data.order import BatchOrder
 from avvp_pl.data.sampling import SegmentSampling
 from avvp_pl.data.videos import ParsingSet, VideoBatches, VideoSet
+from avvp_pl.data.windows import WHOLE, Cutting, WindowBatches
 from avvp_pl.errors import InputError
 from avvp_pl.types import Batch
 
@@ -25,7 +26,8 @@ class ParsingData(pl.LightningDataModule):
     ``host`` leaves them where they were loaded (possibly mapped from a file); every batch is gathered there and then
     sent. ``auto`` is ``device`` if they take at most half of the device's free memory, else ``host``.
     ``predicted`` is the split that ``predict`` parses. With ``sampling``, a training batch has only some segments of
-    each video. With ``order``, it has the videos that this order chooses, in the place of all in a random order.
+    each video. With ``order``, it has the videos that this order chooses, in the place of all in a random order. The
+    videos to predict that are longer than a window of ``cutting`` are seen through windows.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class ParsingData(pl.LightningDataModule):
         predicted: str = "test",
         sampling: SegmentSampling | None = None,
         order: BatchOrder | None = None,
+        cutting: Cutting = WHOLE,
     ) -> None:
         super().__init__()
         if order is not None and videos.train is not None:
             order.check(videos.train.weak_labels, batch_size)
-        self.predicted, self.sampling, self.order = predicted, sampling, order
+        self.predicted, self.sampling, self.order, self.cutting = predicted, sampling, order, cutting
         self.videos, self.resident = videos, resident
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.splits: dict[str, VideoSet] = dict(videos.splits)
@@ -119,7 +122,11 @@ class ParsingData(pl.LightningDataModule):
         return self._loader("test", self.eval_batch_size, shuffle=False)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Videos of the predicted split in order."""
+        """Videos of the predicted split in order, or their windows where some are longer than one."""
+        videos = self.splits[self.predicted]
+        if self.cutting.cuts(videos.lengths):
+            windows: Any = WindowBatches(videos.lengths, self.cutting.windows(videos.lengths), self.eval_batch_size)
+            return DataLoader(videos, sampler=windows, batch_size=None)
         return self._loader(self.predicted, self.eval_batch_size, shuffle=False)
 
     def _loader(self, split: str, batch_size: int, shuffle: bool) -> DataLoader[Batch]:

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -42,10 +42,11 @@ Kind = TypeVar("Kind")
 
 
 class Packed(NamedTuple):
-    """Features from a store: the length of each video, and the streams of each split, [S, D]."""
+    """Features from a store: the length of each video, the streams of each split, [S, D], and what has made them."""
 
     lengths: dict[str, int]
     streams: dict[str, dict[str, Tensor]]
+    made: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class PackedStream:
 class Index:
     """The contents of a store: its videos in order, their numbers of segments, and its streams.
 
-    ``segments`` is the largest number of segments that a video may have.
+    ``segments`` is the largest number of segments that a video may have. ``made`` has the entries of streams in the
+    manifest of the features (:mod:`avvp_pl.video.manifest`), which say by which extractors they were made.
     """
 
     segments: int
@@ -86,6 +88,7 @@ class Index:
     names: tuple[str, ...]
     lengths: tuple[int, ...]
     streams: Mapping[str, PackedStream]
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -112,7 +115,7 @@ class Index:
         }
         content = {"version": VERSION, "segments": self.segments, "dtype": self.dtype}
         layout = {"names": self.names, "lengths": self.lengths, "layout": _layout(self.names, self.lengths)}
-        return json.dumps({**content, **layout, "streams": streams})
+        return json.dumps({**content, **layout, "streams": streams, **({"made": self.made} if self.made else {})})
 
     @classmethod
     def from_json(cls, text: str) -> Index:
@@ -142,14 +145,18 @@ class Index:
                 raise ValueError("there must be one source for each video")
             rows = None if stream["rows_per_segment"] is None else _positive(stream["rows_per_segment"])
             streams[name] = PackedStream(_positive(stream["dim"]), _checksum(stream["checksum"]), rows, sources)
-        return cls(segments, content["dtype"], names, lengths, streams)
+        made = {name: _typed(entry, dict) for name, entry in _typed(content.get("made", {}), dict).items()}
+        return cls(segments, content["dtype"], names, lengths, streams, made)
 
 
 class PackedStore:
-    """The store in ``folder``, packed from ``files``."""
+    """The store in ``folder``, packed from ``files``; ``made`` are the entries of their streams in a manifest.
 
-    def __init__(self, folder: Path, files: FeatureFiles) -> None:
-        self.folder, self.files = folder, files
+    Without an entry, that of the store still holds as long as no file of the stream has changed.
+    """
+
+    def __init__(self, folder: Path, files: FeatureFiles, made: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.folder, self.files, self.made = folder, files, made or {}
 
     def open(
         self,
@@ -203,6 +210,7 @@ class PackedStore:
         return Packed(
             {name: lengths[name] for names in wanted.values() for name in names},
             {split: {stream: array[parts[split]] for stream, array in whole.items()} for split in wanted},
+            {stream: entry for stream, entry in index.made.items() if stream in streams},
         )
 
     def pack(
@@ -247,7 +255,8 @@ class PackedStore:
             packed = {stream: array for stream, array in found.items() if array is not None}
             layout = (tuple(names), tuple(survey.lengths))
             others = old.streams if old is not None and (old.names, old.lengths) == layout else {}
-            made = Index(*form, *layout, {**others, **packed})
+            all_streams = {**others, **packed}
+            made = Index(*form, *layout, all_streams, self._made(old, all_streams))
             if made != index:
                 with atomic_write(self.folder / "index.json") as file:
                     file.write(made.to_json())
@@ -284,7 +293,17 @@ class PackedStore:
             )
             if changed:
                 return f"{changed} files of {stream} have another size or time"
+            if stream in self.made and self.made[stream] != index.made.get(stream):
+                return f"the manifest says something else about {stream}"
         return None
+
+    def _made(self, old: Index | None, streams: Mapping[str, PackedStream]) -> dict[str, Mapping[str, Any]]:
+        """Return what has made the streams of a new index: as the manifest says, or the old index of the same bytes."""
+        made = {name: entry for name, entry in self.made.items() if name in streams}
+        if old is None:
+            return made
+        same = {name for name, stream in streams.items() if stream == old.streams.get(name)}
+        return {**{name: entry for name, entry in old.made.items() if name in same}, **made}
 
     def _made_otherwise(self, index: Index, streams: Sequence[str]) -> str | None:
         """Return which settings of the store are not those that are wanted, or None if all are."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -36,6 +36,8 @@ class VideoSet(Dataset[Batch]):
     seconds, by the row of the video, by which localization is scored (None: only segments are annotated). ``keys`` are
     the file stems under which a data set's layout stores the videos; where there are none, the names are used.
     ``proposals`` are intervals of all N videos for networks that use them (:mod:`avvp_pl.data.proposals`).
+    ``missing`` are modalities that the file of a video does not have, by its name: their features are 0, and what
+    occurs in them is not known.
 
     >>> sound = torch.tensor([[5.0], [6.0], [7.0]])
     >>> videos = VideoSet(("a", "b"), torch.tensor([2, 1]), {"sound": sound}, weak_labels=torch.eye(2))
@@ -52,6 +54,7 @@ class VideoSet(Dataset[Batch]):
     keys: tuple[str, ...] = ()
     instances: Instances | None = None
     proposals: Proposals | None = None
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(composed, self.names)))  # as every file has them
@@ -89,6 +92,11 @@ class VideoSet(Dataset[Batch]):
     def equal_length(self) -> int | None:
         """The number of segments of every video where it is the same for all, and at least 1; else None."""
         return self.longest if self.longest and bool((self.lengths == self.longest).all()) else None
+
+    def lacks(self, modalities: Collection[str]) -> Bool[Tensor, "N M"]:
+        """Return which of these modalities each video does not have."""
+        rows = [[name in self.missing.get(video, ()) for name in modalities] for video in self.names]
+        return torch.tensor(rows, dtype=torch.bool).view(len(self), -1)
 
     @cached_property
     def file_stems(self) -> tuple[str, ...]:
@@ -258,7 +266,9 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 class ParsingSet:
     """A data set: its events, the streams of each modality, and its splits.
 
-    ``segment_seconds`` is the duration of a segment. A split is None if it was not requested.
+    ``segment_seconds`` is the duration of a segment. A split is None if it was not requested. ``extractors`` say how
+    the features of streams were made, as a manifest of features does (:mod:`avvp_pl.video.manifest`); a stream of which
+    nothing is known is not among them.
     """
 
     events: tuple[str, ...]
@@ -267,6 +277,7 @@ class ParsingSet:
     val: VideoSet | None
     test: VideoSet | None
     segment_seconds: float = 1.0
+    extractors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "events", tuple(map(composed, self.events)))

@@ -17,6 +17,7 @@ from avvp_pl.data.known import TABLES
 from avvp_pl.data.llp import load_llp
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, brief, nearest
+from avvp_pl.runs.checkpoints import check_extractors
 from avvp_pl.types import Batch
 
 Rows: TypeAlias = npt.NDArray[np.floating]
@@ -29,10 +30,11 @@ Features: TypeAlias = Streams | Sequence[Mapping[str, Array]] | Batch | VideoSet
 class Reading:
     """How features become segments, as in the training of a checkpoint.
 
-    ``known`` has its events, modalities and streams, and no videos. The other fields are those of
+    ``known`` has its events, modalities, streams and extractors, and no videos. The other fields are those of
     :func:`~avvp_pl.data.llp.load_llp`.
     """
 
+    path: Path
     known: ParsingSet
     segments: int
     rows_per_segment: Mapping[str, int]
@@ -132,6 +134,7 @@ class Reading:
                 f"{root}: its events are not those of the checkpoint; give the same events in the same order "
                 "(data/classes.txt)"
             )
+        check_extractors(read.extractors, known.extractors, self.path)
         return read.splits[split]
 
     def _unlabeled(self, names: Sequence[str], lengths: Sequence[int], streams: dict[str, Tensor]) -> VideoSet:

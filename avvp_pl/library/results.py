@@ -144,7 +144,8 @@ class Parsing:
     ``parsed`` has the lengths, decisions and probabilities of all videos one after another; :attr:`timelines` and
     :attr:`probs` have them video by video. ``data`` has the events, the modalities and the duration of a segment, and
     ``task`` says how results are scored. ``sources`` say what is known of the files of videos, by their names, and
-    ``made_by`` by what they were parsed.
+    ``made_by`` by what they were parsed. Where a video does not have a modality, nothing is known about it: it has no
+    events, and the probabilities are NaN.
     """
 
     videos: VideoSet
@@ -154,6 +155,9 @@ class Parsing:
     task: Task = field(default_factory=ParsingTask)
     sources: Mapping[str, Source] = field(default_factory=dict)
     made_by: Mapping[str, Fact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parsed", self.parsed.without(self.videos.lacks(self.modalities)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -210,7 +214,7 @@ class Parsing:
             self.parsed.video_probs[row].float().numpy(),
             source.duration,
             source.media,
-            source.missing,
+            self.videos.missing.get(name, source.missing),
             self._detections_of(row),
             self.made_by,
         )
@@ -246,7 +250,8 @@ class Parsing:
         """Return a row for each segment, modality and event of each video.
 
         The columns are ``video``, ``segment`` (from 0), ``onset`` and ``offset`` in seconds, ``modality``, ``event``,
-        ``probability`` and ``found``. Video, modality and event are categorical, because there are many rows.
+        ``probability`` and ``found``. Video, modality and event are categorical, because there are many rows. There are
+        no rows for modalities that a video does not have.
         """
         import pandas as pd
 
@@ -255,7 +260,7 @@ class Parsing:
         video = np.repeat(np.arange(len(self)), lengths)  # [S]
         segment = np.concatenate([np.arange(length) for length in lengths])
         each = modalities * events
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "video": pd.Categorical.from_codes(np.repeat(video, each), pd.Index(self.names)),
                 "segment": np.repeat(segment, each),
@@ -271,6 +276,7 @@ class Parsing:
                 "found": self.parsed.timelines.flatten().numpy(),
             }
         )
+        return frame[frame["probability"].notna()].reset_index(drop=True)
 
     @property
     def detections(self) -> list[Detected]:
@@ -332,7 +338,7 @@ class Parsing:
         timeline of each video is written into ``timelines/``; ``html`` is one page of all, ``index.html``, which
         contains the media files if ``embed_media`` is set.
         """
-        write_parsed(Path(folder), self.names, self.parsed, self.data)
+        write_parsed(Path(folder), self.names, self.parsed, self.data, self.videos.missing)
         write_pictures(Path(folder), self.videos, self.parsed, self.data, pictures)
         save_all(list(self), Path(folder), formats, self.videos.file_stems, inside=FILES, embed_media=embed_media)
 

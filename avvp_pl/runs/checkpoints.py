@@ -6,7 +6,9 @@ configuration in it is decided in :mod:`avvp_pl.runs.trust`.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
 import pickle
 import re
 import zipfile
@@ -19,6 +21,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from avvp_pl import __version__
 from avvp_pl.data.known import name_of
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet, VideoSet
@@ -26,6 +29,7 @@ from avvp_pl.errors import InputError, nearest
 from avvp_pl.files import atomic_write_bytes
 from avvp_pl.runs.trust import check_built
 from avvp_pl.settings.identity import OF_THE_RUN, OF_TRAINING
+from avvp_pl.video.manifest import check_same
 
 # The entries of a checkpoint that are needed, and the type of each
 CONTENTS = {
@@ -41,6 +45,9 @@ CONTENTS = {
     "epoch": int,
     "global_step": int,
 }
+# entries that checkpoints of earlier versions do not have
+LENGTHS = "lengths"  # the numbers of segments of the shortest and the longest training video
+EXTRACTORS = "extractors"  # of the streams whose features came with a manifest
 FITTED = "fitted"  # an entry that a checkpoint has after its test, if an inference was fitted for it
 NEEDED = (
     "network._target_",
@@ -50,6 +57,9 @@ NEEDED = (
     "inference",
     "protocol.name",
 )
+
+log = logging.getLogger(__name__)
+
 FILE_NAME = re.compile(r"[\w=-][\w.=-]*\.ckpt")
 
 
@@ -241,6 +251,33 @@ def check_data(videos: ParsingSet, checkpoint: Mapping[str, Any], path: Path) ->
         )
     if videos.streams != checkpoint["streams"]:
         raise InputError(f"{path} was trained on the streams {checkpoint['streams']}, the data has {videos.streams}")
+    check_extractors(videos.extractors, trained_extractors(checkpoint, path), path)
+
+
+def check_extractors(
+    made: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]], path: Path
+) -> None:
+    """Raise :class:`InputError` if features were ``made`` by other extractors than those of a training.
+
+    Both have the entries of a manifest, by stream. A stream of which only one of them knows its extractor cannot be
+    compared, which is logged.
+    """
+    wanted, found = ({stream: entry["identity"] for stream, entry in known.items()} for known in (trained, made))
+    advice = "give features of the extractors of the training, or train again"
+    check_same(wanted, found, f"the training of {path}", "the data", advice)
+    if unknown := [stream for stream in trained if stream not in made]:
+        log.warning(
+            "the extractors of the features (%s) are not known, as they have no feats/manifest.json, so nothing could "
+            "be compared with those of the training",
+            ", ".join(unknown),
+        )
+    if unknown := [stream for stream in made if stream not in trained]:
+        log.warning(
+            "%s does not know by which extractors the features of its training were made (%s), so nothing could be "
+            "compared with those of the data",
+            path,
+            ", ".join(unknown),
+        )
 
 
 def trained_on(checkpoint: Mapping[str, Any], path: Path, segment_seconds: float) -> ParsingSet:
@@ -254,7 +291,63 @@ def trained_on(checkpoint: Mapping[str, Any], path: Path, segment_seconds: float
         raise _foreign(path, "its streams are damaged") from None
     events = tuple(map(str, checkpoint["events"]))
     none = VideoSet((), torch.zeros(0, dtype=torch.long), nothing, torch.zeros(0, len(events)))
-    return ParsingSet(events, modalities, train=None, val=None, test=none, segment_seconds=segment_seconds)
+    made = trained_extractors(checkpoint, path)
+    return ParsingSet(events, modalities, None, None, none, segment_seconds=segment_seconds, extractors=made)
+
+
+def trained_extractors(checkpoint: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries of the manifest of the training's features, by stream; none where it had no manifest."""
+    entries = checkpoint.get(EXTRACTORS, {})
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
+        raise _foreign(path, f"its {EXTRACTORS} are damaged")
+    return entries
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), dict) for name in ("identity", "settings"))
+
+
+def facts_of(
+    path: Path, made: Mapping[str, Mapping[str, Any]], protocol: str, inference: str
+) -> dict[str, str | int | float | None]:
+    """Return by what videos are parsed, as files of timelines say it: this version, the checkpoint, and how it is used.
+
+    ``made`` are the entries of the extractors of the training.
+    """
+    try:
+        with path.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    facts: dict[str, str | int | float | None] = {
+        "avvp_pl": __version__,
+        "checkpoint": path.name,
+        "checkpoint_sha256": checksum,
+        "protocol": protocol,
+        "inference": inference,
+    }
+    for stream, entry in made.items():
+        facts |= {f"{stream}.{key}": value for key, value in entry["identity"].items() if key != "extractor"}
+    return facts
+
+
+def trained_lengths(checkpoint: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """Return the numbers of segments of the shortest and the longest training video of a checkpoint.
+
+    A checkpoint that does not say was trained on a folder in LLP layout with videos of ``data.segments``, or (None) on
+    videos of unknown lengths.
+    """
+    if LENGTHS in checkpoint:
+        lengths = checkpoint[LENGTHS]
+    else:
+        data = checkpoint["config"].get("data")
+        segments = data.get("segments") if isinstance(data, dict) else None
+        lengths = None if segments is None else [segments, segments]
+    if lengths is None:
+        return None
+    if not (isinstance(lengths, list) and len(lengths) == 2 and all(type(length) is int for length in lengths)):
+        raise _foreign(path, f"its {LENGTHS} are damaged")
+    return lengths[0], lengths[1]
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: Path, new: tuple[str, ...] = ()) -> None:

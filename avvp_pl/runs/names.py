@@ -34,6 +34,7 @@ DONE = "stages.json"  # the commands of the stages that have ended
 # what predict writes beside the predictions
 TIMELINES = "timelines.json"
 PICTURES = "pictures"
+MISSING = "missing.csv"  # modalities that videos do not have; only if there are some
 
 
 def best_checkpoint(run: Path) -> Path:

@@ -25,6 +25,7 @@ from avvp_pl.settings.identity import OF_THE_RUN, leaves
 from avvp_pl.settings.limits import TOP_LEVEL
 from avvp_pl.tasks.task import Task
 from avvp_pl.types import ParsingNetwork
+from avvp_pl.video.extractor import Extractor
 
 # What a test builds from the configuration in a checkpoint, by key (a regular expression): an object of this class, or
 # (None) what a function returns that reads data. Inside of each may be other objects
@@ -38,6 +39,7 @@ BUILT: dict[str, type | None] = {
     r"method": Method,
     r"labeling": Labeling,
     r"inference\.[^.]*": Inference,
+    r"extractors\.[^.]*": Extractor,
 }
 # The modules of this package that may be used inside of these: they only compute
 COMPUTING = (
@@ -52,7 +54,7 @@ COMPUTING = (
     "avvp_pl.training.optimization.",
 )
 # The groups that a test builds something of, or has of its own. All others are information about the training
-GROUPS = {"network", "data", "protocol", "method", "labeling", "inference", *OF_THE_RUN}
+GROUPS = {"network", "data", "protocol", "method", "labeling", "inference", "extractors", *OF_THE_RUN}
 
 
 def check_built(config: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> None:

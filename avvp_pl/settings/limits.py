@@ -71,6 +71,20 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class NumberOr:
+    """A number, or a word in its place."""
+
+    number: Number
+    word: str
+
+    def __contains__(self, value: object) -> bool:
+        return value == self.word or value in self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}, or {self.word}"
+
+
+@dataclass(frozen=True)
 class Arguments:
     """Any mapping, which is passed on as the arguments of a function."""
 
@@ -278,7 +292,7 @@ class Levels:
 class OrNull:
     """A value that may be left out."""
 
-    limit: Number | Choice | Arguments | Location | Text | Label | Names | Each | OneOrMore | Levels
+    limit: Number | NumberOr | Choice | Arguments | Location | Text | Label | Names | Each | OneOrMore | Levels
 
     def __contains__(self, value: object) -> bool:
         return value is None or value in self.limit
@@ -289,6 +303,7 @@ class OrNull:
 
 Limit = (
     Number
+    | NumberOr
     | Choice
     | Flag
     | Arguments
@@ -348,7 +363,12 @@ TOP_LEVEL: dict[str, Limit] = {
     "split": Choice(("train", "val", "test")),
     "names": OrNull(PATH),
     "pictures": Number(0, whole=True),
-    "formats": OneOrMore(Choice(("json", "csv", "vtt", "srt", "audacity", "elan", "html")), may_be_empty=True),
+    "window": OrNull(NumberOr(SIZE, "whole")),
+    "overlap": OrNull(Number(0, 10**6, whole=True)),
+    "keep_features": FLAG,
+    "formats": OrNull(
+        OneOrMore(Choice(("json", "csv", "vtt", "srt", "audacity", "elan", "html")), may_be_empty=True)
+    ),
     "embed_media": FLAG,
     # of recipe and refine
     "last": Names("[labeling=prototype]"),

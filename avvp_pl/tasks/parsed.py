@@ -18,6 +18,7 @@ class Parsed(NamedTuple):
     The S segments of all videos come one after another. ``probs`` are segment probabilities before gating. They are
     kept for events that a gate rejects, so that a miss can be explained. ``detections`` are the intervals that a
     decision for localization has found, in seconds and by the row of the video; None: the decision finds none.
+    What occurs in a modality that a video does not have is not known: see :meth:`without`.
     """
 
     lengths: Int[Tensor, " N"]
@@ -29,6 +30,17 @@ class Parsed(NamedTuple):
     def videos(self, flat: Tensor) -> tuple[Tensor, ...]:
         """Split a tensor with a row for every segment into one tensor for each video."""
         return torch.split(flat, self.lengths.tolist())
+
+    def without(self, missing: Bool[Tensor, "N M"]) -> Parsed:
+        """Return the same without what was computed for ``missing`` modalities: no events, and NaN as probabilities."""
+        if not missing.any():
+            return self
+        segments = missing.repeat_interleave(self.lengths, 0)[:, :, None]  # [S, M, 1]
+        return self._replace(
+            timelines=self.timelines & ~segments,
+            probs=self.probs.masked_fill(segments, torch.nan),
+            video_probs=self.video_probs.masked_fill(missing[:, :, None], torch.nan),
+        )
 
 
 def flat(padded: Parsed, mask: Bool[Tensor, "B T"]) -> Parsed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,16 @@ from avvp_pl.figures import draw_timelines, png
 from avvp_pl.files import atomic_write, atomic_write_bytes
 from avvp_pl.metrics import AVVPMetric, ParsingScores
 from avvp_pl.metrics.avvp import exclusive, with_exclusive
-from avvp_pl.runs.names import DETECTIONS, PICTURES, PREDICTIONS, PROBABILITIES, SCORES, TIMELINES, predictions_of
+from avvp_pl.runs.names import (
+    DETECTIONS,
+    MISSING,
+    PICTURES,
+    PREDICTIONS,
+    PROBABILITIES,
+    SCORES,
+    TIMELINES,
+    predictions_of,
+)
 from avvp_pl.runs.tested import EpochTested
 from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.tasks.task import Task
@@ -194,7 +204,8 @@ def write_predictions(folder: Path, names: Sequence[str], parsed: Parsed, videos
 def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
     """Write names, lengths and, as float16, probabilities before any threshold.
 
-    Those of segments are ``segment`` [S, M, C] and those of videos are ``video`` [N, M, C]. The same content gives the
+    Those of segments are ``segment`` [S, M, C] and those of videos are ``video`` [N, M, C]; they are NaN in modalities
+    that a video does not have. The same content gives the
     same bytes, because numpy writes no time into the archive.
     """
     content = io.BytesIO()
@@ -210,13 +221,27 @@ def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, video
     atomic_write_bytes(path, content.getbuffer())
 
 
-def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: ParsingSet) -> None:
-    """Write the predictions, and ``timelines.json`` with the mean probability of every event that occurs."""
+def write_parsed(
+    folder: Path,
+    names: Sequence[str],
+    parsed: Parsed,
+    videos: ParsingSet,
+    missing: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """Write the predictions, and ``timelines.json`` with the mean probability of every event that occurs.
+
+    ``missing`` are modalities that videos do not have, by name. Nothing is known about them, so ``timelines.json`` has
+    no list of events for them; as a table cannot tell that from a modality in which nothing occurs, they are also
+    listed in ``missing.csv``.
+    """
+    missing = missing or {}
     write_predictions(folder, names, parsed, videos)
-    entries: dict[str, Any] = {
-        name: {"segments": length, "events": {modality: [] for modality in videos.modalities}}
-        for name, length in zip(names, parsed.lengths.tolist(), strict=True)
-    }
+    entries: dict[str, Any] = {}
+    for name, length in zip(names, parsed.lengths.tolist(), strict=True):
+        known = [modality for modality in videos.modalities if modality not in missing.get(name, ())]
+        entries[name] = {"segments": length, "events": {modality: [] for modality in known}}
+        if missing.get(name):
+            entries[name]["missing"] = list(missing[name])
     for found in found_events(names, parsed, videos):
         entries[found.video]["events"][found.modality].append(
             {
@@ -230,6 +255,18 @@ def write_parsed(folder: Path, names: Sequence[str], parsed: Parsed, videos: Par
     with atomic_write(folder / TIMELINES) as file:
         json.dump(content, file, indent=1)
         file.write("\n")
+    _write_missing(folder / MISSING, missing)
+
+
+def _write_missing(path: Path, missing: Mapping[str, Collection[str]]) -> None:
+    """Write a row for each modality that a video does not have; no file where all videos have all of them."""
+    if not any(missing.values()):
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as file:
+        rows = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        rows.writerow(("filename", "modality"))
+        rows.writerows((name, modality) for name, modalities in missing.items() for modality in modalities)
 
 
 def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: ParsingSet, count: int) -> None:
@@ -247,4 +284,9 @@ def draw_video(row: int, split: VideoSet, parsed: Parsed, videos: ParsingSet) ->
     sources = {"prediction": parsed.videos(parsed.timelines)[row].numpy()}
     if split.truth is not None:
         sources = {"truth": parsed.videos(split.truth.cpu())[row].numpy(), **sources}
-    return draw_timelines(split.names[row], sources, list(videos.modalities), videos.events, videos.segment_seconds)
+    missing, title = split.missing.get(split.names[row], ()), split.names[row]
+    shown = {name: m for m, name in enumerate(videos.modalities) if name not in missing}
+    if missing and shown:  # an empty panel would say that nothing was found
+        title = f"{title} ({' and '.join(missing)} not known)"
+        sources = {name: source[:, list(shown.values())] for name, source in sources.items()}
+    return draw_timelines(title, sources, list(shown or videos.modalities), videos.events, videos.segment_seconds)

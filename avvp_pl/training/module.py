@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from avvp_pl.data.proposals import digest as digest_of
 from avvp_pl.data.videos import VideoSet
+from avvp_pl.data.windows import WHOLE, Cutting, WindowBatches
 from avvp_pl.errors import InputError
 from avvp_pl.losses import mil_loss
-from avvp_pl.parts import Decision, Inference, Labeling, Method, Part, Step, Team, overrides, total
+from avvp_pl.parts import Decision, Evidence, Inference, Labeling, Method, Part, Step, Team, overrides, total
 from avvp_pl.processes.collectives import add_up, gather, gather_batch, gather_objects, rank, world_size
 from avvp_pl.runs.checkpoints import tested_weights
 from avvp_pl.runs.loggers import CLOCK
 from avvp_pl.runs.tested import NOTES, ROW, TAUGHT, VALIDATED, EpochTested, Videos, of_checkpoint, row_of
 from avvp_pl.tasks.parsed import Parsed, flat, join
 from avvp_pl.tasks.task import Scores, Task
+from avvp_pl.tasks.windows import Joiner
 from avvp_pl.training.optimization import Optimization
 from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 
@@ -74,6 +76,7 @@ class ParsingModule(pl.LightningModule):
         self.tested: EpochTested | None = None  # None before a test, and where the weights are of no training
         self.tested_row: dict[str, float] = {}  # what was logged in the tested epoch
         self.tested_step = 0  # steps of the optimizer by its end
+        self.joiner: Joiner | None = None  # of the windows of a prediction
 
     # ---- the parts
 
@@ -124,7 +127,7 @@ class ParsingModule(pl.LightningModule):
         """Do the same with the output of the network for the batch."""
         parsed, real = {}, batch.mask[:, :, None, None]
         for name in (self.inference,) if inferences is None else inferences:
-            evidence = self.inferences[name](self.network, batch, output, self.labeling)
+            evidence = self._evidence(output, batch, name)
             timelines = self.decision(evidence, batch)
             probs = evidence.segment_probs.masked_fill(~real, 0)
             parsed[name] = Parsed(
@@ -136,13 +139,28 @@ class ParsingModule(pl.LightningModule):
             )
         return parsed
 
+    def _evidence(self, output: ParsingOutput, batch: Batch, inference: str) -> Evidence:
+        return self.inferences[inference](self.network, batch, output, self.labeling)
+
     @torch.inference_mode()
-    def parse_all(self, videos: VideoSet, batch_size: int = 128, inference: str | None = None) -> Parsed:
-        """Parse all videos by an inference (None: the first one), on this module's device, into main memory."""
+    def parse_all(
+        self, videos: VideoSet, batch_size: int = 128, inference: str | None = None, cutting: Cutting = WHOLE
+    ) -> Parsed:
+        """Parse all videos by an inference (None: the first one), on this module's device, into main memory.
+
+        Videos that are longer than a window of ``cutting`` are seen through windows.
+        """
         self.eval()
         name = inference or self.inference
-        batches = (batch.to(self.device) for batch in videos.batches(batch_size))
-        return join([flat(self.parse(batch, [name])[name], batch.mask) for batch in batches])
+        if not cutting.cuts(videos.lengths):
+            batches = (batch.to(self.device) for batch in videos.batches(batch_size))
+            return join([flat(self.parse(batch, [name])[name], batch.mask) for batch in batches])
+        windows = cutting.windows(videos.lengths)
+        joiner, found = Joiner(videos, windows, self.decision), []
+        for picks in WindowBatches(videos.lengths, windows, batch_size):
+            batch = videos.batch(*picks).to(self.device)
+            found += joiner(self._evidence(self(batch), batch, name), self.device)
+        return join(found)
 
     # ---- training
 
@@ -296,9 +314,18 @@ class ParsingModule(pl.LightningModule):
             prefix = "test" if number == 0 else f"test/{name}"
             self.test_scores[name] = self._log_scores(prefix, self.test_metrics[name], "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Parsed:
-        """Parse a batch by the first inference."""
-        return flat(self.parse(batch)[self.inference], batch.mask)
+    def on_predict_start(self) -> None:
+        """Prepare to join windows where there are videos that are longer than one."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        videos = data.splits[data.predicted]
+        windows = data.cutting.windows(videos.lengths) if data.cutting.cuts(videos.lengths) else None
+        self.joiner = None if windows is None else Joiner(videos, windows, self.decision)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Parsed]:
+        """Parse a batch by the first inference; of windows, return the videos that have all of theirs now."""
+        if self.joiner is None:
+            return [flat(self.parse(batch)[self.inference], batch.mask)]
+        return self.joiner(self._evidence(self(batch), batch, self.inference), self.device)
 
     def _split(self, name: str) -> VideoSet:
         videos: VideoSet = self.trainer.datamodule.splits[name]  # type: ignore[attr-defined]

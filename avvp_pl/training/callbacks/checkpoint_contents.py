@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from avvp_pl.data.videos import ParsingSet
+from avvp_pl.runs.checkpoints import EXTRACTORS, LENGTHS
+
 
 class CheckpointContents(pl.Callback):
-    """Add the resolved configuration, the events and the streams: plain containers, no pickled objects."""
+    """Add the resolved configuration, and what the training videos are: plain containers, no pickled objects.
 
-    def __init__(self, cfg: DictConfig, events: Sequence[str], streams: list[list[Any]]) -> None:
+    That is their events and streams, the numbers of segments of the shortest and the longest one, and the extractors of
+    those streams whose features come with a manifest.
+    """
+
+    def __init__(self, cfg: DictConfig, videos: ParsingSet) -> None:
+        lengths = [] if videos.train is None else videos.train.lengths.tolist()
         self.contents = {
             "config": OmegaConf.to_container(cfg, resolve=True),
-            "events": list(events),
-            "streams": streams,
+            "events": list(videos.events),
+            "streams": videos.streams,
+            LENGTHS: [min(lengths), max(lengths)] if lengths else None,
+            EXTRACTORS: {name: dict(record) for name, record in videos.extractors.items()},
         }
 
     def on_save_checkpoint(
