@@ -20,6 +20,7 @@ BENCHMARKS = (
     "inference",
     "scoring",
     "localization",
+    "video",
     "startup",
     "paper_size",
     "growth",

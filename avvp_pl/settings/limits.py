@@ -423,6 +423,7 @@ LIMITS: dict[str, Limit] = {
     "data.name": NAME,
     "data.root": PATH,
     "data.packed": OrNull(PATH),
+    "data.extracted_as": OrNull(PATH),
     "data.modalities": Each(
         STREAMS,
         "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",

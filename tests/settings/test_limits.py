@@ -70,6 +70,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "data.seed": [0, 2**40],
     "data.root": ["a b", "./3", "../x"],
     "data.packed": [None, "packed"],
+    "data.extracted_as": [None, "features"],
     "data.annotation": [None, "gt.json"],
     "data.ambiguous": [None, "ambiguous.csv"],
     "data.context": [0, 0.0, 1.5],
@@ -135,6 +136,7 @@ REFUSED: dict[str, list[Any]] = {
     "data.shortest": [0, 1.5],
     "data.root": [3, 1.5, "", " ", "a\0b", [], {}, True],
     "data.packed": ["", 0],
+    "data.extracted_as": ["", 0],
     "data.segments": [10**6 + 1],
     "data.modalities": [
         3, "audio", [], ["audio"], {}, {"audio_visual": ["a"]}, {"type_av": ["a"]}, {"a/b": ["a"]}, {"": ["a"]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 
 import av
@@ -105,38 +105,26 @@ def _paint(pictures: Floats, seen: npt.NDArray[np.bool_], layers: Iterable[Layer
     pictures[seen] = painted
 
 
-def encoded(sound: Float32[np.ndarray, " n"], pictures: UInt8[np.ndarray, "F H W 3"]) -> bytes:
-    """Return an MP4 file with these pictures (H.264) and this sound (AAC). The same input gives the same bytes."""
+def encoded(sound: Float32[np.ndarray, " n"], pictures: UInt8[np.ndarray, "F H W 3"], fps: int = FPS) -> bytes:
+    """Return an MP4 file with these pictures (H.264) and this sound (AAC), for as many whole seconds as both have.
+
+    The same input gives the same bytes.
+    """
     content = io.BytesIO()
     with av.open(content, "w", format="mp4", options=FILE_OPTIONS) as file:
-        video = file.add_stream("libx264", rate=FPS, options=VIDEO_OPTIONS)
+        video = file.add_stream("libx264", rate=fps, options=VIDEO_OPTIONS)
         video.height, video.width, video.pix_fmt = pictures.shape[1], pictures.shape[2], "yuv420p"
         audio = file.add_stream("aac", rate=RATE, layout="mono")
         audio.bit_rate = 48_000
-        for second in range(0, len(pictures), FPS):  # in turn, so that a player finds both tracks side by side
-            _encode_pictures(file, video, pictures, range(second, min(second + FPS, len(pictures))))
-            start = second * RATE // FPS
-            _encode_sound(file, audio, sound[start : start + RATE], start)
+        for second in range(len(pictures) // fps):  # in turn, so that a player finds both tracks side by side
+            for number in range(second * fps, (second + 1) * fps):
+                picture = av.VideoFrame.from_ndarray(pictures[number], format="rgb24")
+                picture.pts, picture.time_base = number, Fraction(1, fps)
+                file.mux(video.encode(picture))
+            samples = sound[second * RATE : (second + 1) * RATE]
+            heard = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            heard.sample_rate, heard.pts, heard.time_base = RATE, second * RATE, Fraction(1, RATE)
+            file.mux(audio.encode(heard))
         for stream in (video, audio):
             file.mux(stream.encode(None))
     return content.getvalue()
-
-
-def _encode_pictures(
-    file: av.container.OutputContainer,
-    stream: av.VideoStream,
-    pictures: UInt8[np.ndarray, "F H W 3"],
-    numbers: Sequence[int],
-) -> None:
-    for number in numbers:
-        frame = av.VideoFrame.from_ndarray(pictures[number], format="rgb24")
-        frame.pts, frame.time_base = number, Fraction(1, FPS)
-        file.mux(stream.encode(frame))
-
-
-def _encode_sound(
-    file: av.container.OutputContainer, stream: av.AudioStream, samples: Float32[np.ndarray, " n"], start: int
-) -> None:
-    frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
-    file.mux(stream.encode(frame))
