@@ -84,9 +84,9 @@ def test_real_videos_are_parsed_beside_the_features_that_are_known_of_them(
     extract, train, page, stored, *_ = (stage.settings for stage in planned)
     assert "videos=there/raw" in extract
     assert "extractors.yamnet.pca=there/raw/pca_yamnet.npz" in extract
-    assert {"data=realmix", "data.root=there", f"data.extracted_as={tmp_path}/stages/features"} <= {*train}
+    assert {"data=realmix", "data.root=there", f"data.extracted_as={tmp_path}/page/features"} <= {*train}
     assert "videos=there/raw" in page
-    assert f"names={tmp_path}/stages/features/names.txt" in stored
+    assert f"names={tmp_path}/page/features/names.txt" in stored
 
 
 @pytest.mark.parametrize(
