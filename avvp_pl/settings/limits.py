@@ -346,6 +346,8 @@ TABLES = Each(
     may_be_empty=False,
 )
 FILES = OneOrMore(PATH)
+WEIGHTED = ("vggish", "res152", "r2plus1d_18", "clip", "clap")  # extractors with weights that the user names
+DEVICE = Choice(("cpu", "cuda", "auto"))
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
@@ -684,6 +686,11 @@ LIMITS: dict[str, Limit] = {
     # extractors of features
     "extractors.logmel.bands": Number(1, 256, whole=True),
     "extractors.picture.per_second": Number(1, 60, whole=True),
+    "extractors.yamnet.log_offset": POSITIVE,
+    "extractors.clap.output": Choice(("embedding", "map")),
+    **dict.fromkeys((f"extractors.{name}.weights" for name in WEIGHTED), PATH),
+    **dict.fromkeys((f"extractors.{name}.device" for name in (*WEIGHTED, "efficientnet_lite0")), DEVICE),
+    **dict.fromkeys((f"extractors.{name}.pca" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), OrNull(PATH)),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,

@@ -15,7 +15,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,7 +46,7 @@ def torchvision() -> ModuleType | None:
 def noise(size: int, start: int) -> np.ndarray:
     """Numbers from -0.5 to 0.5 that look random and are the same everywhere."""
     values = np.sin(12.9898 * np.arange(start + 1, start + 60_000)) * 43758.5453 % 1 - 0.5
-    return np.resize(values, size)
+    return np.resize(values.astype(np.float32), size)
 
 
 def filled(shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
@@ -77,26 +77,42 @@ def names_of(state: Mapping[str, Tensor]) -> str:
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
-INPUTS = {"resnet152": (2, 3, 64, 80), "r2plus1d_18": (2, 3, 8, 32, 48)}
+SHORT = (1, 2, 1, 1)  # blocks of a ResNet that has the same parts as one with 152 layers
+INPUTS = {"resnet": (2, 3, 64, 80), "r2plus1d_18": (2, 3, 8, 32, 48)}
 
 
-def computed(network: nn.Module, name: str) -> dict[str, Any]:
-    """What is stored of a network: a checksum of its names, and the first numbers of its embeddings."""
+def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network whose weights are still to be given."""
+    with torch.device("meta"):
+        network = build()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.num_batches_tracked = torch.tensor(0)
+    return network
+
+
+def rows_of(network: nn.Module, name: str) -> list[list[float]]:
+    """The first numbers of the embeddings of two inputs, and the mean of all."""
     wanted = {key: value.shape for key, value in network.state_dict().items() if "num_batches" not in key}
     network.load_state_dict(filled(wanted), strict=False, assign=True)
     with torch.inference_mode():
         rows = network.eval()(pictures(*INPUTS[name]))
-    return {"names": names_of(network.state_dict()), "rows": rows[:, :40].tolist(), "mean": rows.mean(1).tolist()}
+    found: list[list[float]] = torch.cat([rows[:, :40], rows.mean(1, keepdim=True)], dim=1).tolist()
+    return found
 
 
 def of_torchvision(vision: ModuleType) -> dict[str, Any]:
-    """What torchvision computes, without its classifiers."""
-    stored = {}
-    for name, module in (("resnet152", vision.models), ("r2plus1d_18", vision.models.video)):
-        network = getattr(module, name)(weights=None)
+    """What torchvision computes, and the names of its weights, without the classifiers."""
+    resnet = vision.models.resnet
+    networks = {
+        "resnet": without_memory(lambda: resnet.ResNet(resnet.Bottleneck, SHORT)),
+        "resnet152": without_memory(vision.models.resnet152),
+        "r2plus1d_18": without_memory(vision.models.video.r2plus1d_18),
+    }
+    for network in networks.values():
         network.fc = nn.Identity()
-        stored[name] = computed(network, name)
-    return stored
+    names = {name: names_of(network.state_dict()) for name, network in networks.items()}
+    return {"names": names, "rows": {name: rows_of(networks[name], name) for name in INPUTS}}
 
 
 if __name__ == "__main__":
