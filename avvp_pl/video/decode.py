@@ -143,13 +143,16 @@ class Decoding:
 
     def _declared(self, container: InputContainer) -> list[float]:
         """Return the durations that the file declares, if it does. Some containers count from 0 and not their start."""
+        streams = [track.stream for track in self.tracks.values()]
+        if container.format.name == "avi" and all(one.frames for one in streams):  # FFmpeg shortens its other durations
+            return [max(float(one.frames * one.time_base) for one in streams)]
         start = 0.0 if self.start is None else float(self.start)
         ends = [
-            float((one.stream.start_time + one.stream.duration) * one.stream.time_base) - start
-            for one in self.tracks.values()
-            if one.stream.duration is not None and one.stream.start_time is not None
+            float((one.start_time + one.duration) * one.time_base) - start
+            for one in streams
+            if one.duration is not None and one.start_time is not None
         ]
-        declared = [max(ends)] if len(ends) == len(self.tracks) else []
+        declared = [max(ends)] if len(ends) == len(streams) else []
         if container.duration is not None and container.duration > 0:
             duration = container.duration / 1e6
             declared += [duration, duration - start] if 0 < start < duration else [duration]
@@ -176,6 +179,8 @@ class Decoding:
                 if errors > MOST_ERRORS:
                     break
                 packets = container.demux(streams)
+                continue
+            if packet.stream_index not in tracks:  # of a track that began in between
                 continue
             modality, track = tracks[packet.stream_index]
             flushing = packet.size == 0
