@@ -84,8 +84,6 @@ def save_all(
     forms = [formats] if isinstance(formats, str) else list(dict.fromkeys(formats))
     for form in forms:
         check_format(form)
-    if embed_media and HTML not in forms:
-        raise InputError("embed_media: only a page can contain media; add html to the formats")
     names = file_names([one.name for one in timelines] if stems is None else stems)
     paths = [
         save([timeline], folder / inside / f"{name}{suffix_of(form)}", form)

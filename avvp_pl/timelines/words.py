@@ -76,12 +76,12 @@ def file_names(stems: Sequence[str]) -> list[str]:
     """Return a name for the file of each video: different ones, not too long, and none that leads out of a folder.
 
     >>> file_names(["a", "A", "../b"])
-    ['a', 'A-2', '__b']
+    ['a', 'A-2', '_._b']
     """
     names: list[str] = []
     used: set[str] = set()
     for stem in stems:
-        safe = re.sub(r"[^\w.=-]|^\.", "_", stem)
+        safe = re.sub(r"[^\w.=-]|^\.", "_", stem) or "_"
         if len(safe.encode()) > LONGEST:
             safe = f"{safe.encode()[: LONGEST - 9].decode(errors='ignore')}-{sha256(stem.encode()).hexdigest()[:8]}"
         names.append(_unused(safe, used))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from avvp_pl.timelines.saving import FORMATS
 from avvp_pl.training.module import ParsingModule
 from avvp_pl.types import Batch
 from tests.conftest import Command
@@ -58,6 +59,27 @@ def test_the_probability_of_an_event_is_the_mean_over_its_segments(command: Comm
                 assert entry["probability"] == pytest.approx(own.mean(), abs=1e-3)
                 entries += 1
     assert entries > 10
+
+
+def test_timelines_in_every_format(command: Command, ppl: Path, tmp_path: Path) -> None:
+    """They say what ``timelines.json`` says, and nothing is written that is not asked for."""
+    predict(command, ppl, tmp_path / "plain", "pictures=0")
+    assert not (tmp_path / "plain" / "timelines").exists()
+    predict(command, ppl, tmp_path / "all", "pictures=0", f"formats=[{','.join(FORMATS)}]")
+    content = json.loads((tmp_path / "all" / "timelines.json").read_text())["videos"]
+    folder = tmp_path / "all" / "timelines"
+    assert len(list(folder.iterdir())) == 6 * len(content)
+    assert (tmp_path / "all" / "index.html").is_file()
+    for name, video in content.items():
+        own = json.loads((folder / f"{name}.json").read_text())
+        assert own["name"] == name
+        expected = [
+            (modality, entry["event"], entry["onset"], entry["offset"], entry["probability"])
+            for modality, entries in video["events"].items()
+            for entry in entries
+        ]
+        assert [tuple(one.values()) for one in own["intervals"]] == expected
+        assert len((folder / f"{name}.txt").read_text().splitlines()) == len(expected)
 
 
 def test_the_trainers_precision_and_device_are_those_of_the_network(
@@ -113,6 +135,10 @@ def test_a_gpu_predicts_as_the_cpu(command: Command, ppl: Path, tmp_path: Path) 
     [
         (["split=all"], "split=all: it must be one of train, val, test"),
         (["trainer.devices=2", "trainer.accelerator=cpu"], "predict runs in one process; give trainer.devices=1"),
+        (
+            ["formats=[vtt,mp3]"],
+            "formats=[vtt, mp3]: it must be one of json, csv, vtt, srt, audacity, elan, html, or a list",
+        ),
         (["inference=[classifier,prototype]"], "predict writes the timelines of one inference"),
     ],
 )

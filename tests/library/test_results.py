@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 import avvp_pl
-from avvp_pl import InputError, Parsing, ParsingScores, ParsingSet, Scores, VideoSet
+from avvp_pl import InputError, Parsing, ParsingScores, ParsingSet, Scores, Source, VideoSet
 from avvp_pl.tasks.parsed import Parsed
+from avvp_pl.types import Detections
 
 
 def parsing(truth: bool = True) -> Parsing:
@@ -107,6 +109,65 @@ def test_a_video_is_drawn_by_number_or_name() -> None:
         parsing().draw("x")
     with pytest.raises(InputError, match="there is no video 2; 2 videos were parsed"):
         parsing().draw(2)
+
+
+def test_each_video_has_a_timeline() -> None:
+    found = parsing()
+    assert [timeline.name for timeline in found] == ["v", "w"]
+    first, last = found[0], found["w"]
+    assert found[-1].name == found[1].name == "w"
+    assert first.intervals() == [("audio", "Cat", 0.0, 1.0, pytest.approx((1 / 20 + 5 / 20) / 2))]
+    assert last.intervals() == [("visual", "Dog", 0.5, 1.0, pytest.approx(18 / 20))]
+    np.testing.assert_array_equal(last.probs, found.probs[1].numpy())
+    assert (first.seconds, last.seconds) == (1.5, 1.0)
+    for wrong in (2, -3, "x"):
+        with pytest.raises(InputError):
+            found[wrong]
+
+
+def test_what_is_known_of_the_files_is_in_the_timelines(tmp_path: Path) -> None:
+    sources = {"w": Source(tmp_path / "w.mp4", 0.9, ("audio",))}
+    known = dataclasses.replace(parsing(), sources=sources, made_by={"checkpoint": "best.ckpt"})
+    assert (known["w"].media, known["w"].duration, known["w"].missing) == sources["w"]
+    assert (known["v"].media, known["v"].duration, known["v"].missing) == Source()
+    assert known["w"].intervals()[0].end == 0.9
+    assert known["v"].made_by == {"checkpoint": "best.ckpt"}
+
+
+def test_a_parsing_prints_the_tables_of_some_videos() -> None:
+    assert str(parsing()) == f"{parsing()[0]}\n\n{parsing()[1]}"
+    names, lengths = tuple(f"v{n}" for n in range(12)), torch.ones(12, dtype=torch.int64)
+    data = parsing().data
+    videos = VideoSet(names, lengths, {"s": torch.zeros(12, 1)}, torch.zeros(12, 2))
+    parsed = Parsed(lengths, torch.zeros(12, 2, 2, dtype=torch.bool), torch.zeros(12, 2, 2), torch.zeros(12, 2, 2))
+    text = str(Parsing(videos, parsed, data, "common"))
+    assert text.count(" 1 segment\n") == 10
+    assert text.endswith("... and 2 more videos: parsing[NAME] has each of them")
+
+
+def test_detections_are_in_the_timelines() -> None:
+    found = parsing()
+    numbers = torch.tensor([1, 0, 1]), torch.tensor([0, 1, 0])  # of the videos, and of the events
+    bounds = torch.tensor([[0.2, 0.7], [0.0, 1.5], [0.5, 2.5]]).double()
+    detections = Detections(*numbers, bounds, torch.tensor([0.5, -1.0, 2.0]).double())
+    localized = dataclasses.replace(found, parsed=found.parsed._replace(detections=detections))
+    assert localized["v"].intervals() == [("audio+visual", "Cat", 0.0, 1.5, -1.0)]
+    assert [one[1:] for one in localized["w"].intervals()] == [
+        ("Dog", pytest.approx(0.2), pytest.approx(0.7), 0.5),
+        ("Dog", 0.5, 1.0, 2.0),
+    ]
+
+
+def test_timelines_are_saved_into_one_file_or_a_folder(tmp_path: Path) -> None:
+    found = parsing()
+    assert found.save(tmp_path / "page.html") == [tmp_path / "page.html"]
+    paths = found.save(tmp_path / "all", ["json", "html"])
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["all/v.json", "all/w.json", "all/index.html"]
+    assert json.loads(paths[1].read_text())["intervals"][0]["event"] == "Dog"
+    with pytest.raises(InputError, match="this is one file, but there are 2 videos"):
+        found.save(tmp_path / "v.vtt")
+    found.write(tmp_path / "written", formats="srt")
+    assert sorted(path.name for path in (tmp_path / "written" / "timelines").iterdir()) == ["v.srt", "w.srt"]
 
 
 def test_frames_of_scores() -> None:
