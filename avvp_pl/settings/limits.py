@@ -329,6 +329,7 @@ PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
 MISSING = Choice(("error", "weak"))
+STREAM = OrNull(Text("effnet_lite0", of_folder=True))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
@@ -691,6 +692,7 @@ LIMITS: dict[str, Limit] = {
     **dict.fromkeys((f"extractors.{name}.weights" for name in WEIGHTED), PATH),
     **dict.fromkeys((f"extractors.{name}.device" for name in (*WEIGHTED, "efficientnet_lite0")), DEVICE),
     **dict.fromkeys((f"extractors.{name}.pca" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), OrNull(PATH)),
+    **dict.fromkeys((f"extractors.{name}.name" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), STREAM),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,
