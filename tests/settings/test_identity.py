@@ -37,7 +37,8 @@ NO_REASON_TO_COMPARE = {
     "labeling.feature_memory_gb", "name", "tags",
     "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
     "logger.wandb.project", "callbacks.best.dirpath", "callbacks.best.monitor", "data.root", "data.packed",
-    "data.extracted_as", "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root", "trainer.devices",
+    "data.extracted_as", "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root",
+    "trainer.devices",
     "trainer.accelerator",
 }  # fmt: skip
 COMPARED = {
