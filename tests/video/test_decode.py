@@ -15,7 +15,6 @@ import pytest
 from avvp_pl.errors import InputError
 from avvp_pl.video import extractor
 from avvp_pl.video.decode import Damaged, Decoding
-from tests.video import clips
 from tests.video.clips import HEIGHT, WIDTH, Pictures, Sound, number_of, tone, write_clip
 
 HEARD = extractor.Sound(16_000)
@@ -454,4 +453,3 @@ def test_frames_that_go_back_in_time_are_damage(tmp_path: Path) -> None:
 def test_a_track_without_frames_is_missing(tmp_path: Path) -> None:
     decoded = decode(write_clip(tmp_path / "a.mkv", sounds=[Sound(samples=np.zeros((1, 0), np.float32))]))
     assert decoded.missing == ("audio",)
-    assert clips.number_of(np.full((HEIGHT, WIDTH, 3), clips.lightness(7), np.uint8)) == 7
