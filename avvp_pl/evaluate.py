@@ -21,7 +21,7 @@ def evaluate(cfg: DictConfig) -> None:
     from avvp_pl.training.callbacks.run_files import RunFiles
 
     prepare_process(cfg)
-    config, videos, model = restore(cfg, splits=("test",), truth_required=True)
+    config, videos, model, _ = restore(cfg, splits=("test",), truth_required=True)
     with EvaluationFolder(cfg, list(model.inferences)) as folder:
         files = RunFiles(cfg.paths.run_dir, f"{cfg.checkpoint}, test split", lambda: folder.replace(config))
         trainer, data = build_trainer(cfg, files), build_data(config, videos)

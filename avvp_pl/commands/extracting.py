@@ -43,16 +43,56 @@ class Task(NamedTuple):
     streams: list[str]
 
 
+class Extraction(NamedTuple):
+    """What became of a set of videos: how many were ``extracted`` now, were ``there`` before, and ``failed``."""
+
+    folder: FeatureFolder
+    videos: list[VideoFile]
+    extracted: int
+    there: int
+
+    @property
+    def failed(self) -> int:
+        """The number of videos that could not be used; the folder has the reasons."""
+        return len(self.folder.failed)
+
+    def check(self) -> None:
+        """Raise :class:`InputError` if no video could be used."""
+        if self.failed and not self.extracted + self.there:
+            first = next(iter(self.folder.failed.values()))
+            table = self.folder.root / FAILED
+            raise InputError(f"none of {self.failed} videos could be used ({table}); the first one: {plain(first)}")
+
+    def __str__(self) -> str:
+        before = f", {self.there} were there before" if self.there else ""
+        lost = f", {self.failed} failed ({self.folder.root / FAILED})" if self.failed else ""
+        return f"{self.extracted} videos extracted{before}{lost}: {self.folder.feats}"
+
+
 def extract_videos(cfg: DictConfig) -> None:
     """Extract the features of all videos of ``cfg.videos`` that are not there yet, and say what was done.
 
     Raises :class:`InputError` if no video could be used; exits with 1 if some could not.
     """
-    found = find_videos(Path(cfg.videos))
     settings = plain_settings(cfg.extractors)
-    extractors = build_extractors(settings)
+    extraction = extract_into(cfg, Path(cfg.output), settings, build_extractors(settings))
+    extraction.check()
+    print(extraction)
+    if extraction.failed:
+        sys.exit(1)
+
+
+def extract_into(
+    cfg: DictConfig, output: Path, settings: dict[str, dict[str, Any]], extractors: Sequence[Extractor]
+) -> Extraction:
+    """Extract the features of all videos of ``cfg.videos`` that are not there yet into ``output``.
+
+    ``settings`` are those of the ``extractors``, in the same order, with which every process builds them again. The
+    other settings are those of ``conf/extract.yaml``.
+    """
+    found = find_videos(Path(cfg.videos))
     streams = {one.name: stream_of(one, settings[key]) for key, one in zip(settings, extractors, strict=True)}
-    with _progress() as (progress, say), FeatureFolder(Path(cfg.output), streams).open() as folder:
+    with _progress() as (progress, say), FeatureFolder(output, streams).open() as folder:
         for note in found.notes:
             say(note)
         for path, reason in found.impossible.items():
@@ -76,19 +116,7 @@ def extract_videos(cfg: DictConfig) -> None:
                 progress.advance(bar)
         if with_problems > SHOWN:
             say(f"{with_problems - SHOWN} more videos have problems, which {folder.feats}/manifest.json lists")
-    _conclude(folder, extracted, there)
-
-
-def _conclude(folder: FeatureFolder, extracted: int, there: int) -> None:
-    failed, table = len(folder.failed), folder.root / FAILED
-    if failed and not extracted + there:
-        first = next(iter(folder.failed.values()))
-        raise InputError(f"none of {failed} videos could be used ({table}); the first one: {plain(first)}")
-    before = f", {there} were there before" if there else ""
-    lost = f", {failed} failed ({table})" if failed else ""
-    print(f"{extracted} videos extracted{before}{lost}: {folder.feats}")
-    if failed:
-        sys.exit(1)
+    return Extraction(folder, found.videos, extracted, there)
 
 
 def _to_do(videos: Sequence[VideoFile], folder: FeatureFolder, say: Callable[[str], None]) -> Iterator[Task]:

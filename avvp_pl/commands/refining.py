@@ -36,7 +36,7 @@ def refined(cfg: DictConfig) -> str:
     output = Path(cfg.output)
     if cfg.checkpoint is None:
         return _written(output, *converted(cfg))
-    config, videos, model = restore(cfg, splits=("train",), truth_required=False)
+    config, videos, model, _ = restore(cfg, splits=("train",), truth_required=False)
     given = _given(videos)
     refinement = build("refinement", cfg.refinement, FromNetwork, given, given)
     trainer = build_trainer(cfg)

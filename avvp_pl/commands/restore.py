@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -22,6 +22,8 @@ from avvp_pl.runs.checkpoints import (
     read_checkpoint,
     tested_weights,
     trained_config,
+    trained_lengths,
+    trained_on,
 )
 from avvp_pl.runs.reading import active_inferences
 from avvp_pl.settings.check import check_names
@@ -32,19 +34,30 @@ REPLACEABLE = {"data": None, "labeling": "labeling.", "inference": "inferences."
 
 
 class Restored(NamedTuple):
-    """A module with the weights of a checkpoint, the videos for its test, and the configuration of both."""
+    """A module with the weights of a checkpoint, the videos for its test, and the configuration of both.
+
+    ``lengths`` are the numbers of segments of the shortest and the longest training video, if they are known.
+    """
 
     config: DictConfig
     videos: ParsingSet
     model: ParsingModule
+    lengths: tuple[int, int] | None
 
 
-def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> Restored:
+def restore(
+    cfg: DictConfig,
+    splits: Collection[str],
+    truth_required: bool,
+    extracted: Callable[[ParsingSet], ParsingSet] | None = None,
+) -> Restored:
     """Restore the module in ``cfg.checkpoint``, with the data, labeling, inference and protocol that ``cfg`` gives.
 
     Groups that ``cfg`` does not give are those of the training, and single settings of the data are laid over those of
-    the training. ``cfg.names`` is a list of videos in place of the tables of the data. With another labeling, only the
-    network of the checkpoint is used. The videos include the splits to which an inference has still to be fitted, such
+    the training. ``cfg.names`` is a list of videos in place of the tables of the data. In place of the data,
+    ``extracted`` may read videos, once it is known that there is a model for them: it is given the events, modalities,
+    streams and extractors of the training, in a set without videos. With another labeling, only the network of the
+    checkpoint is used. The videos include the splits to which an inference has still to be fitted, such
     as the training videos from which prototypes are built. ``trained_inference`` of the configuration names the
     inference by which the training selected its best epoch. Raises :class:`InputError` if an inference is not possible.
     """
@@ -60,6 +73,12 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     if "labeling" in replaced:
         trained = checkpoint["config"].get("labeling") or {}
         config.trained_labeling = {name: part for name, part in trained.items() if name != "seed"}
+    if extracted is not None:
+        known = trained_on(checkpoint, path, float(config.data.get("segment_seconds", 1.0)))
+        _check_names(cfg, known)
+        model = restored_model(config, known, checkpoint, path, replaced)
+        videos = _with_splits_to_fit(config, extracted(known), model)
+        return Restored(config, videos, model, trained_lengths(checkpoint, path))
     listed = cfg.get("names")
     videos = build_videos(config, splits, truth_required, checkpoint["events"], listed)
     check_data(videos, checkpoint, path)
@@ -67,7 +86,8 @@ def restore(cfg: DictConfig, splits: Collection[str], truth_required: bool) -> R
     if listed is not None and any(set(split.names) != set(read_list(Path(listed))) for split in videos.splits.values()):
         raise InputError(f"names={listed}: {config.data.source._target_} does not take a list of videos")
     model = restored_model(config, videos, checkpoint, path, replaced)
-    return Restored(config, _with_splits_to_fit(config, videos, model), model)
+    videos = _with_splits_to_fit(config, videos, model)
+    return Restored(config, videos, model, trained_lengths(checkpoint, path))
 
 
 def restored_model(

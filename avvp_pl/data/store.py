@@ -314,7 +314,7 @@ class PackedStore:
                 f"dtype={files.dtype} are wanted"
             )
         for stream in streams:
-            now = files.rows_per_segment.get(stream)
+            now = self._rows_per_segment(index, stream)
             if stream in index.streams and (before := index.streams[stream].rows_per_segment) != now:
                 return f"rows_per_segment of {stream} was {before} and is now {now}"
         if files.spare_rows and set(index.streams) != set(streams):  # videos are cut to the shortest of their streams
@@ -332,6 +332,12 @@ class PackedStore:
         return not every_file or all(
             len(self._unchanged(stream, names, index, True)) == len(names) for stream in streams
         )
+
+    def _rows_per_segment(self, index: Index, stream: str) -> int | None:
+        """Return the setting for a stream: what a manifest had said that is gone now still holds."""
+        given = self.files.rows_per_segment.get(stream)
+        known = given is None and stream in index.made and stream in index.streams
+        return index.streams[stream].rows_per_segment if known else given
 
     def _states(self, stream: str, names: Iterable[str]) -> dict[str, tuple[int, int]] | None:
         """Return size and time of last change of the files of ``names``; None if none of the files exists any more."""
@@ -353,7 +359,7 @@ class PackedStore:
         """Return the videos whose packed segments can be kept."""
         if old is None or stream not in old.streams:
             return {}
-        if old.streams[stream].rows_per_segment != self.files.rows_per_segment.get(stream):
+        if old.streams[stream].rows_per_segment != self._rows_per_segment(old, stream):
             return {}
         if self._is_whole(old, stream):
             return self._unchanged(stream, names, old, every_file)

@@ -16,7 +16,7 @@ from avvp_pl.errors import InputError
 from avvp_pl.timelines.timeline import Source
 from avvp_pl.video.clip import extract_clip
 from avvp_pl.video.extractor import Extractor
-from avvp_pl.video.files import find_videos
+from avvp_pl.video.files import ENDINGS, find_videos
 
 Progress = Callable[[float], None]
 
@@ -38,6 +38,8 @@ def media_of(given: object, names: Sequence[str] | None = None) -> dict[str, Pat
     """
     if isinstance(given, str | Path):
         place = Path(given)
+        if not place.exists() and place.suffix.lower() in ENDINGS:
+            raise InputError(f"{place}: there is no such file")
         of_features = any((place / part).is_dir() for part in ("feats", "data"))
         if not place.is_file() and (of_features or not place.is_dir()):
             return None

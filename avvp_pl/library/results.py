@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.metrics import ParsingScores, score_timelines
+from avvp_pl.runs.names import MISSING
 from avvp_pl.tasks.localization import LocalizationTask, intervals_of
 from avvp_pl.tasks.localization import write_scores as write_localization_scores
 from avvp_pl.tasks.parsed import Parsed
@@ -355,6 +356,15 @@ class Parsing:
         if formats is None:
             return [save(timelines, Path(path), None, embed_media)]
         return save_all(timelines, Path(path), formats, self.videos.file_stems, embed_media=embed_media)
+
+    def summary(self, where: str | Path) -> str:
+        """Return on one line what was found and ``where`` it was written."""
+        if self.parsed.detections is None:
+            found, what = sum(bool(timeline.any()) for timeline in self.timelines), "events"
+        else:
+            found, what = len(set(self.parsed.detections.videos.tolist())), "intervals"
+        lacking = f", {len(self.videos.missing)} lack a modality ({MISSING})" if self.videos.missing else ""
+        return f"{len(self)} videos parsed, {what} found in {found} of them{lacking}: {where}"
 
     def draw(self, video: int | str = 0) -> Figure:
         """Draw the timeline of a video, below its truth if that is known."""

@@ -308,12 +308,13 @@ def _is_entry(entry: object) -> bool:
 
 
 def facts_of(
-    path: Path, made: Mapping[str, Mapping[str, Any]], protocol: str, inference: str
+    checkpoint: str | Path, made: Mapping[str, Mapping[str, Any]], protocol: str, inference: str
 ) -> dict[str, str | int | float | None]:
     """Return by what videos are parsed, as files of timelines say it: this version, the checkpoint, and how it is used.
 
     ``made`` are the entries of the extractors of the training.
     """
+    path = Path(checkpoint)
     try:
         with path.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,7 +25,10 @@ from avvp_pl.settings.limits import limit_of
 
 PACKAGE = re.compile(r"\ufeff?\s*#\s*@package\s+(\S+)\s*")  # the line that says where the content of a file belongs
 HEADER = 512  # so many characters are searched for it by Hydra, and only up to the first line that is not like it
-LAID_OVER = {"recipe": ("network", "method", "inference", "labeling", "protocol", "optimizer")}
+LAID_OVER = {
+    "predict": ("data", "extractors"),
+    "recipe": ("network", "method", "inference", "labeling", "protocol", "optimizer"),
+}
 GLOBAL = ""  # the package of an experiment: its content stands at the top of the configuration
 
 

@@ -369,9 +369,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "window": OrNull(NumberOr(SIZE, "whole")),
     "overlap": OrNull(Number(0, 10**6, whole=True)),
     "keep_features": FLAG,
-    "formats": OrNull(
-        OneOrMore(Choice(("json", "csv", "vtt", "srt", "audacity", "elan", "html")), may_be_empty=True)
-    ),
+    "formats": OrNull(OneOrMore(Choice(("json", "csv", "vtt", "srt", "audacity", "elan", "html")), may_be_empty=True)),
     "embed_media": FLAG,
     # of recipe and refine
     "last": Names("[labeling=prototype]"),

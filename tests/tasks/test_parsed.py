@@ -70,3 +70,14 @@ def test_detections_follow_their_videos() -> None:
 def test_where_a_part_has_no_detections_there_are_none() -> None:
     one = with_detections([0], [1.0], 1)
     assert join([one, one._replace(detections=None)]).detections is None
+
+
+def test_nothing_is_said_about_a_missing_modality() -> None:
+    """Videos of 2 and 1 segments; the first one has no second modality."""
+    ones = torch.ones(3, 2, 1)
+    parsed = Parsed(torch.tensor([2, 1]), ones > 0, ones, torch.ones(2, 2, 1))
+    without = parsed.without(torch.tensor([[False, True], [False, False]]))
+    assert without.timelines[:, :, 0].tolist() == [[True, False], [True, False], [True, True]]
+    assert without.probs[:, :, 0].isnan().tolist() == [[False, True], [False, True], [False, False]]
+    assert without.video_probs[:, :, 0].isnan().tolist() == [[False, True], [False, False]]
+    assert parsed.without(torch.zeros(2, 2, dtype=torch.bool)) is parsed
