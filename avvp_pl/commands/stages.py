@@ -82,7 +82,7 @@ class Stages:
                 passed_on.insert(0, f"data={job.runtime.choices['data']}")
             if name == last:
                 passed_on += [setting for key, setting in given if key == "name"] + list(cfg.last)
-            passed_on += cfg.only.get(name, [])
+            passed_on += (cfg.only or {}).get(name, [])
             if command == "train":
                 passed_on += [
                     "resume=auto",
@@ -153,7 +153,7 @@ def _described(cfg: DictConfig) -> dict[str, tuple[str, list[str]]]:
         described[str(name)] = (command, settings)
     if "train" not in {command for command, _ in described.values()}:
         raise InputError("stages: none of them is train, and the folder of a recipe is that of its last training")
-    for name in map(str, cfg.only):
+    for name in map(str, cfg.only or ()):
         if name not in described:
             raise InputError(
                 f"only.{name}: there is no such stage.{nearest(name, described)} The stages are {', '.join(described)}"

@@ -373,7 +373,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "embed_media": FLAG,
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
-    "only": Each(Names("[sizes.train=8]"), "{clips: [sizes.train=8]}, each stage with a list of settings"),
+    "only": OrNull(Each(Names("[sizes.train=8]"), "{clips: [sizes.train=8]}, each stage with a list of settings")),
     "logits": PathOrFolders(),
     "folders": PathOrFolders(file=False),
     "thresholds": Thresholds(),

@@ -33,7 +33,7 @@ def test_the_demo_goes_from_nothing_to_a_page_of_the_held_out_clips(
     """Each stage in this process."""
     folder = tmp_path / "demo"
     few = (
-        "only={clips: ['sizes={train: 5, val: 2, test: 2}', seconds=3, side=32, workers=0], "
+        "only={clips: [sizes.train=5, sizes.val=2, sizes.test=2, seconds=3, side=32, workers=0], "
         "features: [workers=0, extractors.picture.per_second=1]}"
     )
     quick = ("trainer.max_epochs=1", "network.dim=8", "logger=csv", "threads=1")
@@ -60,7 +60,7 @@ def test_the_demo_goes_from_nothing_to_a_page_of_the_held_out_clips(
 
 def test_settings_reach_the_stages_that_have_them(command: Command, planned: list[Stage], tmp_path: Path) -> None:
     settings = ("seed=3", "threads=1", "network.dim=32", "debug=true", "name=mine", "last=[labeling.k=3]")
-    given = (*settings, "only={page: [formats=[html,vtt]]}", f"hydra.run.dir={tmp_path}")
+    given = (*settings, "only={page: ['formats=[html,vtt]']}", f"hydra.run.dir={tmp_path}")
     assert command("recipe", "+recipe=video_demo", *given) == 0
     added = {stage.name: [one for one in stage.settings if one in {*settings, "labeling.k=3"}] for stage in planned}
     assert added == {
@@ -97,10 +97,11 @@ def test_real_videos_are_parsed_beside_the_features_that_are_known_of_them(
             "only.clip: there is no such stage. Did you mean 'clips'? The stages are clips, ",
         ),
         (("only={clips: [sied=32]}",), "stage clips (clips): there is no setting 'sied'. Did you mean 'side'?"),
-        (("only={clips: side=32}",), "only.clips=side=32: it must be a list of different names"),
-        (("+only.page=[formats=[pdf]]",), "stage page (predict): formats=['pdf']: it must be one of json, csv"),
+        (("only={clips: side}",), "only.clips=side: it must be a list of different names"),
+        (("only={clips: side=32}",), "only={clips: side=32}: cannot be read"),
+        (("+only.page=[formats=pdf]",), "stage page (predict): formats=pdf: it must be one of json, csv"),
         (
-            ("stages.training.command=predict", "stages.training.settings=[checkpoint=x,output=y]"),
+            ("stages.training.command=predict", "stages.training.settings=[]"),
             "none of them is train",
         ),
         (("stages.page.command=report",), "stages.page.command='report': it must be one of clips, extract, predict"),

@@ -270,7 +270,7 @@ def test_arguments_of_other_libraries_have_a_limit_only_by_their_full_key() -> N
 
 def walk(content: Any, key: str = "") -> Iterator[str]:
     """The full keys of all leaves. A mapping with its own limit, such as ``method.weights``, is also one."""
-    if key and ("." in key or not isinstance(content, Mapping)):
+    if key and ("." in key or key in TOP_LEVEL or not isinstance(content, Mapping)):
         yield key
     if isinstance(content, Mapping):
         for name, inner in content.items():
