@@ -20,6 +20,7 @@ BENCHMARKS = (
     "inference",
     "scoring",
     "localization",
+    "extraction",
     "video",
     "startup",
     "paper_size",

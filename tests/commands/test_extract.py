@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -218,6 +219,22 @@ def test_settings_of_extractors_are_checked(command: Command, capfd: pytest.Capt
     }.items():
         assert command("extract", "videos=x", "output=out", argument) == 2
         assert said in capfd.readouterr().err
+
+
+def test_the_extractor_on_the_page_works(
+    command: Command, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "video.md").read_text(encoding="utf-8")
+    for name, content in re.findall(r"^```\w+\n# file: (\S+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    (line,) = re.findall(r"^python -m avvp_pl.extract (.*mymethods.*)$", page, re.MULTILINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert command("extract", *line.replace("CLIPS", str(videos)).split(), "workers=0") == 0
+    loudness = np.load("features/feats/loudness/first.npy")
+    power = (1 / 16) ** 2 / 4  # a tone in the first half of each half of a second, at 1/16 of full scale
+    np.testing.assert_allclose(loudness[:2, 0], [10 * np.log10(power + 1e-6), -60], atol=0.1)
+    assert manifest("features").streams["loudness"].identity["floor"] == -60
 
 
 SLOW = """

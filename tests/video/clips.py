@@ -34,7 +34,8 @@ def tone(rate: int, seconds: float) -> npt.NDArray[np.float32]:
     """The sound of a clip: in second k < 16, a quarter of a second at (k + 1) / 16 of full scale."""
     times = np.arange(round(rate * seconds)) / rate
     on = times % 1 < 0.25
-    return (np.sin(2 * np.pi * 1000 * times) * on * (np.floor(times) % 16 + 1) / 16).astype(np.float32)
+    samples: npt.NDArray[np.float32] = np.sin(2 * np.pi * 1000 * times) * on * (np.floor(times) % 16 + 1) / 16
+    return samples.astype(np.float32)
 
 
 @dataclass

@@ -21,7 +21,8 @@ class Loudness(Extractor):
     name, modality, dim, rows_per_segment, input = "loudness", "audio", 1, 2, Sound(16_000)
 
     def rows(self, block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return np.abs(block).reshape(-1, 8_000).max(axis=1, keepdims=True)
+        loudest: npt.NDArray[np.float32] = np.abs(block).reshape(-1, 8_000).max(axis=1, keepdims=True)
+        return loudest
 
 
 class Number(Extractor):
@@ -92,8 +93,13 @@ def test_extractors_that_need_the_same_share_it(tmp_path: Path, monkeypatch: pyt
     other = Number()
     other.name = "other"
     seen: list[int] = []
+
+    def rows(block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        seen.append(id(block))
+        return np.zeros((len(block), 2), dtype=np.float32)
+
     for one in (first := Number(), other):
-        monkeypatch.setattr(one, "rows", lambda block: (seen.append(id(block)), np.zeros((len(block), 2)))[1])
+        monkeypatch.setattr(one, "rows", rows)
     clip = extract_clip(write_clip(tmp_path / "a.mkv"), [first, other])
     assert len(seen) == 2
     assert len(set(seen)) == 1

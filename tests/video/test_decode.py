@@ -232,7 +232,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     six = np.zeros((6, 16_000), dtype=np.float32)
     six[4] = front
     decoded = decode(write_clip(tmp_path / "a.mkv", 1, sounds=[Sound("pcm_f32le", layout="5.1", samples=six)]))
-    assert decoded.error(front / 6) < 1e-6
+    assert decoded.error(front / np.float32(6)) < 1e-6
     both = np.stack([front, front])
     decoded = decode(write_clip(tmp_path / "b.mkv", 1, sounds=[Sound("pcm_f32le", layout="stereo", samples=both)]))
     assert decoded.error(front) < 1e-6

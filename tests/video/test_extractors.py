@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +18,7 @@ from avvp_pl.video.extractors.picture import Picture, colors, edges, shrink
 BUILT: dict[str, Extractor] = {"logmel": LogMel(), "picture": Picture()}
 
 
-def block_for(extractor: Extractor, seconds: int, seed: int = 0) -> npt.NDArray[np.generic]:
+def block_for(extractor: Extractor, seconds: int, seed: int = 0) -> npt.NDArray[Any]:
     rng = np.random.default_rng(seed)
     if isinstance(extractor.input, Sound):
         return rng.normal(scale=0.1, size=(seconds, extractor.input.rate)).astype(np.float32)

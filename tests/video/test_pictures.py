@@ -65,7 +65,8 @@ def test_llp_takes_evenly_spaced_frames_of_what_ffmpeg_writes(
 ) -> None:
     """FFmpeg's output j is the first unused frame whose end, in eighths of a second, is not 1.1 before j."""
     count = round(fps * seconds) + min(more, fps // 2 - 1)
-    listed, next_frame = [], 0
+    listed: list[int] = []
+    next_frame = 0
     while True:
         late = (n for n in range(next_frame, count) if Fraction(8 * (n + 1), fps) >= len(listed) - Fraction(11, 10))
         if (frame := next(late, None)) is None:

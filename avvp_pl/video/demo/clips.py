@@ -105,21 +105,21 @@ def _paint(pictures: Floats, seen: npt.NDArray[np.bool_], layers: Iterable[Layer
     pictures[seen] = painted
 
 
-def encoded(sound: Float32[np.ndarray, " n"], pictures: UInt8[np.ndarray, "F H W 3"], fps: int = FPS) -> bytes:
+def encoded(sound: Float32[np.ndarray, " n"], pictures: UInt8[np.ndarray, "F H W 3"]) -> bytes:
     """Return an MP4 file with these pictures (H.264) and this sound (AAC), for as many whole seconds as both have.
 
     The same input gives the same bytes.
     """
     content = io.BytesIO()
     with av.open(content, "w", format="mp4", options=FILE_OPTIONS) as file:
-        video = file.add_stream("libx264", rate=fps, options=VIDEO_OPTIONS)
+        video = file.add_stream("libx264", rate=FPS, options=VIDEO_OPTIONS)
         video.height, video.width, video.pix_fmt = pictures.shape[1], pictures.shape[2], "yuv420p"
         audio = file.add_stream("aac", rate=RATE, layout="mono")
         audio.bit_rate = 48_000
-        for second in range(len(pictures) // fps):  # in turn, so that a player finds both tracks side by side
-            for number in range(second * fps, (second + 1) * fps):
+        for second in range(len(pictures) // FPS):  # in turn, so that a player finds both tracks side by side
+            for number in range(second * FPS, (second + 1) * FPS):
                 picture = av.VideoFrame.from_ndarray(pictures[number], format="rgb24")
-                picture.pts, picture.time_base = number, Fraction(1, fps)
+                picture.pts, picture.time_base = number, Fraction(1, FPS)
                 file.mux(video.encode(picture))
             samples = sound[second * RATE : (second + 1) * RATE]
             heard = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
