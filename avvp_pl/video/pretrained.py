@@ -77,7 +77,7 @@ class Projection:
 def _array(path: Path, name: str) -> npt.NDArray[np.float64]:
     """Read one array of a .npz file, as finite numbers of double precision."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             array = np.asarray(file[name])
     except KeyError:
         raise InputError(f"{path}: has no {name}; a projection has mean, components and scale") from None
