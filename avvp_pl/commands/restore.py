@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from avvp_pl.commands.build import INFERENCE_NAME, build_model, build_network, build_videos
 from avvp_pl.data.annotations import read_list
 from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.windows import cutting_of
 from avvp_pl.errors import InputError
 from avvp_pl.runs.checkpoints import (
     check_data,
@@ -77,8 +78,11 @@ def restore(
         known = trained_on(checkpoint, path, float(config.data.get("segment_seconds", 1.0)))
         _check_names(cfg, known)
         model = restored_model(config, known, checkpoint, path, replaced)
-        videos = _with_splits_to_fit(config, extracted(known), model)
-        return Restored(config, videos, model, trained_lengths(checkpoint, path))
+        lengths = trained_lengths(checkpoint, path)
+        cutting_of(
+            cfg.window, cfg.overlap, lengths, model.network.longest
+        )  # better known now than after the extraction
+        return Restored(config, _with_splits_to_fit(config, extracted(known), model), model, lengths)
     listed = cfg.get("names")
     videos = build_videos(config, splits, truth_required, checkpoint["events"], listed)
     check_data(videos, checkpoint, path)

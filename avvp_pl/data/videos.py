@@ -96,7 +96,7 @@ class VideoSet(Dataset[Batch]):
     def lacks(self, modalities: Collection[str]) -> Bool[Tensor, "N M"]:
         """Return which of these modalities each video does not have."""
         rows = [[name in self.missing.get(video, ()) for name in modalities] for video in self.names]
-        return torch.tensor(rows, dtype=torch.bool).view(len(self), -1)
+        return torch.tensor(rows, dtype=torch.bool).view(len(self), len(modalities))
 
     @cached_property
     def file_stems(self) -> tuple[str, ...]:

@@ -40,10 +40,19 @@ def media_of(given: object, names: Sequence[str] | None = None) -> dict[str, Pat
         place = Path(given)
         if not place.exists() and place.suffix.lower() in ENDINGS:
             raise InputError(f"{place}: there is no such file")
-        of_features = any((place / part).is_dir() for part in ("feats", "data"))
+        of_features = (place / "feats").is_dir() or any((place / "data").glob("AVVP_*.csv"))
         if not place.is_file() and (of_features or not place.is_dir()):
             return None
-        paths = [video.path for video in find_videos(place).videos]
+        try:
+            videos = find_videos(place)
+        except InputError as error:
+            if place.is_file():
+                raise
+            no_features = "it has no folder data/ and no folder feats/ in it, so there are no features either"
+            raise InputError(f"{error}; {no_features}") from None
+        for path, reason in videos.impossible.items():
+            raise InputError(f"{path}: {reason}")
+        paths = [video.path for video in videos.videos]
     elif isinstance(given, Sequence) and given and all(isinstance(path, str | Path) for path in given):
         paths = [Path(path) for path in given]
     else:

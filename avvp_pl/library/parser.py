@@ -123,23 +123,23 @@ class Parser:
     ) -> Parsing:
         """Parse videos, as ``python -m avvp_pl.predict`` does.
 
-        **Video files**: ``features`` is the path of a video, a list of such paths, a folder with videos, or a text file
-        with a path on each line. Their features are extracted in memory by the :attr:`extractors`. A video without
+        Of video files, ``features`` is the path of one, a list of such paths, a folder with videos, or a text file with
+        a path on each line. Their features are extracted in memory by the :attr:`extractors`. A video without
         sound or without pictures, if the model needs both, is refused; with ``missing_track="mask"`` it is parsed by
         what it has, and what occurs in the other modality is not known. ``damaged="keep"`` uses what is left of a video
         that is cut off or badly damaged. ``progress`` is called with the fraction that is done, up to 1.
 
-        **Features**: for each of the :attr:`streams`, an array or tensor [T, D] of one video, [B, T, D] of several,
-        or a list of arrays [T, D] of videos of different lengths. They may also be a list of videos, each a mapping of
-        streams to arrays; a :class:`~avvp_pl.types.Batch` or :class:`~avvp_pl.data.videos.VideoSet`; or the path of a
-        folder. A folder in LLP layout has the videos of its ``split``; any other folder must have
+        Otherwise they are features: for each of the :attr:`streams`, an array or tensor [T, D] of one video, [B, T, D]
+        of several, or a list of arrays [T, D] of videos of different lengths. They may also be a list of videos, each a
+        mapping of streams to arrays; a :class:`~avvp_pl.types.Batch` or :class:`~avvp_pl.data.videos.VideoSet`; or the
+        path of a folder. A folder in LLP layout has the videos of its ``split``; any other folder must have
         ``feats/STREAM/NAME.npy``, and all videos in it are parsed, sorted by name.
 
         Each row of an array is a segment if all streams of the video have the same number of rows. Otherwise, and in
         folders, the rule of the training decides how many rows are averaged over a segment (``data.segments``,
         ``data.rows_per_segment``).
 
-        **Long videos** are seen through windows of ``window`` segments, of which neighbors share ``overlap``, or taken
+        Long videos are seen through windows of ``window`` segments, of which neighbors share ``overlap``, or taken
         ``"whole"``. None: windows as long as the training videos, with half overlap, if these all had the same length;
         else whole.
 

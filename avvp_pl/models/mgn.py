@@ -83,6 +83,7 @@ class MGN(ParsingNetwork):
         self.regroupings = nn.ModuleDict(
             {name: grouping(segments, assignment) for name in modalities if name in regrouped}
         )
+        self.longest = segments if self.regroupings else None
         self.groupings = nn.ModuleDict({name: grouping(num_events) for name in modalities})
         self.modality_heads = nn.ModuleDict({name: nn.Linear(dim, 1) for name in modalities})
         self.fusion_layers = layers(num_fusion_layers)
@@ -93,7 +94,7 @@ class MGN(ParsingNetwork):
     def forward(self, batch: Batch) -> ParsingOutput:
         """Parse a batch; :class:`~avvp_pl.types.ParsingOutput` lists the shapes."""
         mask = batch.mask
-        if self.regroupings and mask.shape[1] > self.segments:
+        if self.longest is not None and mask.shape[1] > self.longest:
             raise InputError(
                 f"network.segments={self.segments}: mgn has weights for each segment up to this number, and a video "
                 f"has {mask.shape[1]}; train with at least {mask.shape[1]}, or with network.regrouped=[]"

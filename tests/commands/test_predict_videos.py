@@ -202,6 +202,7 @@ def test_what_cannot_be_is_one_line(
     assert says in message
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "out" / "audio.csv").exists()
+    assert not (tmp_path / "out" / "features").exists()  # it is known before any work
 
 
 def drop(key: str) -> Any:

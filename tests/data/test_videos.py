@@ -448,3 +448,12 @@ def test_files_of_videos_cannot_lead_out_of_their_folder() -> None:
     videos = VideoSet(names, torch.ones(5, dtype=torch.long), {}, torch.zeros(5, 1))
     assert videos.file_stems == ("_._up", "a_b_c", "_hidden", "ID_0.5_10.5", "ü_=1")
     assert replace(videos, keys=("k", "l", "m", "n", "o")).file_stems == ("k", "l", "m", "n", "o")
+
+
+def test_which_modalities_videos_lack() -> None:
+    none = VideoSet((), torch.zeros(0, dtype=torch.long), {}, torch.zeros(0, 1))
+    assert none.lacks(["audio", "visual"]).shape == (0, 2)
+    two = VideoSet(
+        ("a", "b"), torch.tensor([1, 1]), {}, torch.zeros(2, 1), missing={"b": ("visual",), "other": ("audio",)}
+    )
+    assert two.lacks(["audio", "visual"]).tolist() == [[False, False], [False, True]]
