@@ -18,6 +18,8 @@ def recipe(cfg: DictConfig) -> float | None:
     stages = Stages.of_job(cfg, folder)
     stages.check()
     stages.run()
+    for page in stages.pages():
+        print(f"page of the parsed videos: {page}")
     tested = read_run(folder).tested
     return None if tested is None else tested.score
 

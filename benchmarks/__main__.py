@@ -21,6 +21,7 @@ BENCHMARKS = (
     "scoring",
     "localization",
     "extraction",
+    "video",
     "startup",
     "paper_size",
     "growth",

@@ -30,7 +30,7 @@ def extractor_settings(
         raise InputError(
             f"{path}: it does not know by which extractors its features were made ({', '.join(unknown)}), because they "
             "had no feats/manifest.json; extract the features of the training videos with python -m avvp_pl.extract, "
-            "and train on them, or parse features (data.root=DIR)"
+            "and train on them (or say what made them: data.extracted_as), or parse features (data.root=DIR)"
         )
     settings = {stream: dict(trained[stream]["settings"]) for stream in streams}
     for name, own in (given or {}).items():

@@ -8,7 +8,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -18,21 +18,30 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from avvp_pl.errors import InputError, TrainingError, quote
+from avvp_pl.errors import InputError, TrainingError, nearest, quote
 from avvp_pl.files import atomic_write
 from avvp_pl.library.training import compose
 from avvp_pl.processes.signals import STOPPING, exit_code, handling, stop_at_once
 from avvp_pl.runs import names
 from avvp_pl.settings.conf import ConfigFiles
 from avvp_pl.settings.names import Names
+from avvp_pl.timelines.saving import PAGE
 
 log = logging.getLogger(__name__)
 
 # What is given to a recipe and not passed on: it chooses the stages, or where and how often they run
-OF_RECIPES = {"recipe", "stages", "last", "name", "sweep", "launcher"}
-# What is passed on to a stage that trains nothing, and runs in one process. It has the data of its checkpoint; without
-# one, it is also given the data of the recipe
-OF_REFINEMENTS = {"seed", "threads", "debug", "trainer.accelerator"}
+OF_RECIPES = {"recipe", "stages", "last", "only", "name", "sweep", "launcher"}
+# The commands that can be stages, and which settings of the recipe each is given: training all but those above. The
+# others train nothing and run in one process. They are given no group of the recipe, with one exception: a refinement
+# has the data of its checkpoint, and one without a checkpoint that of the recipe
+USED: Mapping[str, Collection[str] | None] = {
+    "clips": {"debug"},
+    "extract": {"debug"},
+    "predict": {"seed", "threads", "debug", "trainer.accelerator"},
+    "refine": {"seed", "threads", "debug", "trainer.accelerator"},
+    "score": {"debug"},
+    "train": None,
+}
 
 
 class Stage(NamedTuple):
@@ -44,7 +53,7 @@ class Stage(NamedTuple):
 
 
 class Stages:
-    """The stages of a recipe in its ``folder``, which is the run folder of the last stage."""
+    """The stages of a recipe in its ``folder``, which is the run folder of the last training."""
 
     def __init__(self, stages: Sequence[Stage], folder: Path) -> None:
         self.stages, self.folder = stages, folder
@@ -65,7 +74,7 @@ class Stages:
                 "trainer.fast_dev_run writes no checkpoint, but the stages of a recipe need those of the stages before "
                 "them; give trainer.max_epochs=1 and less data"
             )
-        last, stages = list(described)[-1], []
+        last, stages = [name for name, (command, _) in described.items() if command == "train"][-1], []
         for name, (command, settings) in described.items():
             with_data = not any(setting.startswith("checkpoint=") for setting in settings)
             passed_on = [setting for key, setting in given if _is_passed_on(key, command, with_data)]
@@ -73,6 +82,7 @@ class Stages:
                 passed_on.insert(0, f"data={job.runtime.choices['data']}")
             if name == last:
                 passed_on += [setting for key, setting in given if key == "name"] + list(cfg.last)
+            passed_on += (cfg.only or {}).get(name, [])
             if command == "train":
                 passed_on += [
                     "resume=auto",
@@ -107,6 +117,16 @@ class Stages:
             with atomic_write(self.folder / names.DONE) as file:
                 json.dump(done, file, indent=1)
 
+    def pages(self) -> list[Path]:
+        """Return the pages of parsed videos that the stages have written."""
+        outputs = [
+            Path(setting.removeprefix("output="))
+            for stage in self.stages
+            for setting in stage.settings
+            if stage.command == "predict" and setting.startswith("output=")
+        ]
+        return [output / PAGE for output in outputs if (output / PAGE).is_file()]
+
     def _done(self) -> dict[str, list[str]]:
         """Return the commands of the stages that have ended."""
         path = self.folder / names.DONE
@@ -126,13 +146,18 @@ def _described(cfg: DictConfig) -> dict[str, tuple[str, list[str]]]:
         if not isinstance(stage, Mapping) or set(stage) != {"command", "settings"}:
             raise InputError(f"stages.{name}: it must have a command and settings, and nothing else")
         command, settings = stage["command"], stage["settings"]
-        if command not in {"train", "refine"}:
-            raise InputError(f"stages.{name}.command={quote(str(command))}: it must be train or refine")
+        if command not in USED:
+            raise InputError(f"stages.{name}.command={quote(str(command))}: it must be one of {', '.join(USED)}")
         if not isinstance(settings, list) or not all(isinstance(setting, str) for setting in settings):
             raise InputError(f"stages.{name}.settings: it must be a list such as [+experiment=mil]")
         described[str(name)] = (command, settings)
-    if command != "train":
-        raise InputError(f"stages.{name}.command={command}: the last stage must be train")
+    if "train" not in {command for command, _ in described.values()}:
+        raise InputError("stages: none of them is train, and the folder of a recipe is that of its last training")
+    for name in map(str, cfg.only or ()):
+        if name not in described:
+            raise InputError(
+                f"only.{name}: there is no such stage.{nearest(name, described)} The stages are {', '.join(described)}"
+            )
     return described
 
 
@@ -152,10 +177,10 @@ def _given(job: Any, own: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _is_passed_on(key: str, command: str, with_data: bool) -> bool:
-    group = key.partition(".")[0]
-    if command == "refine":
-        return key in OF_REFINEMENTS or (with_data and group == "data")
-    return group not in OF_RECIPES
+    group, used = key.partition(".")[0], USED[command]
+    if used is None:
+        return group not in OF_RECIPES
+    return key in used or (command == "refine" and with_data and group == "data")
 
 
 def _run(stage: Stage) -> None:

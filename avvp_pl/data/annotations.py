@@ -217,6 +217,15 @@ def found_at(path: Path, name: str) -> str:
     return next((at(line, name) for line, text in lines if cells & set(map(str.strip, text.split("\t")))), quote(name))
 
 
+def write_weak_labels(path: Path, labels: Mapping[str, Iterable[int]], events: Sequence[str]) -> None:
+    """Write the event numbers of each video, as :func:`read_weak_labels` reads them."""
+    _check_cells(path, (*labels, *events))
+    with atomic_write(path) as file:
+        rows = csv.writer(file, dialect="excel-tab", lineterminator="\n")
+        rows.writerow(("filename", "event_labels"))
+        rows.writerows((name, ",".join(events[number] for number in sorted(found))) for name, found in labels.items())
+
+
 def write_timelines(
     path: Path,
     names: Iterable[str],
@@ -230,9 +239,7 @@ def write_timelines(
     video (in the order of ``names``), then by event, then by time.
     """
     names = tuple(names)
-    for word in (*names, *events):
-        if not _is_cell(word):
-            raise InputError(f"{path}: {quote(word)} cannot be written into a table; rename it")
+    _check_cells(path, (*names, *events))
     with atomic_write(path) as file:
         rows = csv.writer(file, dialect="excel-tab", lineterminator="\n")
         rows.writerow(("filename", "onset", "offset", "event_labels"))
@@ -375,6 +382,13 @@ def _text(path: Path) -> str:
         raise InputError(
             f"{path}, line {line}: this is not UTF-8 text (byte {byte:#04x}); save the file as UTF-8"
         ) from None
+
+
+def _check_cells(path: Path, words: Iterable[str]) -> None:
+    """Raise :class:`InputError` for a name that a table would not give back."""
+    for word in words:
+        if not _is_cell(word):
+            raise InputError(f"{path}: {quote(word)} cannot be written into a table; rename it")
 
 
 def _is_cell(word: str) -> bool:

@@ -22,6 +22,7 @@ THUMOS14_EVENTS = (
     "Shotput", "SoccerPenalty", "TennisSwing", "ThrowDiscus", "VolleyballSpiking",
 )  # fmt: skip
 TEST_TABLE = "AVVP_test_pd.csv"
+TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": TEST_TABLE}  # of weak labels, by their split
 LARGEST = 2**20  # bytes; the test table of LLP has a tenth of them, and that of a million videos is not read for a name
 
 

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +32,13 @@ from avvp_pl.data.annotations import (
 )
 from avvp_pl.data.features import FeatureFiles, spelled
 from avvp_pl.data.joins import check_annotated, check_names
-from avvp_pl.data.known import TEST_TABLE
+from avvp_pl.data.known import TABLES
 from avvp_pl.data.media import missing_modalities
 from avvp_pl.data.names import composed, feature_key, spellings
 from avvp_pl.data.store import Index, PackedStore
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, nearest, quote
-from avvp_pl.video.manifest import Manifest, read_manifest
+from avvp_pl.video.manifest import Manifest, check_same, read_manifest
 
 LLP_EVENTS = (
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw",
@@ -46,8 +46,6 @@ LLP_EVENTS = (
     "Accordion", "Lawn_mower", "Motorcycle", "Helicopter", "Acoustic_guitar", "Telephone_bell_ringing",
     "Baby_cry_infant_cry", "Blender", "Clapping",
 )  # fmt: skip
-
-TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": TEST_TABLE}
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +62,7 @@ def load_llp(
     rows_per_segment: Mapping[str, int] | None = None,
     events: Sequence[str] | None = None,
     names: str | Path | None = None,
+    extracted_as: str | Path | None = None,
 ) -> ParsingSet:
     """Read the annotations and features of the wanted ``splits``.
 
@@ -83,7 +82,8 @@ def load_llp(
 
     Features with a manifest (``feats/manifest.json``, which ``extract`` writes) say themselves how many rows a segment
     has, and videos to parse without tables may then have any length. The manifest also says which extractors have made
-    the features, and which modalities a video lacks.
+    the features, and which modalities a video lacks. Of features without a manifest, ``extracted_as`` says the
+    extractors: it is a folder that ``extract`` has written, by the same ones.
     """
     store = None if packed is None else Path(packed)
     given = Path(root), modalities, segments, segment_seconds, store, dtype, rows_per_segment, events, names
@@ -109,9 +109,34 @@ def load_llp(
         segment_seconds=segment_seconds,
         extractors=features.made,
     )
+    if extracted_as is not None:
+        parsing = replace(parsing, extractors=_declared(Path(extracted_as), parsing, folder.root))
     length = spelled(features.lengths.values())
     log.info("%s: %s of %s segments, streams %s", folder.root, folder.describe(listed), length, parsing.stream_dims)
     return parsing
+
+
+def _declared(as_in: Path, parsing: ParsingSet, root: Path) -> dict[str, Mapping[str, Any]]:
+    """Return what has made the features of the folder ``root``: also those of which only the manifest of another says.
+
+    Raises :class:`InputError` where that manifest does not say it, and where it cannot be true.
+    """
+    manifest, setting = read_manifest(as_in / "feats"), f"data.extracted_as={as_in}"
+    if manifest is None:
+        raise InputError(f"{setting}: there is no feats/manifest.json in this folder, as extract writes it")
+    declared: dict[str, Mapping[str, Any]] = {}
+    for stream, dim in parsing.stream_dims.items():
+        if stream not in manifest.streams:
+            near = nearest(stream, manifest.streams)
+            raise InputError(f"{setting}: it has no stream {quote(stream)}, only {', '.join(manifest.streams)}.{near}")
+        declared[stream] = asdict(manifest.streams[stream])
+        made = declared[stream]["identity"].get("dim")
+        if made != dim:
+            raise InputError(f"{setting}: its extractor of {quote(stream)} makes {made} columns, but {root} has {dim}")
+    wanted, found = ({name: one["identity"] for name, one in all_.items()} for all_ in (declared, parsing.extractors))
+    advice = "leave data.extracted_as out, as the features have a manifest of their own"
+    check_same(wanted, found, setting, f"{root}/feats", advice)
+    return {**declared, **parsing.extractors}
 
 
 class Features(NamedTuple):

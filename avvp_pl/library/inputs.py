@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from avvp_pl.data.features import Shape, pooled, segments_of
-from avvp_pl.data.llp import TABLES, load_llp
+from avvp_pl.data.known import TABLES
+from avvp_pl.data.llp import load_llp
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError, brief, nearest
 from avvp_pl.runs.checkpoints import check_extractors

@@ -177,7 +177,10 @@ def _quoted(key: str, value: str, multirun: bool) -> str | None:
     if not isinstance(_innermost(limit), Location | Text | Names):
         return None
     if isinstance(limit, Each) and isinstance(limit.limit, Names):
-        pairs = re.findall(r"(\w+)\s*:\s*(\[[^\]]*\])", value)
+        named = re.compile(r"(\w+)\s*:\s*(\[[^\]]*\])")
+        if named.sub("", value).strip("{, }"):  # something else than lists
+            return None
+        pairs = named.findall(value)
         return f"{{{','.join(f'{name}:{listed(words)}' for name, words in pairs)}}}"
     if isinstance(limit, Each):
         members = (member.partition(":") for member in value.strip("{}").split(","))

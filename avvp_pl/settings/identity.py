@@ -20,7 +20,7 @@ from typing import Any
 # A run may be resumed with these changed. `data.source` consists of the other settings of the data
 FREE = re.compile(
     r"(resume|debug|tags|name|paths|callbacks|logger)(\..*|$)"
-    r"|data\.(root|name|packed|resident|eval_batch_size|max_epochs|proposals|source\..*)"
+    r"|data\.(root|name|packed|extracted_as|resident|eval_batch_size|max_epochs|proposals|source\..*)"
     r"|trainer\.(max_epochs|default_root_dir|enable_.*|log_every_n_steps|num_sanity_val_steps|_target_)"
 )
 
@@ -41,7 +41,8 @@ INCIDENTAL = re.compile(
     r"(labeling\.|trained_labeling\.)?(seed|feature_memory_gb|kmeans)|method\.seed"
     r"|(name|tags|threads|compile|resume|debug|matmul_precision|checkpoint|trust)(\..*)?"
     r"|(paths|logger|callbacks)(\..*)?"
-    r"|data\.(root|packed|resident|name|eval_batch_size|max_epochs|proposals|source\..*)|protocol\.task\.ambiguous"
+    r"|data\.(root|packed|extracted_as|resident|name|eval_batch_size|max_epochs|proposals|source\..*)"
+    r"|protocol\.task\.ambiguous"
     rf"|trainer\.(?!({'|'.join(COMPUTED)})$).*"
 )
 # Settings that make up the method, in contrast to its data, its network and its hardware

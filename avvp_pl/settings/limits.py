@@ -329,6 +329,7 @@ PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
 MISSING = Choice(("error", "weak"))
+STREAM = OrNull(Text("effnet_lite0", of_folder=True))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
@@ -346,6 +347,8 @@ TABLES = Each(
     may_be_empty=False,
 )
 FILES = OneOrMore(PATH)
+WEIGHTED = ("vggish", "res152", "r2plus1d_18", "clip", "clap")  # extractors with weights that the user names
+DEVICE = Choice(("cpu", "cuda", "auto"))
 
 # Settings outside of all groups, by their full name
 TOP_LEVEL: dict[str, Limit] = {
@@ -370,12 +373,17 @@ TOP_LEVEL: dict[str, Limit] = {
     "embed_media": FLAG,
     # of recipe and refine
     "last": Names("[labeling=prototype]"),
+    "only": OrNull(Each(Names("[sizes.train=8]"), "{clips: [sizes.train=8]}, each stage with a list of settings")),
     "logits": PathOrFolders(),
     "folders": PathOrFolders(file=False),
     "thresholds": Thresholds(),
     "soft": FLAG,
     "temperature": POSITIVE,
     "missing": MISSING,
+    # of clips
+    "sizes": Each(COUNT, "{train: 160, val: 32, test: 32}", "split", may_be_empty=False),
+    "seconds": SIZE,
+    "side": Number(16, 4096, whole=True),
     # of score
     "task": Choice(("parsing", "localization")),
     "videos": OrNull(PATH),
@@ -391,7 +399,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "classes": OrNull(PATH),
     "segments": SIZE,
     "segment_seconds": POSITIVE,
-    # of extract
+    # of extract, and workers of clips, too
     "missing_track": Choice(("refuse", "mask")),
     "damaged": Choice(("refuse", "keep")),
     "workers": OrNull(Number(0, whole=True)),
@@ -420,6 +428,7 @@ LIMITS: dict[str, Limit] = {
     "data.name": NAME,
     "data.root": PATH,
     "data.packed": OrNull(PATH),
+    "data.extracted_as": OrNull(PATH),
     "data.modalities": Each(
         STREAMS,
         "{audio: [vggish], visual: [res152, r2plus1d_18]}, each modality with a list of its streams",
@@ -684,6 +693,12 @@ LIMITS: dict[str, Limit] = {
     "limits.keep_minutes": POSITIVE,
     "extractors.logmel.bands": Number(1, 256, whole=True),
     "extractors.picture.per_second": Number(1, 60, whole=True),
+    "extractors.yamnet.log_offset": POSITIVE,
+    "extractors.clap.output": Choice(("embedding", "map")),
+    **dict.fromkeys((f"extractors.{name}.weights" for name in WEIGHTED), PATH),
+    **dict.fromkeys((f"extractors.{name}.device" for name in (*WEIGHTED, "efficientnet_lite0")), DEVICE),
+    **dict.fromkeys((f"extractors.{name}.pca" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), OrNull(PATH)),
+    **dict.fromkeys((f"extractors.{name}.name" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), STREAM),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,

@@ -26,6 +26,7 @@ OF_HYDRA = re.compile(
     r"powered by|^== |compose your|override anything|hydra\.cc|use --hydra-help", re.IGNORECASE | re.M
 )
 # the same settings as in the examples, but with data and a network that take no time
+FEW_CLIPS = ("sizes={train: 4, val: 2, test: 2}", "seconds=2", "side=32", "workers=0")
 FAST = ("trainer.max_epochs=1", "logger=csv", "threads=1")
 
 Helped = Callable[..., str]
@@ -252,8 +253,9 @@ def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
     (tmp_path / "DIR" / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "FOUND" / "detections.json").write_text(json.dumps({"results": {"v": [{**interval, "score": 0.5}]}}))
     for _, _, module, *arguments in examples(name):
-        small = SMALL_NETWORK if "data.root=DIR" in arguments else SMALL
+        small = SMALL_NETWORK if {"data.root=DIR", "data=clips"} & {*arguments} else SMALL
         more = (*small, *FAST) if module in {"avvp_pl.train", "avvp_pl.recipe"} else ()
+        more = FEW_CLIPS if module == "avvp_pl.clips" else more
         assert command(module.removeprefix("avvp_pl."), *arguments, *more) == 0, arguments
     named = re.findall(r"outputs/[\w/]+\.html", in_terminal(page(name), 120))
     assert all((tmp_path / path).is_file() for path in named)

@@ -149,7 +149,7 @@ CASES: dict[str, list[Case]] = {
         setting("videos=???", "videos must be given: videos=...", command="score"),
         setting(
             "data=null",
-            "data=null: it must be one of folder, llp, realmix, synthetic, synthetic_llp_size, thumos14, "
+            "data=null: it must be one of clips, folder, llp, realmix, synthetic, synthetic_llp_size, thumos14, "
             "thumos14_synthetic",
             command="evaluate",
         ),

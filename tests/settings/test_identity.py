@@ -22,7 +22,7 @@ from avvp_pl.settings.identity import (
 FREE_TO_CHANGE = {
     "resume", "debug", "tags", "name", "paths.output_root", "paths.run_dir", "logger.wandb.offline",
     "callbacks.panels.num_videos", "data.root", "data.name", "data.packed", "data.eval_batch_size", "data.max_epochs",
-    "data.resident", "data.source.root", "trainer.max_epochs", "trainer.log_every_n_steps",
+    "data.extracted_as", "data.resident", "data.source.root", "trainer.max_epochs", "trainer.log_every_n_steps",
 }  # fmt: skip
 FIXED = {
     "seed", "threads", "compile", "matmul_precision", "labeling.seed", "labeling.gamma", "labeling.kmeans",
@@ -37,7 +37,8 @@ NO_REASON_TO_COMPARE = {
     "labeling.feature_memory_gb", "name", "tags",
     "threads", "compile.mode", "resume", "debug", "matmul_precision", "checkpoint", "trust", "paths.run_dir",
     "logger.wandb.project", "callbacks.best.dirpath", "callbacks.best.monitor", "data.root", "data.packed",
-    "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root", "trainer.devices",
+    "data.extracted_as", "data.resident", "data.name", "data.eval_batch_size", "data.max_epochs", "data.source.root",
+    "trainer.devices",
     "trainer.accelerator",
 }  # fmt: skip
 COMPARED = {

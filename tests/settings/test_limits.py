@@ -70,6 +70,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "data.seed": [0, 2**40],
     "data.root": ["a b", "./3", "../x"],
     "data.packed": [None, "packed"],
+    "data.extracted_as": [None, "features"],
     "data.annotation": [None, "gt.json"],
     "data.ambiguous": [None, "ambiguous.csv"],
     "data.context": [0, 0.0, 1.5],
@@ -140,6 +141,7 @@ REFUSED: dict[str, list[Any]] = {
     "data.shortest": [0, 1.5],
     "data.root": [3, 1.5, "", " ", "a\0b", [], {}, True],
     "data.packed": ["", 0],
+    "data.extracted_as": ["", 0],
     "data.segments": [10**6 + 1],
     "data.modalities": [
         3, "audio", [], ["audio"], {}, {"audio_visual": ["a"]}, {"type_av": ["a"]}, {"a/b": ["a"]}, {"": ["a"]},
@@ -278,7 +280,7 @@ def test_arguments_of_other_libraries_have_a_limit_only_by_their_full_key() -> N
 
 def walk(content: Any, key: str = "") -> Iterator[str]:
     """The full keys of all leaves. A mapping with its own limit, such as ``method.weights``, is also one."""
-    if key and ("." in key or not isinstance(content, Mapping)):
+    if key and ("." in key or key in TOP_LEVEL or not isinstance(content, Mapping)):
         yield key
     if isinstance(content, Mapping):
         for name, inner in content.items():

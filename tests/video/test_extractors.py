@@ -126,10 +126,22 @@ def test_edges_have_the_direction_of_their_gradient(degrees: int, direction: int
     np.testing.assert_allclose(strength.sum(axis=3), 1 / 64, rtol=0.05)
 
 
+def test_a_row_has_all_parts_with_their_weights() -> None:
+    block = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64, 3), dtype=np.uint8)
+    small = block[:, 0].astype(np.float32) / 255
+    rows = Picture(per_second=1).rows(block)
+    assert rows.shape == (3, Picture.dim)
+    means = small.reshape(3, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(3, -1)
+    np.testing.assert_allclose(rows[:, :192], 0.3 * (means - 0.5), atol=1e-5)
+    np.testing.assert_allclose(rows[:, 192:256], 2 * np.sqrt(colors(small)), atol=1e-5)
+    np.testing.assert_allclose(rows[:, 256:384], 30 * edges(small).reshape(3, -1), atol=1e-4)
+    assert not rows[:, 384:].any()  # no motion in one picture
+
+
 def test_motion_is_seen_where_it_is() -> None:
     block = np.zeros((2, 4, 64, 64, 3), dtype=np.uint8)
     block[1, ::2, :16, 48:] = 255  # the top right blinks in the second second
     motion = Picture().rows(block)[:, -16:].reshape(2, 4, 4)
-    assert motion[1, 0, 3] == pytest.approx(1)
+    assert motion[1, 0, 3] == pytest.approx(5)  # black to white and back, times the weight of motion
     motion[1, 0, 3] = 0
     assert not motion.any()

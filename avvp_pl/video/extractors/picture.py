@@ -15,6 +15,9 @@ THUMBNAIL = 8  # cells on a side whose mean color is kept
 CELLS = 4  # cells on a side with edges and motion of their own
 LEVELS = 4  # of red, green and blue in the histogram of colors
 DIRECTIONS = 8  # of edges, in half a turn
+# What each part is multiplied by, so that its columns vary about as much as those of the others. Without this, a network
+# mostly sees the thumbnail, and learns the backgrounds of its training videos
+THUMBNAIL_SCALE, COLORS_SCALE, EDGES_SCALE, MOTION_SCALE = 0.3, 2.0, 30.0, 5.0
 
 
 class Picture(Extractor):
@@ -38,9 +41,14 @@ class Picture(Extractor):
         """Return a row for each second of ``block``, uint8 [T, n, H, W, 3]."""
         seconds, pictures = block.shape[:2]
         small = np.stack([shrink(one) for one in block.reshape(-1, *block.shape[2:])])  # [T n, 64, 64, 3]
-        parts = [cells(small, THUMBNAIL), np.sqrt(colors(small)), edges(small)]
-        rows = np.concatenate([part.reshape(seconds, pictures, -1).mean(axis=1) for part in parts], axis=1)
-        return np.concatenate([rows, motion(small.reshape(seconds, pictures, SIDE, SIDE, 3))], axis=1)
+        parts = [
+            THUMBNAIL_SCALE * (cells(small, THUMBNAIL) - 0.5),
+            COLORS_SCALE * np.sqrt(colors(small)),
+            EDGES_SCALE * edges(small),
+        ]
+        rows = [part.reshape(seconds, pictures, -1).mean(axis=1) for part in parts]
+        rows.append(MOTION_SCALE * motion(small.reshape(seconds, pictures, SIDE, SIDE, 3)))
+        return np.concatenate(rows, axis=1, dtype=np.float32)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the rows."""
