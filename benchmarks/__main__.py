@@ -20,6 +20,7 @@ BENCHMARKS = (
     "inference",
     "scoring",
     "localization",
+    "extraction",
     "startup",
     "paper_size",
     "growth",

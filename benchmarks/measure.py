@@ -35,9 +35,11 @@ class Scale:
     refreshes: int = 200
     million: int = 1_000_000
     detections: int = 30_000
+    clips: int = 1_000
+    minutes: int = 20
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000)
+QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000, 20, 2)
 
 
 class Row(NamedTuple):

@@ -32,6 +32,9 @@ VERSION = 1  # grows whenever the same file would be decoded to other samples or
 TOLERANCE = 0.5  # seconds that a duration may differ from what a file declares, or a track from the other one
 MOST_DAMAGED = 0.1  # part of a track's packets
 LONGEST_GAP = 60.0  # seconds past the declared end: a frame that is even later has a wrong time stamp
+RATES = (1_000, 1_000_000)  # samples a second that a sound track can have
+MOST_PIXELS = 2**26  # of a picture: twice 8K
+LONGEST = 172_800.0  # seconds of a video: two days
 MOST_ERRORS = 1000  # in a row, while the file is read
 TRACKS: tuple[tuple[Literal["audio", "video"], Modality], ...] = (("audio", "audio"), ("video", "visual"))
 CALLED = {"audio": "sound", "visual": "pictures"}
@@ -99,13 +102,21 @@ class Decoding:
             for modality, frame, time in self._frames(container, max(declared, default=0.0)):
                 for one, collector in collecting.items():
                     if self._modality(one) == modality:
-                        for block in collector.add(frame, time):
-                            yield one, block
+                        yield from ((one, block) for block in self._collected(collector, frame, time, modality))
             self._conclude(declared)
             for one, collector in collecting.items():
                 if self._modality(one) not in self.missing:
                     for block in collector.finish(self.segments):
                         yield one, block
+
+    def _collected(self, collector: Any, frame: Any, time: float, modality: Modality) -> Iterator[npt.NDArray[Any]]:
+        """Yield the blocks that are complete with a frame; one that cannot be converted counts as damaged."""
+        from av.error import FFmpegError
+
+        try:
+            yield from collector.add(frame, time)
+        except FFmpegError:
+            self.tracks[modality].damaged += 1
 
     def _modality(self, wanted: Input) -> Modality:
         return "audio" if isinstance(wanted, Sound) else "visual"
@@ -143,13 +154,16 @@ class Decoding:
 
     def _declared(self, container: InputContainer) -> list[float]:
         """Return the durations that the file declares, if it does. Some containers count from 0 and not their start."""
+        streams = [track.stream for track in self.tracks.values()]
+        if container.format.name == "avi" and all(one.frames for one in streams):  # FFmpeg shortens its other durations
+            return [max(float(one.frames * one.time_base) for one in streams)]
         start = 0.0 if self.start is None else float(self.start)
         ends = [
-            float((one.stream.start_time + one.stream.duration) * one.stream.time_base) - start
-            for one in self.tracks.values()
-            if one.stream.duration is not None and one.stream.start_time is not None
+            float((one.start_time + one.duration) * one.time_base) - start
+            for one in streams
+            if one.duration is not None and one.start_time is not None
         ]
-        declared = [max(ends)] if len(ends) == len(self.tracks) else []
+        declared = [max(ends)] if len(ends) == len(streams) else []
         if container.duration is not None and container.duration > 0:
             duration = container.duration / 1e6
             declared += [duration, duration - start] if 0 < start < duration else [duration]
@@ -177,6 +191,8 @@ class Decoding:
                     break
                 packets = container.demux(streams)
                 continue
+            if packet.stream_index not in tracks:  # of a track that began in between
+                continue
             modality, track = tracks[packet.stream_index]
             flushing = packet.size == 0
             if self.start is None and packet.pts is not None:  # of a format without a start
@@ -195,7 +211,7 @@ class Decoding:
             for frame in cast(list[Any], frames):
                 track.damaged += bool(frame.is_corrupt)
                 time = track.end if frame.pts is None else self._seconds(frame)
-                if self._in_time(track, time, declared):
+                if self._is_possible(track, frame) and self._in_time(track, time, declared):
                     self._note(track, frame, time)
                     yield modality, frame, time
         self.problems += failures
@@ -203,9 +219,19 @@ class Decoding:
     def _seconds(self, stamped: Any) -> float:
         return float(stamped.pts * stamped.time_base - (self.start or 0))
 
+    def _is_possible(self, track: Track, frame: Any) -> bool:
+        """Return whether a frame has a possible form. Raises :class:`InputError` for a picture that is too large."""
+        if track.stream.type == "audio":
+            possible = RATES[0] <= int(frame.sample_rate) <= RATES[1]
+            track.damaged += not possible
+            return possible
+        if frame.width * frame.height > MOST_PIXELS:
+            raise InputError(f"{self.path}: its pictures are too large: {frame.width} x {frame.height}")
+        return True
+
     def _in_time(self, track: Track, time: float, declared: float) -> bool:
         """Return whether a frame's time can be right: not before an earlier frame, nor far behind the end."""
-        possible = track.latest <= time <= max(declared, track.end) + LONGEST_GAP
+        possible = track.latest <= time <= min(max(declared, track.end) + LONGEST_GAP, LONGEST)
         track.damaged += not possible
         return possible
 

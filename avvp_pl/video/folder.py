@@ -6,7 +6,7 @@ import csv
 import fcntl
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -120,9 +120,7 @@ class FeatureFolder:
 
     def _write(self) -> None:
         write_manifest(self.feats, self.manifest)
-        names = [Path(video.file).stem for video in self.manifest.videos.values()]
-        with atomic_write(self.root / NAMES) as file:  # read as a table of one column
-            csv.writer(file, "excel-tab", lineterminator="\n").writerows([name] for name in sorted(names))
+        write_names(self.root / NAMES, sorted(Path(video.file).stem for video in self.manifest.videos.values()))
         if self.failed:
             with atomic_write(self.root / FAILED) as file:
                 table = csv.writer(file, lineterminator="\n")
@@ -141,6 +139,12 @@ def save_features(feats: Path, video: VideoFile, clip: Clip) -> Video:
     size, streams = video.path.stat().st_size, list(clip.features)
     missing, problems = list(clip.missing), list(clip.problems)
     return Video(video.path.name, size, round(clip.seconds, 3), clip.segments, streams, missing, problems)
+
+
+def write_names(path: Path, names: Iterable[str]) -> None:
+    """Write a list of videos, one name on each line, with quotes around what a table would read otherwise."""
+    with atomic_write(path) as file:
+        csv.writer(file, "excel-tab", lineterminator="\n").writerows([name] for name in names)
 
 
 def feature_file(feats: Path, stream: str, key: str) -> Path:

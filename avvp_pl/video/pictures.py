@@ -31,6 +31,7 @@ class _Blocks:
         self.count = 0  # of the pictures that were added
         self.block: Images | None = None
         self.filled = 0  # pictures in the block
+        self.seconds = 0  # in the blocks before it
         self.size: tuple[int, int] | None = None  # width and height of the upright pictures
         self.last: tuple[av.VideoFrame, Images] | None = None
 
@@ -41,6 +42,7 @@ class _Blocks:
         image = self.last[1]
         if self.block is not None and self.filled == self.block.shape[0] * self.per_second:
             yield self.block
+            self.seconds += len(self.block)
             self.block = None
         if self.block is None:
             seconds = max(1, min(BLOCK_SECONDS, BLOCK_BYTES // (image.nbytes * self.per_second)))
@@ -48,11 +50,11 @@ class _Blocks:
         self.block.reshape(-1, *image.shape)[self.filled] = image
         self.filled, self.count = self.filled + 1, self.count + 1
 
-    def finish(self) -> Iterator[Images]:
-        """Yield the last block."""
-        if self.block is not None:
-            yield self.block[: self.filled // self.per_second]
-        self.block = None
+    def finish(self, segments: int) -> Iterator[Images]:
+        """Yield the last block, up to so many seconds in all."""
+        seconds = min(self.filled // self.per_second, segments - self.seconds)
+        if self.block is not None and seconds > 0:
+            yield self.block[:seconds]
 
     def _upright(self, frame: av.VideoFrame) -> Images:
         """Return a frame as red, green and blue [H, W, 3], turned as players turn it."""
@@ -83,7 +85,7 @@ class MiddlePictures:
         """Yield the remaining blocks of so many seconds; the last frame stays until the end."""
         if self.held is not None:
             yield from self._until(segments)
-            yield from self.blocks.finish()
+            yield from self.blocks.finish(segments)
 
     def _until(self, time: float) -> Iterator[Images]:
         assert self.held is not None
@@ -101,7 +103,6 @@ class LlpPictures:
     def __init__(self, wanted: Pictures, frame_seconds: float) -> None:
         self.blocks = _Blocks(wanted.per_second)
         self.frame_seconds = frame_seconds
-        self.begin = 0  # of the clip, in seconds
         self.clip: _FrameList | None = None
         self.following: _FrameList | None = None  # of the next clip, if there will be one
 
@@ -109,49 +110,48 @@ class LlpPictures:
         """Add a frame that is shown from ``time`` on; yield the blocks that are complete then."""
         if self.clip is None:
             self.clip = _FrameList(0, self.frame_seconds, frame)
-        while time > self.begin + BLOCK_SECONDS + 1:  # now there surely is another clip
+        while time > self.clip.end + 1:  # now there surely is another clip
             yield from self._close()
         self.clip.add(frame, time)
-        end = self.begin + BLOCK_SECONDS
-        if time >= end - SLACK:  # in this clip's list only if the video ends, rounded, with the clip
+        if time >= self.clip.end - SLACK:  # in this clip's list only if the video ends, rounded, with the clip
             if self.following is None:
-                self.following = _FrameList(end, self.frame_seconds, self.clip.before(end)[-1])
+                self.following = _FrameList(self.clip.end, self.frame_seconds, self.clip.last)
             self.following.add(frame, time)
 
     def finish(self, segments: int) -> Iterator[Images]:
         """Yield the remaining blocks of so many seconds."""
         if self.clip is not None:
-            while segments > self.begin + BLOCK_SECONDS:
+            while segments > self.clip.end:
                 yield from self._close()
-            if segments > self.begin:
-                yield from self._chosen(self.clip.before(None), segments - self.begin)
-            yield from self.blocks.finish()
+            if segments > self.clip.begin:
+                seconds = segments - self.clip.begin
+                yield from self._chosen(self.clip.whole(seconds), seconds)
+            yield from self.blocks.finish(segments)
 
     def _close(self) -> Iterator[Images]:
         """Choose from the clip, and go to the next one."""
         assert self.clip is not None
-        self.begin += BLOCK_SECONDS
-        frames = self.clip.before(self.begin)
-        yield from self._chosen(frames, BLOCK_SECONDS)
-        self.clip = self.following or _FrameList(self.begin, self.frame_seconds, frames[-1])
+        yield from self._chosen(self.clip.inside(), BLOCK_SECONDS)
+        self.clip = self.following or _FrameList(self.clip.end, self.frame_seconds, self.clip.last)
         self.following = None
 
     def _chosen(self, frames: list[av.VideoFrame], seconds: int) -> Iterator[Images]:
-        frames += frames[-1:] * (LIST_RATE * seconds - len(frames))  # a frame that is held until the end
         for number in evenly_spaced(len(frames), self.blocks.per_second * seconds):
             yield from self.blocks.add(frames[number])
 
 
 class _FrameList:
-    """The frames that FFmpeg writes at 8 frames a second, by its rule for a constant rate.
+    """The frames of a clip of ten seconds that FFmpeg writes at 8 frames a second, by its rule for a constant rate.
 
     It writes a frame whose end, counted in frames of the list, is up to 1.1 behind or ahead of the next one once; an
-    earlier one never, and a later one as often as is needed to catch up. ``previous`` is the frame before the first.
+    earlier one never, and a later one as often as is needed to catch up, some of them with the frame before. Here, the
+    last frame is also repeated until the end. ``previous`` is the frame before the first.
     """
 
     def __init__(self, begin: int, frame_seconds: float, previous: av.VideoFrame) -> None:
-        self.begin, self.duration, self.previous = begin, LIST_RATE * frame_seconds, previous
-        self.first = previous
+        self.begin, self.end = begin, begin + BLOCK_SECONDS
+        self.duration = LIST_RATE * frame_seconds
+        self.previous = self.last = previous  # the last frame of all, and the last one inside the clip
         self.frames: list[tuple[float, av.VideoFrame]] = []  # each with the time of the frame with which it came
 
     def add(self, frame: av.VideoFrame, time: float) -> None:
@@ -161,11 +161,21 @@ class _FrameList:
         of_previous = round(late - 0.6) if late > 1.1 else 0
         self.frames += [(time, self.previous if copy < of_previous else frame) for copy in range(copies)]
         self.previous = frame
+        if time < self.end - SLACK:
+            self.last = frame
 
-    def before(self, end: float | None) -> list[av.VideoFrame]:
-        """Return the list as it was before the first frame at ``end`` or later; at least the frame before the first."""
-        frames = [frame for time, frame in self.frames if end is None or time < end - SLACK]
-        return frames or [self.first]
+    def inside(self) -> list[av.VideoFrame]:
+        """Return the list as it was before the first frame behind the clip, up to the end of the clip."""
+        frames = [frame for time, frame in self.frames if time < self.end - SLACK]
+        return _held(frames, self.last, BLOCK_SECONDS)
+
+    def whole(self, seconds: int) -> list[av.VideoFrame]:
+        """Return the whole list, which has at least so many seconds."""
+        return _held([frame for _, frame in self.frames], self.previous, seconds)
+
+
+def _held(frames: list[av.VideoFrame], last: av.VideoFrame, seconds: int) -> list[av.VideoFrame]:
+    return frames + [last] * (LIST_RATE * seconds - len(frames))
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:

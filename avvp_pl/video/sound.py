@@ -61,8 +61,15 @@ class SoundBlocks:
         self.resampler = None
 
     def _resampled(self, frame: av.AudioFrame | None) -> Iterator[npt.NDArray[np.float32]]:
+        from av.error import FFmpegError
+
         assert self.resampler is not None
-        for resampled in self.resampler.resample(frame):
+        try:
+            ready = self.resampler.resample(frame)
+        except FFmpegError:
+            self.resampler = None  # the next frame begins another run
+            raise
+        for resampled in ready:
             mono = np.nan_to_num(resampled.to_ndarray().mean(axis=0, dtype=np.float32))
             yield from self._place(mono.clip(-1, 1))
 

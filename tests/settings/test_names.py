@@ -118,6 +118,9 @@ def own(tmp_path: Path) -> Callable[..., list[str]]:
         "evaluate checkpoint=x +experiment=han_ppl_test trust=[mypackage]",
         "predict checkpoint=x output=y inference=prototype_hard",
         "report runs=[a,b]",
+        "extract videos=a output=b",
+        "extract videos=a output=b extractors=[picture,logmel] extractors.logmel.bands=8 workers=2",
+        "extract videos=a output=b extractors=logmel missing_track=mask damaged=keep",
     ],
 )
 def test_good_command_lines_pass(say: Say, arguments: str) -> None:
