@@ -9,7 +9,7 @@ from contextlib import suppress
 # as in malloc.h, and the variables by which users set the same
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
-KEPT, SEPARATE = 256 * 2**20, 32 * 2**20  # bytes; a larger block than 32 MiB cannot be told from others by malloc
+KEPT, SEPARATE = 256 * 2**20, 32 * 2**20  # bytes; the second is the most that the library comes to by itself, too
 
 
 def keep_freed_memory() -> None:
