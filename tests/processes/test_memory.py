@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -49,5 +50,5 @@ def test_nothing_happens_without_such_a_library(monkeypatch: pytest.MonkeyPatch)
     def missing(name: None) -> object:
         return object()
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", missing)
+    monkeypatch.setattr(ctypes, "CDLL", missing)
     memory.keep_freed_memory()
