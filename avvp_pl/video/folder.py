@@ -142,9 +142,11 @@ def save_features(feats: Path, video: VideoFile, clip: Clip) -> Video:
 
 
 def write_names(path: Path, names: Iterable[str]) -> None:
-    """Write a list of videos, one name on each line, with quotes around what a table would read otherwise."""
+    """Write a list of videos as a table of one column, which ``predict`` and ``score`` read."""
     with atomic_write(path) as file:
-        csv.writer(file, "excel-tab", lineterminator="\n").writerows([name] for name in names)
+        table = csv.writer(file, "excel-tab", lineterminator="\n")
+        table.writerow(("filename",))
+        table.writerows([name] for name in names)
 
 
 def feature_file(feats: Path, stream: str, key: str) -> Path:

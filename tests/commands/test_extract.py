@@ -76,7 +76,7 @@ def test_a_folder_of_videos_becomes_one_that_predict_reads(
         "_target_": "avvp_pl.video.extractors.logmel.LogMel",
         "bands": 64,
     }
-    assert Path("out/names.txt").read_text(encoding="utf-8").splitlines() == list(NAMES)
+    assert Path("out/names.txt").read_text(encoding="utf-8").splitlines() == ["filename", *NAMES]
     assert not Path("out/failed.csv").exists()
     modalities = {"audio": ["logmel"], "visual": ["picture"]}
     data = load_llp("out", modalities, splits=("test",), truth_required=False, events=["x"])
