@@ -5,7 +5,6 @@ Those that need a file of proposals are in ``test_asm_loc.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from omegaconf import OmegaConf
 from tests.commands.experiments import settings_of
 from tests.commands.test_experiments import assert_the_loss_falls
 from tests.commands.test_two_processes import assert_alike
-from tests.restarts import Runs, assert_same, kill_at_random, opened
+from tests.forks import Zygote
+from tests.restarts import Runs, assert_same, kill_at_random
 from tests.small import LOCALIZING, scores
 
 SETTINGS = (
@@ -53,9 +53,8 @@ def settings_for(experiment: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with opened(tmp_path_factory.mktemp("runs"), SETTINGS) as made:
-        yield made
+def runs(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(zygote, tmp_path_factory.mktemp("runs"), SETTINGS, from_python=True)
 
 
 @pytest.fixture(scope="module")
