@@ -33,6 +33,31 @@ yaml.SafeLoader = yaml.CSafeLoader  # reads the same in a fraction of the time, 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+# The files that take longest. They come first, or one process would still be busy when all others have nothing left
+LONGEST = (
+    "commands/test_two_processes.py",
+    "test_resume.py",
+    "commands/test_localizing_experiments.py",
+    "commands/test_experiments.py",
+    "test_damage.py",
+    "commands/test_recipe.py",
+    "settings/test_names.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first: commands, and of them the files that are named above."""
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        if not item.path.is_relative_to(tests):
+            return len(LONGEST) + 1
+        file = item.path.relative_to(tests).as_posix()
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST) + (not file.startswith("commands/"))
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def shared() -> Path:
     if not SHARED.is_dir():

@@ -40,6 +40,7 @@ from avvp_pl.commands import stages
 from avvp_pl.errors import InputError
 from avvp_pl.library.training import compose, fit
 from avvp_pl.processes.signals import STOPPING
+from avvp_pl.runs.sweeps import SweepSummary
 from avvp_pl.settings.conf import ConfigFiles
 
 
@@ -81,6 +82,7 @@ class Stage:
             os.dup2(writing, 2)
             os.closerange(3, 256)  # above all that of the lock of a folder
             GlobalHydra.instance().clear()
+            SweepSummary.folder = None
             call(command[2], command[3:])
         os.close(writing)
         self.stderr = os.fdopen(reading, errors="replace")
@@ -116,14 +118,19 @@ def run(order: dict[str, Any]) -> None:
     os.chdir(order["folder"])
     os.environ.update(order.get("environment", {}))
     sys.path[:0] = order.get("path", [])
+    sys.dont_write_bytecode, sys.pycache_prefix = False, None  # compiled files tell which modules were imported
     if "largest_file" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
         send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
     stages.subprocess = SimpleNamespace(Popen=Stage, PIPE=subprocess.PIPE)  # type: ignore[assignment]
     if "settings" in order:
-        end_with(lambda: fit(composed(*order["settings"]), order["run"]))
+        end_with(lambda: train(order["settings"], order["run"]))
     call(order["module"], order["arguments"])
+
+
+def train(settings: list[str], run: str) -> None:
+    fit(composed(*settings), run)
 
 
 @cache
@@ -137,11 +144,10 @@ def call(module: str, arguments: list[str]) -> NoReturn:
     end_with(importlib.import_module(module).main)
 
 
-def end_with(act: Callable[[], object]) -> NoReturn:
+def end_with(main: Callable[[], int | None]) -> NoReturn:
     code = 1
     try:
-        act()
-        code = 0
+        code = int(main() or 0)
     except SystemExit as leave:
         code = int(leave.code or 0)
     except BaseException:
