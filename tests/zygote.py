@@ -35,13 +35,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-import avvp_pl
 from avvp_pl.commands import stages
 from avvp_pl.errors import InputError
 from avvp_pl.library.training import compose, fit
 from avvp_pl.processes.signals import STOPPING
 from avvp_pl.runs.sweeps import SweepSummary
 from avvp_pl.settings.conf import ConfigFiles
+
+# What a training consists of; other rooms may need what is not installed
+ROOMS = ("data", "models", "losses", "pseudo_labels", "metrics", "methods", "labeling", "inference")
+ROOMS += ("training", "tasks", "runs", "settings", "processes")
 
 
 def send_signal_at(point: str, call: int, number: int, rank: int) -> None:
@@ -161,8 +164,11 @@ def end_with(main: Callable[[], int | None]) -> NoReturn:
 def warm_up() -> None:
     """Import what runs would import, and read what they would read, once and not in every fork."""
     yaml.SafeLoader = yaml.CSafeLoader  # as in conftest.py
-    for found in pkgutil.walk_packages(avvp_pl.__path__, "avvp_pl."):
-        if found.name.rpartition(".")[2] not in {"__main__", "conf"}:
+    for name in ("build", "launching", "refining", "restore"):
+        importlib.import_module(f"avvp_pl.commands.{name}")
+    for room in ROOMS:
+        package = importlib.import_module(f"avvp_pl.{room}")
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
     Plugins.instance()
     files = ConfigFiles()

@@ -125,7 +125,7 @@ class ConfigFiles:
 
     def stands_at_top(self, group: str) -> bool:
         """Return whether the files of a group belong at the top of the configuration, as the shipped ones do."""
-        shipped = ConfigFiles()
+        shipped = _shipped()
         choices = shipped.choices(group)
         return bool(choices) and all(shipped.package(group, choice) == GLOBAL for choice in choices)
 
@@ -324,7 +324,7 @@ class ConfigFiles:
 
     def _is_own(self, group: str, choice: str) -> bool:
         """Return whether the file that Hydra uses is one of the user's."""
-        return bool(self._paths(group, choice)) and not ConfigFiles()._paths(group, choice)
+        return bool(self._paths(group, choice)) and not _shipped()._paths(group, choice)
 
 
 @cache  # every command reads most files, and a sweep or a session in Python does so again and again
@@ -336,9 +336,14 @@ def _parsed(text: str) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
 
 
+@cache  # looking for them in all folders takes longer than all else that they are needed for
+def _shipped() -> ConfigFiles:
+    return ConfigFiles()
+
+
 def _shipped_package(group: str, choice: str) -> str | None:
     """Return the package that a file has if it is like the shipped files of its group; None if there are none."""
-    shipped, usual = ConfigFiles(), group.replace("/", ".")
+    shipped, usual = _shipped(), group.replace("/", ".")
     packages = {one: shipped.package(group, one) for one in shipped.choices(group)}
     if packages and all(package == f"{usual}.{one}" for one, package in packages.items()):
         return f"{usual}.{choice}"
