@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avvp_pl.processes import memory
+from avvp_pl.processes.memory import keep_freed_memory
 
 # A step that needs 3 x 8 MB, again and again; how many pages of 4 KiB a step maps in the end
 STEPS = """
@@ -49,5 +50,5 @@ def test_nothing_happens_without_such_a_library(monkeypatch: pytest.MonkeyPatch)
     def missing(name: None) -> object:
         return object()
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", missing)
-    memory.keep_freed_memory()
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    keep_freed_memory()
