@@ -19,12 +19,12 @@ def table(timeline: Timeline, encoding: str) -> str:
     marks = "█·" if _can("█·", encoding) else "#."
     intervals = timeline.intervals()
     tracks = [
-        (track, *_rows(timeline, [one for one in intervals if one.modality == track], marks))
+        (track, list(_rows(timeline, [one for one in intervals if one.modality == track], marks)))
         for track in timeline.tracks
     ]
-    width = max((cell_len(text) for _, *rows in tracks for text, _ in rows), default=0)
+    width = max((cell_len(text) for _, rows in tracks for text, _ in rows), default=0)
     lines = [f"{line(timeline.name)}: {_seconds(timeline.seconds)} s, {_counted(timeline.segments, 'segment')}"]
-    for track, *rows in tracks:
+    for track, rows in tracks:
         lines.append(f"{spoken(track)}{'' if rows else f': {absence(timeline, track)}'}")
         lines += [f"  {text}{' ' * (width - cell_len(text))}  {said}" for text, said in rows]
     return "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)

@@ -137,7 +137,7 @@ def test_a_gpu_predicts_as_the_cpu(command: Command, ppl: Path, tmp_path: Path) 
         (["trainer.devices=2", "trainer.accelerator=cpu"], "predict runs in one process; give trainer.devices=1"),
         (
             ["formats=[vtt,mp3]"],
-            "formats=[vtt, mp3]: it must be one of json, csv, vtt, srt, audacity, elan, html, or a list",
+            "formats=['vtt', 'mp3']: it must be one of json, csv, vtt, srt, audacity, elan, html, or a list",
         ),
         (["inference=[classifier,prototype]"], "predict writes the timelines of one inference"),
     ],

@@ -116,8 +116,10 @@ def test_each_video_has_a_timeline() -> None:
     assert [timeline.name for timeline in found] == ["v", "w"]
     first, last = found[0], found["w"]
     assert found[-1].name == found[1].name == "w"
-    assert first.intervals() == [("audio", "Cat", 0.0, 1.0, pytest.approx((1 / 20 + 5 / 20) / 2))]
-    assert last.intervals() == [("visual", "Dog", 0.5, 1.0, pytest.approx(18 / 20))]
+    assert [tuple(one) for one in first.intervals()] == [
+        ("audio", "Cat", 0.0, 1.0, pytest.approx((1 / 20 + 5 / 20) / 2))
+    ]
+    assert [tuple(one) for one in last.intervals()] == [("visual", "Dog", 0.5, 1.0, pytest.approx(18 / 20))]
     np.testing.assert_array_equal(last.probs, found.probs[1].numpy())
     assert (first.seconds, last.seconds) == (1.5, 1.0)
     for wrong in (2, -3, "x"):
