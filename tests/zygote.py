@@ -126,7 +126,7 @@ def run(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
         send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
-    stages.subprocess = SimpleNamespace(Popen=Stage, PIPE=subprocess.PIPE)  # type: ignore[assignment]
+    vars(stages)["subprocess"] = SimpleNamespace(Popen=Stage, PIPE=subprocess.PIPE)
     if "settings" in order:
         end_with(lambda: train(order["settings"], order["run"]))
     call(order["module"], order["arguments"])
