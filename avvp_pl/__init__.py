@@ -50,6 +50,8 @@ an experiment, a row of a table?                 ``conf/experiment/``; ``reporti
 a message about a setting?                       ``settings.check``, ``settings.names``
 the help of a command, and where it comes from?  ``conf/``, its comments; ``commands.help``, ``settings.comments``
 what can be imported from ``avvp_pl`` itself?    ``docs/api.md``
+when a picture is seen, and a sound heard?       ``video.decode``, ``video.pictures``, ``video.sound``
+which extractors made some features?             ``video.manifest``
 how to add something of your own?                ``docs/extending.md``
 ===============================================  =======================================================================
 

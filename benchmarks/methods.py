@@ -1,7 +1,7 @@
 """A training step and the inference of each method of the field, in turn with those of HAN, on the same 16 videos.
 
 A plain HAN takes its turn, too. A method that has more products than HAN may take longer, so the ratio of the steps is
-divided by that of the operations that torch counts. It does not count those of the LSTMs of AVE and AVSDN.
+divided by that of the operations, which are those of all products.
 """
 
 from __future__ import annotations

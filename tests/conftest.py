@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from jaxtyping import config as jaxtyping_config
 from omegaconf import DictConfig, OmegaConf
@@ -23,10 +25,37 @@ from avvp_pl.data.synthetic import generate
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.training.module import ParsingModule
+from tests.forks import Zygote
 
 torch.set_num_threads(1)
+yaml.SafeLoader = yaml.CSafeLoader  # reads the same in a fraction of the time, and most tests compose a configuration
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# The files that take longest. They come first, or one process would still be busy when all others have nothing left
+LONGEST = (
+    "commands/test_two_processes.py",
+    "test_resume.py",
+    "commands/test_localizing_experiments.py",
+    "commands/test_experiments.py",
+    "test_damage.py",
+    "commands/test_recipe.py",
+    "settings/test_names.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first: commands, and of them the files that are named above."""
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        if not item.path.is_relative_to(tests):
+            return len(LONGEST) + 1
+        file = item.path.relative_to(tests).as_posix()
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST) + (not file.startswith("commands/"))
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -62,6 +91,14 @@ def tiny() -> ParsingSet:
 def ragged() -> ParsingSet:
     """The videos of ``tiny``, cut to 4 to 10 segments."""
     return make_tiny(shortest=4)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """What forks commands, for tests that need them in processes of their own."""
+    made = Zygote()
+    yield made
+    made.end()
 
 
 @functools.cache  # composing takes longer than most of what is then tested

@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.small import PREDICTIONS, REPOSITORY
+from tests.forks import Zygote
+from tests.small import PREDICTIONS
 
 
 class Runs:
-    """Runs of the same settings, each in a folder of its own."""
+    """Runs of the same settings, each in a folder of its own; of the command, or ``from_python``, which is faster."""
 
-    def __init__(self, folder: Path, settings: tuple[str, ...]) -> None:
-        self.folder, self.settings = folder, settings
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", "-m", "tests.zygote", str(folder)]
-        self.zygote = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, zygote: Zygote, folder: Path, settings: tuple[str, ...], *, from_python: bool = False) -> None:
+        self.zygote, self.folder, self.settings, self.from_python = zygote, folder, settings, from_python
         self.seconds = 0.0
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self.zygote.stdout is not None
-        return self.zygote.stdout.readline().strip()
 
     def start(self, name: str, *more: str, **deeds: Any) -> int:
         """Start a run, or start it again; the number of its process. ``deeds``: see the zygote."""
-        assert self.zygote.stdin is not None
-        arguments = [*self.settings, f"hydra.run.dir={self.folder / name}", *more]
-        order = {"arguments": arguments, "log": str(self.folder / f"{name}.log"), **deeds}
-        self.zygote.stdin.write(json.dumps(order) + "\n")
-        self.zygote.stdin.flush()
-        return int(self._answer())
+        settings, run, log = [*self.settings, *more], self.folder / name, self.folder / f"{name}.log"
+        if self.from_python:
+            what: dict[str, Any] = {"settings": settings, "run": str(run)}
+        else:
+            what = {"module": "avvp_pl.train", "arguments": [f"hydra.run.dir={run}", *settings]}
+        return self.zygote.start(folder=self.folder, out=log, err=log, **what, **deeds)
 
     def said(self, name: str) -> str:
         """What a run has printed so far."""
@@ -51,7 +38,7 @@ class Runs:
 
     def ended(self) -> int:
         """The exit status of the process that was started last."""
-        return int(self._answer())
+        return self.zygote.ended()
 
     def whole(self, name: str, *more: str) -> Path:
         """A run from its beginning or wherever it was to its end; its folder."""
@@ -61,21 +48,11 @@ class Runs:
 
     def timed(self, name: str, *more: str) -> Path:
         """A whole run, whose seconds are kept."""
+        self.start(name, *more)
         started = time.perf_counter()
-        folder = self.whole(name, *more)
+        assert self.ended() == 0, self.said(name)
         self.seconds = time.perf_counter() - started
-        return folder
-
-
-@contextmanager
-def opened(folder: Path, settings: tuple[str, ...]) -> Iterator[Runs]:
-    """Start a zygote, and end it afterwards."""
-    runs = Runs(folder, settings)
-    try:
-        yield runs
-    finally:
-        runs.zygote.kill()
-        runs.zygote.communicate()
+        return self.folder / name
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+
+from tests.forks import Zygote
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "extending.md"
@@ -45,35 +46,20 @@ COMMANDS = [line for block in BLOCKS if block.language == "sh" for line in block
 class Reader:
     """Someone who follows the page in a folder of their own. Commands of avvp_pl run in forks of one process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
+    def __init__(self, zygote: Zygote, folder: Path) -> None:
+        self.zygote, self.folder, self.count = zygote, folder, 0
         paths = [str(folder), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.of_forks = {"PYTHONPATH": os.pathsep.join(paths), "WANDB_MODE": "disabled"}
         self.environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
+            **self.of_forks,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "OMP_NUM_THREADS": "1",
-            "WANDB_MODE": "disabled",
-            "PYTHONDONTWRITEBYTECODE": "",  # compiled files tell which modules were imported
-            "PYTHONPYCACHEPREFIX": "",
         }
         for name, content in FILES.items():
             path = folder / str(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
-        self.zygote = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.zygote", str(folder)],
-            cwd=REPOSITORY,
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self.zygote.stdout is not None
-        return self.zygote.stdout.readline().strip()
 
     def run(self, line: str, **deeds: Any) -> tuple[int, str]:
         """Run a command line; its exit status and all that it printed. ``deeds``: see the zygote."""
@@ -85,20 +71,14 @@ class Reader:
             return done.returncode, done.stdout + done.stderr
         self.count += 1
         log = self.folder / f"{self.count}.log"
-        order = {"module": arguments[1], "arguments": arguments[2:], "log": str(log), **deeds}
-        assert self.zygote.stdin is not None
-        self.zygote.stdin.write(json.dumps(order) + "\n")
-        self.zygote.stdin.flush()
-        self._answer()  # the number of the process
-        return int(self._answer()), log.read_text()
+        what: dict[str, Any] = {"module": arguments[1], "arguments": arguments[2:], "path": [str(self.folder)]}
+        self.zygote.start(folder=self.folder, out=log, err=log, environment=self.of_forks, **what, **deeds)
+        return self.zygote.ended(), log.read_text()
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    made = Reader(tmp_path_factory.mktemp("reader"))
-    yield made
-    made.zygote.kill()
-    made.zygote.communicate()
+def reader(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return Reader(zygote, tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="module")

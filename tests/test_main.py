@@ -40,7 +40,7 @@ def test_the_commands_are_listed(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tran", "there is no command 'tran'. Did you mean 'train'? The commands are: evaluate, "),
+        ("tran", "there is no command 'tran'. Did you mean 'train'? The commands are: app, "),
         ("seed=1", "there is no command 'seed=1'. The commands are: "),
         ("--hlep", "there is no command '--hlep'."),
     ],

@@ -8,13 +8,13 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from avvp_pl.files import read_rows
-from tests.restarts import Runs, assert_same, checkpoint, differences, kill_at_random, opened
+from tests.forks import Zygote
+from tests.restarts import Runs, assert_same, checkpoint, differences, kill_at_random
 from tests.small import SMALL_NETWORK
 from tests.small import TWO_PROCESSES as TWO
 
@@ -50,9 +50,8 @@ POINTS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with opened(tmp_path_factory.mktemp("runs"), SETTINGS) as made:
-        yield made
+def runs(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(zygote, tmp_path_factory.mktemp("runs"), SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,7 @@ def test_killed_at_the_worst_moment(runs: Runs, undisturbed: Path, point: str) -
     assert_same(runs.whole(name), undisturbed)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again(runs: Runs, undisturbed: Path, seed: int) -> None:
     assert_same(kill_at_random(runs, f"random{seed}", seed, 5), undisturbed)
 

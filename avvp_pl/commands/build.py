@@ -34,6 +34,7 @@ from avvp_pl.data.videos import ParsingSet
 from avvp_pl.data.windows import WHOLE, Cutting
 from avvp_pl.errors import InputError, quote
 from avvp_pl.parts import Decision, Inference, Labeling, Method
+from avvp_pl.processes.memory import keep_freed_memory
 from avvp_pl.processes.randomness import reseed
 from avvp_pl.runs.checkpoints import CheckpointFiles, read_checkpoint
 from avvp_pl.runs.loggers import EpochCSVLogger, Guarded, warn_of_failure
@@ -52,12 +53,13 @@ THREADS = torch.get_num_threads()  # torch's own choice: an earlier job in this 
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Seed all generators, set the number of threads, and silence messages that appear in every run.
+    """Seed all generators, set the number of threads, keep freed memory, and silence messages that appear in every run.
 
     Find out which process of its run this one is: at its import, Lightning has only guessed that.
     """
     reseed(cfg.seed)
     torch.set_num_threads(cfg.threads or THREADS)
+    keep_freed_memory()
     for message in (
         "does not have many workers",
         "Total length of `list`",  # there may be no validation videos

@@ -175,7 +175,7 @@ def load(
     device: str | torch.device = "auto",
     segments: int | None = None,
     rows_per_segment: Mapping[str, int] | None = None,
-    extractors: Mapping[str, Mapping[str, Any]] | None = None,
+    extractors: Mapping[str, Mapping[str, object]] | None = None,
     trust: Sequence[str] = (),
 ) -> Parser:
     """Load a checkpoint of ``python -m avvp_pl.train``. No data set is needed.

@@ -2,7 +2,7 @@
 
 from avvp_pl.losses.contrastive import contrastive_loss
 from avvp_pl.losses.mil import guided_loss, inverse_frequency_weights, mil_loss
-from avvp_pl.losses.poisson_binomial import confident_count, count_distribution, count_loss
+from avvp_pl.losses.poisson_binomial import confident_count, count_distribution, count_loss, log_absent
 from avvp_pl.losses.pseudo_label import pseudo_label_loss
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "count_loss",
     "guided_loss",
     "inverse_frequency_weights",
+    "log_absent",
     "mil_loss",
     "pseudo_label_loss",
 ]

@@ -35,13 +35,18 @@ def count_distribution(probs: Float[Tensor, "*n S"], mask: Bool[Tensor, "*#n S"]
     segments = probs.shape[-1]
     p = within_margin(probs.masked_fill(~mask, 0))
     missing = (0, 2 ** (segments - 1).bit_length() - segments)
-    absent = F.pad((-p).log1p().masked_fill(~mask, 0), missing)
+    absent = F.pad(log_absent(probs, mask), missing)
     present = F.pad(p.log().masked_fill(~mask, IMPOSSIBLE), missing, value=IMPOSSIBLE)
     counts = torch.stack([absent, present], dim=-1)  # [*n, S, 2]: each segment by itself
     while counts.shape[-2] > 1:
         left, right = counts.chunk(2, dim=-2)
         counts = _sum(left, right, most)
     return counts.squeeze(-2)
+
+
+def log_absent(probs: Float[Tensor, "*n"], mask: Bool[Tensor, "*#n"]) -> Float[Tensor, "*n"]:
+    """Return log(1 - p) of each segment that exists by ``mask``, and 0 of the others; log P(N = 0) is their sum."""
+    return (-within_margin(probs.masked_fill(~mask, 0))).log1p().masked_fill(~mask, 0)
 
 
 def log_at_least(log_counts: Float[Tensor, "*#n K"], minimum: Int[Tensor, "*#n"]) -> Float[Tensor, "*n"]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avvp_pl.data.videos import VideoSet
-from avvp_pl.losses import confident_count, count_distribution, count_loss
+from avvp_pl.losses import confident_count, count_distribution, count_loss, log_absent
 from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
 from avvp_pl.models.momentum import Teacher
@@ -56,6 +56,12 @@ class PoiBin(Guided):
         self.teacher = Teacher(network, "momentum", momentum, momentum_warmup, attending=None)
         self.counts: Tensor | None = None  # [N, G, C], minimum counts; 0: no more is known than the weak label says
         self.largest = 1  # of the minimum counts, so that a step has no need to wait for it
+        self.most_labels = len(events)  # of a training video, known before a step for the same reason
+
+    def start(self, videos: VideoSet) -> None:
+        """Look how many events a video has at most: only these can have a minimum count."""
+        super().start(videos)
+        self.most_labels = int(videos.weak_labels.sum(1).max())
 
     @torch.no_grad()
     def refresh(self, videos: VideoSet, epoch: int, team: Team) -> Report | None:
@@ -83,13 +89,18 @@ class PoiBin(Guided):
     def forward(self, step: Step) -> dict[str, Term]:
         """Return the losses of :class:`Guided` and L_N."""
         probs, batch = step.output.segment_probs, step.batch
-        log_counts = self._distribution(probs, batch.mask, self.largest)
+        events = probs.shape[3]
+        countable = batch.weak_labels * batch.mask.any(1, keepdim=True)  # a video without segments has nothing to count
+        # the events of each video, and others where it has fewer; of all others, only N = 0 is asked for
+        labels, chosen = countable.topk(min(max(1, self.most_labels), events), dim=1)  # [B, L] each
+        of_chosen = probs.gather(3, chosen[:, None, None].expand(-1, *probs.shape[1:3], -1))
+        log_counts = self._distribution(of_chosen, batch.mask, self.largest)  # [B, G, L, K]
         if self.counts is None:
             minimum = torch.zeros(log_counts.shape[:3], dtype=torch.int, device=probs.device)
         else:
-            minimum = self.counts[batch.index]
-        countable = batch.weak_labels * batch.mask.any(1, keepdim=True)  # a video without segments has nothing to count
-        counted = count_loss(log_counts, minimum, countable)
+            minimum = self.counts[batch.index].gather(2, chosen[:, None].expand(log_counts.shape[:3]))
+        none = log_absent(probs, batch.mask[:, :, None, None]).sum((1, 2)).scatter(1, chosen, 0)  # [B, C], log P(N = 0)
+        counted = (labels.shape[1] * count_loss(log_counts, minimum, labels) - none.sum(1).mean()) / events
         return super().forward(step) | {"count": Term(counted, self.weight_count)}
 
     def after_step(self, network: ParsingNetwork, step: int) -> None:

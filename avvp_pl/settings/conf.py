@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.abc import Traversable
 from importlib.resources import files
 from itertools import pairwise
@@ -127,7 +128,7 @@ class ConfigFiles:
 
     def stands_at_top(self, group: str) -> bool:
         """Return whether the files of a group belong at the top of the configuration, as the shipped ones do."""
-        shipped = ConfigFiles()
+        shipped = _shipped()
         choices = shipped.choices(group)
         return bool(choices) and all(shipped.package(group, choice) == GLOBAL for choice in choices)
 
@@ -311,11 +312,7 @@ class ConfigFiles:
         return merged
 
     def _content(self, group: str, choice: str) -> dict[str, Any]:
-        try:
-            content = OmegaConf.to_container(OmegaConf.create(self._text(group, choice)))
-        except Exception:  # a damaged file fails in a dozen ways; Hydra reports it if it is chosen
-            return {}
-        return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+        return deepcopy(_parsed(self._text(group, choice)))
 
     def _text(self, group: str, choice: str) -> str:
         for path in self._paths(group, choice):
@@ -330,12 +327,26 @@ class ConfigFiles:
 
     def _is_own(self, group: str, choice: str) -> bool:
         """Return whether the file that Hydra uses is one of the user's."""
-        return bool(self._paths(group, choice)) and not ConfigFiles()._paths(group, choice)
+        return bool(self._paths(group, choice)) and not _shipped()._paths(group, choice)
+
+
+@cache  # every command reads most files, and a sweep or a session in Python does so again and again
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(text))
+    except Exception:  # a damaged file fails in a dozen ways; Hydra reports it if it is chosen
+        return {}
+    return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+
+
+@cache  # looking for them in all folders takes longer than all else that they are needed for
+def _shipped() -> ConfigFiles:
+    return ConfigFiles()
 
 
 def _shipped_package(group: str, choice: str) -> str | None:
     """Return the package that a file has if it is like the shipped files of its group; None if there are none."""
-    shipped, usual = ConfigFiles(), group.replace("/", ".")
+    shipped, usual = _shipped(), group.replace("/", ".")
     packages = {one: shipped.package(group, one) for one in shipped.choices(group)}
     if packages and all(package == f"{usual}.{one}" for one, package in packages.items()):
         return f"{usual}.{choice}"

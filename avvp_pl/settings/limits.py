@@ -403,6 +403,10 @@ TOP_LEVEL: dict[str, Limit] = {
     "missing_track": Choice(("refuse", "mask")),
     "damaged": Choice(("refuse", "keep")),
     "workers": OrNull(Number(0, whole=True)),
+    # of app
+    "host": Text("127.0.0.1"),
+    "port": Number(0, 65_535, whole=True),
+    "device": Text("cuda"),
     # of report
     "runs": OrNull(OneOrMore(PATH)),
     "title": OrNull(Text("'Five seeds on LLP'")),
@@ -683,6 +687,10 @@ LIMITS: dict[str, Limit] = {
     "scoring.videos": OrNull(COUNT),
     "scoring.instances": OrNull(COUNT),
     # extractors of features
+    "limits.megabytes": POSITIVE,
+    "limits.minutes": POSITIVE,
+    "limits.seconds": POSITIVE,
+    "limits.keep_minutes": POSITIVE,
     "extractors.logmel.bands": Number(1, 256, whole=True),
     "extractors.picture.per_second": Number(1, 60, whole=True),
     "extractors.yamnet.log_offset": POSITIVE,

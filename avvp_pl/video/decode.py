@@ -91,7 +91,7 @@ class Decoding:
 
         The blocks of one input are in order; those of different inputs come as they are complete.
         """
-        with _opened(self.path) as container:
+        with opened(self.path) as container:
             self.tracks = {name: Track(stream) for name, stream in self._streams(container).items()}
             if not self.tracks:
                 raise InputError(f"{self.path}: there is neither sound nor a moving picture in it")
@@ -289,8 +289,17 @@ def frame_seconds(stream: Any) -> float:
     return float(1 / (stream.guessed_rate or stream.average_rate or 25))
 
 
+def declared_seconds(path: Path) -> float:
+    """Return the duration that a video file declares, which need not be right; 0 where it declares none.
+
+    Raises :class:`InputError` for what is no video.
+    """
+    with opened(path) as container:
+        return (container.duration or 0) / 1e6
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
+def opened(path: Path) -> Iterator[InputContainer]:
     """Open a video file. Raises :class:`InputError` for what is none."""
     import av
     from av.error import FFmpegError

@@ -37,7 +37,7 @@ Block: TypeAlias = Float32[np.ndarray, "T rate"] | UInt8[np.ndarray, "T n H W 3"
 
 
 class Extractor(ABC):
-    """One stream of features. A subclass is one file in ``video/extractors``, with its settings in ``conf/extractor``.
+    """One stream of features. A subclass is one file in ``video/extractors``, with its settings in ``conf/extractors``.
 
     ``name`` is that of the stream and of its folder, ``feats/NAME``; ``modality`` is the one to which the stream
     belongs, ``dim`` the number of columns, and ``rows_per_segment`` the number of rows for every second. ``input`` says
@@ -56,7 +56,8 @@ class Extractor(ABC):
         """Return the rows of some consecutive seconds: R is ``rows_per_segment`` times their number.
 
         ``block`` is float32 [T, rate] for an extractor of sound, and uint8 [T, per_second, height, width, 3] (red,
-        green, blue) for one of pictures. T is at most :data:`BLOCK_SECONDS`.
+        green, blue) for one of pictures. T is at most :data:`BLOCK_SECONDS`, and less where pictures are large: their
+        rows must not depend on how the seconds are put into blocks.
         """
 
     def identity(self) -> dict[str, Any]:

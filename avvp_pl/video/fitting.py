@@ -40,7 +40,7 @@ def fitted(pictures: UInt8[np.ndarray, "N H W 3"], fit: Fit) -> Float32[Tensor, 
 
 
 def cropped(shorter: int, size: int) -> Fit:
-    """Resize the shorter side to ``shorter`` pixels (bilinear, antialiased) and cut ``size`` x ``size`` of the middle."""
+    """Resize the shorter side to ``shorter`` pixels (bilinear, antialiased) and cut the middle ``size`` squared."""
 
     def fit(picture: Image.Image) -> Image.Image:
         width, height = picture.size

@@ -32,7 +32,7 @@ def log_mel(
     every = np.lib.stride_tricks.sliding_window_view(seconds, WINDOW, axis=1)
     frames = every[:, start::HOP][:, :FRAMES]  # [T, 96, 400]
     magnitudes = np.abs(np.fft.rfft(frames * window, FFT))  # [T, 96, 257]
-    bands = np.log(magnitudes @ mel_filters(linear_in) + offset)
+    bands: Float64[np.ndarray, "T frames bands"] = np.log(magnitudes @ mel_filters(linear_in) + offset)
     return bands.astype(np.float32)
 
 
@@ -44,16 +44,13 @@ def mel_filters(linear_in: Literal["hertz", "mel"]) -> Float64[np.ndarray, "bins
     normalized.
     """
     hertz = np.linspace(0, RATE / 2, FFT // 2 + 1)
-    edges = np.linspace(_mel(np.float64(LOWEST)), _mel(np.float64(HIGHEST)), BANDS + 2)
-    bins = _mel(hertz)
+    bins = 1127 * np.log1p(hertz / 700)  # HTK's mel
+    lowest, highest = 1127 * np.log1p(np.array([LOWEST, HIGHEST]) / 700)
+    edges = np.linspace(lowest, highest, BANDS + 2)
     if linear_in == "hertz":
         bins, edges = hertz, 700 * np.expm1(edges / 1127)
     lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins[:, None] - lower) / (center - lower)
     falling = (upper - bins[:, None]) / (upper - center)
-    return np.maximum(0.0, np.minimum(rising, falling))
-
-
-def _mel(hertz: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """Return HTK's mel of some frequencies."""
-    return 1127 * np.log1p(hertz / 700)
+    filters: Float64[np.ndarray, "bins bands"] = np.maximum(0.0, np.minimum(rising, falling))
+    return filters

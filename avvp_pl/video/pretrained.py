@@ -61,7 +61,7 @@ class Projection:
         shape = self.components.shape
         if len(shape) != 2 or self.mean.shape != shape[:1] or self.scale.shape not in ((), shape[1:]):
             found = f"{list(self.mean.shape)}, {list(shape)} and {list(self.scale.shape)}"
-            raise InputError(f"{path}: mean, components and scale have the shapes {found}, not [D], [D, K] and [] or [K]")
+            raise InputError(f"{path}: mean, components and scale have the shapes {found}, not [D], [D, K] and [K]")
         if shape[0] != dim:
             raise InputError(f"{path}: projects embeddings of {shape[0]} columns, but those of this network have {dim}")
         if not (self.scale > 0).all():
@@ -108,6 +108,7 @@ def require(module: str, extractor: str, install: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # an installed package that does not fit torch raises more than ImportError
-        reason = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({brief(error)})"
         package = module.partition(".")[0]
-        raise InputError(f"the extractor {extractor} needs {package}, which {reason}: {install}") from None
+        raise InputError(
+            f"the extractor {extractor} needs {package}, which cannot be imported ({brief(error)}): {install}"
+        ) from None

@@ -61,16 +61,16 @@ def _difference(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> st
     """Say how the names and shapes of some weights differ from those of a network; nothing if they do not."""
     absent, beside = wanted.keys() - given.keys(), given.keys() - wanted.keys()
     if absent:
-        return f"it lacks {_first(absent)}"
+        return f"it lacks {first_of(absent)}"
     if beside:
-        return f"it has {_first(beside)}, which this network does not have"
+        return f"it has {first_of(beside)}, which this network does not have"
     for name, value in wanted.items():
         if given[name].shape != value.shape:
             return f"{name} has the shape {list(given[name].shape)}, not {list(value.shape)}"
     return ""
 
 
-def _first(names: Iterable[str]) -> str:
+def first_of(names: Iterable[str]) -> str:
     """Return the first name, and how many there are beside it."""
     first, *others = sorted(names)
     return f"{first} and {len(others)} others" if others else first

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from avvp_pl.settings.conf import config_dir
 from tests.conftest import Command
-from tests.small import content, rows, same_bits, scores, stop_in_epoch, weights
+from tests.small import content, rows, scores
 
 BATCHES = 6
 SETTINGS = (
@@ -24,7 +24,7 @@ SETTINGS = (
     "network.dim=16",
     "network.attention_dim=8",
     "optimizer.learning_rate=0.01",
-    "trainer.max_epochs=4",
+    "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "threads=1",
     "logger=csv",
@@ -41,15 +41,14 @@ def train(command: Command, method: str, folder: Path, *more: str) -> Path:
 
 
 @pytest.mark.parametrize("method", ["delu", "co2_net"])
-def test_the_loss_falls_and_all_terms_are_logged(command: Command, tmp_path: Path, method: str) -> None:
+def test_all_terms_of_the_loss_are_logged(command: Command, tmp_path: Path, method: str) -> None:
     run = train(command, method, tmp_path)
-    table = rows(run / "metrics.csv")
-    assert float(table[-1]["train/loss"]) < 0.95 * float(table[0]["train/loss"])
-    terms = {name.removeprefix("train/") for name in table[0] if name.startswith("train/")}
+    (row,) = rows(run / "metrics.csv")
+    terms = {name.removeprefix("train/") for name in row if name.startswith("train/")}
     own = {"mil", "mil_attended", "mutual", "sparsity", "guide", "co_activity"}
     assert terms >= own
     assert terms & {"evidence", "curriculum"} == ({"evidence", "curriculum"} if method == "delu" else set())
-    assert content(run)["global_step"] == 4 * BATCHES
+    assert content(run)["global_step"] == BATCHES
     assert scores(run)["videos"]["listed"] == 12
 
 
@@ -59,13 +58,6 @@ def test_its_own_protocol_cuts_the_attention(command: Command, tmp_path: Path) -
     run = train(command, "delu", tmp_path / "run", "protocol=delu", f"protocol.task.ambiguous={ambiguous}")
     assert list(OmegaConf.load(run / "config.yaml").inference) == ["attended_logits"]
     assert scores(run)["protocol"].startswith("delu, segments_212_long")
-
-
-def test_stopped_in_an_epoch_and_resumed_it_has_the_same_bits(command: Command, tmp_path: Path) -> None:
-    whole, stopped = train(command, "delu", tmp_path / "whole"), tmp_path / "stopped"
-    stop_in_epoch(command, 2 * BATCHES + 3, *settings_of("delu", stopped))
-    train(command, "delu", stopped, "resume=auto")
-    assert same_bits(weights(stopped), weights(whole))
 
 
 @pytest.mark.parametrize(

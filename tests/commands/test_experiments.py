@@ -5,7 +5,6 @@ Experiments that `evaluate` runs are named in ``tests/small.py``, each with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,14 @@ from tests.commands.conftest import LEARNING, Trained
 from tests.commands.evaluating import evaluate
 from tests.commands.experiments import SETTINGS, settings_for, settings_of
 from tests.conftest import Command
-from tests.restarts import Runs, assert_same, kill_at_random, opened
+from tests.forks import Zygote
+from tests.restarts import Runs, assert_same, kill_at_random
 from tests.small import EVALUATED, EXPERIMENTS, LOCALIZING, TRAINED, rows, scores
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with opened(tmp_path_factory.mktemp("runs"), SETTINGS) as made:
-        yield made
+def runs(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(zygote, tmp_path_factory.mktemp("runs"), SETTINGS, from_python=True)
 
 
 @pytest.fixture(scope="module")

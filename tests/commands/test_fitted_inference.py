@@ -20,7 +20,8 @@ from avvp_pl.types import Batch, ParsingNetwork, ParsingOutput
 from tests.commands.conftest import Trained
 from tests.commands.evaluating import FILES, evaluate
 from tests.conftest import Command
-from tests.small import SMALL, TWO_PROCESSES, checkpoint, content, same_bits, scores, shell, train, weights
+from tests.forks import Zygote
+from tests.small import SMALL, TWO_PROCESSES, checkpoint, content, same_bits, scores, train, weights
 
 GRID = [number / 20 for number in range(1, 20)]
 UNFITTED = -1.0
@@ -220,10 +221,10 @@ def test_a_training_that_starts_from_fitted_weights_does_not_use_them(
     assert len(Tuned.fits) == 16
 
 
-def test_two_processes_fit_it_as_one(command: Command, own: Own, tmp_path: Path) -> None:
+def test_two_processes_fit_it_as_one(command: Command, zygote: Zygote, own: Own, tmp_path: Path) -> None:
     arguments = [*own("tuned"), *SMALL, *LEARNING, "+experiment=mil", "logger=csv", *TWO_PROCESSES]
     two = tmp_path / "two"
-    shell("train", *arguments, f"hydra.run.dir={two}", folder=tmp_path, check=True)
+    zygote.shell("train", *arguments, f"hydra.run.dir={two}", folder=tmp_path, check=True)
     assert (fitted(two) > 0).all()
     for more in (["trust=[tests]"], own("tuned")):  # the thresholds of the checkpoint, and new ones
         one = evaluate(command, two, tmp_path / f"one{len(more)}", *more)

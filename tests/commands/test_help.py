@@ -20,6 +20,7 @@ from avvp_pl.data.llp import LLP_EVENTS
 from avvp_pl.data.products import Product, write_product
 from avvp_pl.settings.conf import ConfigFiles
 from tests.conftest import Command
+from tests.forks import Zygote
 from tests.small import REPOSITORY, SMALL, SMALL_NETWORK, environment, of_shell
 
 OF_HYDRA = re.compile(
@@ -237,7 +238,7 @@ def a_folder(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", commands())
-def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
+def test_the_examples_work(command: Command, zygote: Zygote, tmp_path: Path, name: str) -> None:
     """One after the other, as they stand there, where DIR is a folder of features and FOUND has predictions."""
     a_folder(tmp_path / "DIR")
     (tmp_path / "FOUND").mkdir()
@@ -256,7 +257,10 @@ def test_the_examples_work(command: Command, tmp_path: Path, name: str) -> None:
         small = SMALL_NETWORK if {"data.root=DIR", "data=clips"} & {*arguments} else SMALL
         more = (*small, *FAST) if module in {"avvp_pl.train", "avvp_pl.recipe"} else ()
         more = FEW_CLIPS if module == "avvp_pl.clips" else more
-        assert command(module.removeprefix("avvp_pl."), *arguments, *more) == 0, arguments
+        if module == "avvp_pl.recipe":
+            zygote.shell("recipe", *arguments, *more, folder=tmp_path, check=True)
+        else:
+            assert command(module.removeprefix("avvp_pl."), *arguments, *more) == 0, arguments
     named = re.findall(r"outputs/[\w/]+\.html", in_terminal(page(name), 120))
     assert all((tmp_path / path).is_file() for path in named)
     assert bool(named) == (name == "report")

@@ -23,7 +23,8 @@ from avvp_pl.pseudo_labels import KeySegments, build_prototypes, select_segments
 from avvp_pl.types import ParsingOutput
 from tests.commands.evaluating import BOTH, FILES, evaluate, ppl_test
 from tests.conftest import Command
-from tests.small import checkpoint, content, scores, shell
+from tests.forks import Zygote
+from tests.small import checkpoint, content, scores
 
 # The slow reference: Table 3 by hand. Prototypes of one event and sign at a time, and one segment after the other.
 
@@ -238,11 +239,11 @@ def test_modalities_may_have_prototypes_of_their_own(command: Command, han: Path
     assert OmegaConf.load(own / "config.yaml").labeling.prototypes == "per_modality"
 
 
-def test_two_processes_build_and_test_as_one(command: Command, han: Path, tmp_path: Path) -> None:
+def test_two_processes_build_and_test_as_one(command: Command, zygote: Zygote, han: Path, tmp_path: Path) -> None:
     one = ppl_test(command, han, tmp_path / "one")
     arguments = ["+experiment=han_ppl_test", f"checkpoint={checkpoint(han)}", f"hydra.run.dir={tmp_path / 'two'}"]
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp_fork"]
-    shell("evaluate", *arguments, *two, folder=tmp_path, check=True)
+    zygote.shell("evaluate", *arguments, *two, folder=tmp_path, check=True)
     for inference in BOTH:
         for table in ("audio.csv", "visual.csv"):
             tables = [(run / inference / "predictions" / table).read_text() for run in (one, tmp_path / "two")]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Command
-from tests.small import SMALL, checkpoint, content, environment, of_shell, rows, shell, train
+from tests.forks import Zygote
+from tests.small import SMALL, checkpoint, content, environment, of_shell, rows, train
 
 
 def wait_for_labels(process: subprocess.Popen[bytes], run: Path, deadline: float) -> None:
@@ -25,19 +26,19 @@ def wait_for_labels(process: subprocess.Popen[bytes], run: Path, deadline: float
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_run_can_be_resumed(
-    command: Command, tmp_path: Path, number: signal.Signals, code: int
+    command: Command, zygote: Zygote, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    run = tmp_path / "run"
+    run, log = tmp_path / "run", tmp_path / "log"
     arguments = (*SMALL, "logger=csv", "+experiment=ppl_soft", f"hydra.run.dir={run}", "resume=auto")
-    process = subprocess.Popen(
-        of_shell("train", *arguments, "trainer.max_epochs=10000"),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-    )
-    wait_for_labels(process, run, time.monotonic() + 120)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == code
+    endless = [*arguments, "trainer.max_epochs=10000"]
+    process = zygote.start(module="avvp_pl.train", arguments=endless, folder=tmp_path, out=log, err=log)
+    deadline = time.monotonic() + 120
+    while not (run / "pseudo_labels.csv").exists():
+        os.kill(process, 0)  # it is there
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process, number)
+    assert zygote.ended() == code
     epoch = content(run)["epoch"]
     train(command, run, "+experiment=ppl_soft", f"trainer.max_epochs={epoch + 2}", "resume=auto")
     assert [int(row["epoch"]) for row in rows(run / "metrics.csv")][: epoch + 2] == list(range(epoch + 2))
@@ -91,11 +92,11 @@ def assert_same_test(one: Path, two: Path) -> None:
         assert both[level] == pytest.approx(own[level], abs=1e-9)
 
 
-def test_two_processes_test_as_one(command: Command, tmp_path: Path) -> None:
+def test_two_processes_test_as_one(command: Command, zygote: Zygote, tmp_path: Path) -> None:
     odd = ("data.sizes.train=33", "data.sizes.val=17", "data.sizes.test=19", "network.dim=32", "logger=csv")
     two = ("trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp_fork", "trainer.max_epochs=2")
     arguments = [*odd, *two, "+experiment=ppl_soft", f"hydra.run.dir={tmp_path / 'two'}"]
-    shell("train", *arguments, folder=tmp_path, check=True)
+    zygote.shell("train", *arguments, folder=tmp_path, check=True)
     best = checkpoint(tmp_path / "two")
     assert command("evaluate", f"checkpoint={best}", f"hydra.run.dir={tmp_path / 'one'}") == 0
     for inference, of_two in (("prototype", tmp_path / "two"), ("classifier", tmp_path / "two" / "classifier")):

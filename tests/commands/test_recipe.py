@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 from avvp_pl.data.products import read_product
 from avvp_pl.runs.reading import by_setting, read_runs
 from tests.conftest import Command
-from tests.small import SMALL, environment, of_shell, same_bits, scores, shell, weights
+from tests.forks import Zygote
+from tests.small import SMALL, same_bits, scores, shell, weights
 
 LEARNING = ("data.sizes.train=48", "trainer.max_epochs=3", "optimizer.learning_rate=0.003")
 SETTINGS = (*SMALL, *LEARNING, "threads=1", "logger=csv")
@@ -23,6 +23,7 @@ SETTINGS = (*SMALL, *LEARNING, "threads=1", "logger=csv")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every stage in a new process; in the tests below, they are forks."""
     folder = tmp_path_factory.mktemp("recipe")
     shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={folder / 'ma'}", folder=folder, check=True)
     return folder / "ma"
@@ -55,51 +56,54 @@ def test_it_does_what_its_commands_do(command: Command, whole: Path, tmp_path: P
     assert list(json.loads((whole / "stages.json").read_text())) == ["base", "labels", "ma"]
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+def start(zygote: Zygote, folder: Path, *settings: str) -> int:
+    """Start a recipe in ``folder``/ma; the number of its process."""
+    arguments = ("+recipe=ma", *SETTINGS, *settings, f"hydra.run.dir={folder / 'ma'}")
+    files = {"out": folder / "out", "err": folder / "err"}
+    return zygote.start(module="avvp_pl.recipe", arguments=arguments, folder=folder, **files)
+
+
+def wait_for(path: Path, process: int) -> None:
     deadline = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < deadline
-        assert process.poll() is None
+        os.kill(process, 0)  # it is there
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("when", ["stages/base/checkpoints/last.ckpt", "stages/labels.npz", "checkpoints/last.ckpt"])
 def test_killed_at_any_stage_and_started_again_it_ends_with_the_same_bits(
-    whole: Path, tmp_path: Path, when: str
+    zygote: Zygote, whole: Path, tmp_path: Path, when: str
 ) -> None:
     """Nothing of the killed command goes on: the folder is free, and a stage that has ended is not repeated."""
-    arguments = of_shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={tmp_path / 'ma'}")
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=out, stderr=out)
-        wait_for(tmp_path / "ma" / when, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    again = subprocess.run(arguments, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    process = start(zygote, tmp_path)
+    wait_for(tmp_path / "ma" / when, process)
+    os.kill(process, signal.SIGKILL)
+    assert zygote.ended() == -signal.SIGKILL
+    (tmp_path / "out").unlink()
+    start(zygote, tmp_path)
+    assert zygote.ended() == 0, (tmp_path / "err").read_text()
     skipped = {"checkpoints/last.ckpt": 2, "stages/labels.npz": 1}.get(when, 0)
-    assert again.stdout.count("done before") >= skipped
+    assert (tmp_path / "out").read_text().count("done before") >= skipped
     assert_same_run(tmp_path / "ma", whole)
     assert_same_labels(tmp_path / "ma" / "stages" / "labels.npz", whole / "stages" / "labels.npz")
 
 
-def test_a_finished_recipe_does_nothing_again(whole: Path, tmp_path: Path) -> None:
+def test_a_finished_recipe_does_nothing_again(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
     before = (whole / "checkpoints" / "last.ckpt").stat().st_mtime_ns
-    done = shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={whole}", folder=tmp_path, check=True)
+    done = zygote.shell("recipe", "+recipe=ma", *SETTINGS, f"hydra.run.dir={whole}", folder=tmp_path, check=True)
     assert done.stdout.count("done before") == 3
     assert (whole / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_a_signal_reaches_the_stage_which_saves_and_the_code_is_passed_on(tmp_path: Path) -> None:
-    folder = tmp_path / "ma"
-    arguments = of_shell("recipe", "+recipe=ma", *SETTINGS, "trainer.max_epochs=500", f"hydra.run.dir={folder}")
-    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
-    wait_for(folder / "stages" / "base" / "checkpoints" / "last.ckpt", process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 143
-    assert not (folder / "stages.json").exists()
+def test_a_signal_reaches_the_stage_which_saves_and_the_code_is_passed_on(zygote: Zygote, tmp_path: Path) -> None:
+    process = start(zygote, tmp_path, "trainer.max_epochs=500")
+    wait_for(tmp_path / "ma" / "stages" / "base" / "checkpoints" / "last.ckpt", process)
+    os.kill(process, signal.SIGTERM)
+    assert zygote.ended() == 143
+    assert not (tmp_path / "ma" / "stages.json").exists()
     with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
+        os.kill(process, 0)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +146,10 @@ def test_the_error_of_a_stage_is_told_once_with_its_name(
     assert len(error.splitlines()) == 1
 
 
-def test_a_sweep_over_seeds_is_one_row_of_its_summary_and_of_a_report(
-    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_sweep_over_seeds_is_one_row_of_its_summary_and_of_a_report(zygote: Zygote, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
-    assert command("recipe", "-m", "+recipe=ma", "seed=0,1", *SETTINGS, f"hydra.sweep.dir={sweep}") == 0
+    arguments = ("-m", "+recipe=ma", "seed=0,1", *SETTINGS, f"hydra.sweep.dir={sweep}")
+    zygote.shell("recipe", *arguments, folder=tmp_path, check=True)
     table = (sweep / "summary.md").read_text()
     assert "| all | 2 |" in table
     assert "Failed" not in table
@@ -156,11 +159,12 @@ def test_a_sweep_over_seeds_is_one_row_of_its_summary_and_of_a_report(
     assert setting.runs[0].scores != setting.runs[1].scores
 
 
-def test_what_only_the_last_stage_is_given(command: Command, whole: Path, tmp_path: Path) -> None:
+def test_what_only_the_last_stage_is_given(zygote: Zygote, whole: Path, tmp_path: Path) -> None:
     """Prototypes on top of MA, with the labels of the recipe that has ended."""
     run = tmp_path / "run"
     last = "last=[labeling=prototype,labeling.k=2]"
-    assert command("recipe", "+recipe=ma", last, "name=mine", *SETTINGS, f"hydra.run.dir={run}") == 0
+    arguments = ("+recipe=ma", last, "name=mine", *SETTINGS, f"hydra.run.dir={run}")
+    zygote.shell("recipe", *arguments, folder=tmp_path, check=True)
     assert (run / "classifier" / "scores.json").exists()
     assert "name: mine" in (run / "config.yaml").read_text()
     assert "name: ma_base" in (run / "stages" / "base" / "config.yaml").read_text()
@@ -169,13 +173,12 @@ def test_what_only_the_last_stage_is_given(command: Command, whole: Path, tmp_pa
 
 @pytest.mark.parametrize("recipe", ["validation_teacher", "uwav_teacher", "leap_teacher"])
 def test_a_teacher_labels_the_data_of_the_recipe_and_this_is_said_beside_the_scores(
-    tmp_path: Path, recipe: str
+    zygote: Zygote, tmp_path: Path, recipe: str
 ) -> None:
     """The stages without a checkpoint are given the data, also where nothing says which."""
     folder = tmp_path / "run"
     few = ("network.num_heads=2", *SETTINGS, "trainer.max_epochs=1")
-    done = shell("recipe", f"+recipe={recipe}", *few, f"hydra.run.dir={folder}", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    zygote.shell("recipe", f"+recipe={recipe}", *few, f"hydra.run.dir={folder}", folder=tmp_path, check=True)
     note = "the teacher has learned from the annotated segments of 16 validation videos"
     assert scores(folder)["tested"]["notes"] == [note]
     logits = read_product(folder / "stages" / "logits.npz", "logits")

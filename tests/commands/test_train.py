@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.conftest import Command
-from tests.small import SMALL, content, environment, of_shell, rows, same_bits, shell, train, weights
+from tests.forks import Zygote
+from tests.small import SMALL, content, environment, of_shell, rows, same_bits, train, weights
 
 
 @pytest.fixture
@@ -105,12 +106,12 @@ def test_a_resumed_run_has_no_scores_until_it_ends(
     assert (run / "scores.json").exists()
 
 
-def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+def test_a_compiled_network_learns_the_same(zygote: Zygote, tmp_path: Path) -> None:
     """In processes of their own: the compiler cannot compile the shape checks of the tests."""
     states = []
     for name, compiling in (("plain", "compile=null"), ("compiled", "compile={backend: eager}")):
         arguments = [*SMALL, "logger=csv", "+experiment=mil", "trainer.max_epochs=1", compiling]
-        shell("train", *arguments, f"hydra.run.dir={tmp_path / name}", folder=tmp_path, check=True)
+        zygote.shell("train", *arguments, f"hydra.run.dir={tmp_path / name}", folder=tmp_path, check=True)
         states.append(weights(tmp_path / name))
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():

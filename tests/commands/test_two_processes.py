@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from tests.commands.experiments import SETTINGS, settings_for, settings_of
+from tests.forks import Zygote
 from tests.ragged import Ragged
-from tests.restarts import Runs, opened
+from tests.restarts import Runs
 from tests.small import TRAINED, TWO_PROCESSES, content, rows
 
 VIDEOS = "data.sizes.train=192"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with opened(tmp_path_factory.mktemp("runs"), SETTINGS) as made:
-        yield made
+def runs(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(zygote, tmp_path_factory.mktemp("runs"), SETTINGS, from_python=True)
 
 
 @pytest.fixture(scope="module")
-def ragged_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def ragged_runs(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     data = Ragged(tmp_path_factory.mktemp("ragged"))
     of_synthetic = [setting for setting in SETTINGS if setting.startswith("data.sizes.")]
     settings = [setting for setting in SETTINGS if setting not in of_synthetic]
-    with opened(tmp_path_factory.mktemp("runs"), (*settings, *data.of("audio", "visual"))) as made:
-        yield made
+    return Runs(zygote, tmp_path_factory.mktemp("runs"), (*settings, *data.of("audio", "visual")), from_python=True)
 
 
 def assert_alike(runs: Runs, experiment: str, *more: str) -> None:

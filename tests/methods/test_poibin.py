@@ -19,6 +19,7 @@ from avvp_pl.parts import Report, Step, Team, total
 from avvp_pl.pseudo_labels import blocks_of
 from avvp_pl.testing import losses, resume_differences
 from tests.conftest import Build
+from tests.losses.test_mil import gradient
 from tests.methods.test_guided import guided
 from tests.small import same_bits
 from tests.stand_ins import Lookup, lookup, segments_of, some_videos, step_of, together, with_padding
@@ -117,6 +118,26 @@ class TestForward:
             enough = probability(groups, minimum[row, :, event].tolist())
             expected.append(-math.log(enough if videos.weak_labels[row, event] else 1 - occurs))
         assert found.item() == pytest.approx(math.fsum(expected) / len(expected), rel=1e-5)
+
+    @pytest.mark.parametrize("count", COUNTS)
+    def test_counting_only_the_events_of_a_video_changes_nothing(self, count: Count) -> None:
+        """What counts all five events is a part that has not seen that videos have two at most."""
+        videos = some_videos([3, 1, 2], [[0.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0, 0.0], [0.0] * 5])
+        network, found = lookup(videos, len(MODALITIES)), []
+        network.probs = (8 * network.probs.double() - 4).sigmoid().requires_grad_()
+        for starts in (False, True):
+            part = part_of(network, count=count, confidence=0.3, events=tuple("abcde"))
+            if starts:
+                part.start(videos)
+            part.refresh(videos, 4, Team())
+            value = part(step_of(network, videos[torch.tensor([2, 0, 1])]))["count"].value
+            found.append((part.most_labels, part.largest, value, gradient(value, network.probs)))
+        (every, largest, value, slope), (most, _, same, same_slope) = found
+        assert (every, most) == (5, 2)
+        assert largest > 1
+        torch.testing.assert_close(same, value, rtol=1e-12, atol=0)
+        torch.testing.assert_close(same_slope, slope, rtol=1e-12, atol=1e-15)
+        assert slope.abs().max() > 1
 
     def test_all_other_losses_are_those_of_guided(self, videos: VideoSet, network: Lookup) -> None:
         part, plain = part_of(network), guided({})

@@ -286,7 +286,7 @@ def test_what_is_the_name_of_an_experiment_is_told(say: Say, arguments: str, sai
         ("evaluate checkpoint=x +experiment=ppl_soft", "experiment/ppl_soft: there is no group 'method' in"),
         (
             "train checkpoint=x",
-            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluat",
+            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.app or avvp_pl.evaluat",
         ),
         ("train split=test", "there is no setting 'split' in avvp_pl.train; it is for python -m"),
     ],
@@ -400,7 +400,7 @@ def test_mistakes_in_what_the_user_wrote_are_told(
         ),
         (
             "checkpoint: x",
-            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.evaluate or ",
+            "there is no setting 'checkpoint' in avvp_pl.train; it is for python -m avvp_pl.app or avvp_pl.eval",
         ),
     ],
 )

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 STORED = Path(__file__).with_name("torchvision.json")
 NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_kept: list[torch.library.Library] = []  # a library is undone with its object
+Library: Any = torch.library.Library  # without types
+_kept: list[Any] = []  # a library is undone with its object
 
 
 def torchvision() -> ModuleType | None:
@@ -36,7 +37,7 @@ def torchvision() -> ModuleType | None:
     if importlib.util.find_spec("torchvision") is None:
         return None
     if "torchvision" not in sys.modules and not _kept:
-        library = torch.library.Library("torchvision", "DEF")  # what it misses beside another build of torch
+        library: Any = Library("torchvision", "DEF")  # what it misses beside another build of torch
         library.define(f"nms{NMS}")
         library.define(f"qnms{NMS}")
         _kept.append(library)

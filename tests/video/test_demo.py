@@ -110,16 +110,16 @@ def test_a_file_has_the_sound_and_the_pictures() -> None:
     sound, pictures = sound_of(plan, rng), pictures_of(plan, rng, KIND.side)
     content = encoded(sound, pictures)
     assert content == encoded(sound, pictures)
-    with av.open(io.BytesIO(content)) as file:
+    with av.open(io.BytesIO(content), "r") as file:
         frames = list(file.decode(video=0))
         assert [float(frame.time) for frame in frames] == pytest.approx(np.arange(3 * FPS) / FPS, abs=1e-3)
         shown = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
     assert np.abs(shown.astype(int) - pictures).mean() < 12  # lossy
-    with av.open(io.BytesIO(content)) as file:
+    with av.open(io.BytesIO(content), "r") as file:
         blocks = [(frame.time, frame.to_ndarray()[0]) for frame in file.decode(audio=0)]
     heard = np.zeros(4 * RATE, dtype=np.float32)
     for time, samples in blocks:
-        start = max(0, round(float(time) * RATE))
+        start = max(0, round(float(time or 0) * RATE))
         heard[start : start + len(samples)] = samples
     assert np.corrcoef(heard[: 3 * RATE], sound)[0, 1] > 0.8
 

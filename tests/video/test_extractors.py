@@ -128,7 +128,7 @@ def test_edges_have_the_direction_of_their_gradient(degrees: int, direction: int
 
 def test_a_row_has_all_parts_with_their_weights() -> None:
     block = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64, 3), dtype=np.uint8)
-    small = block[:, 0].astype(np.float32) / 255
+    small = (block[:, 0] / 255).astype(np.float32)
     rows = Picture(per_second=1).rows(block)
     assert rows.shape == (3, Picture.dim)
     means = small.reshape(3, 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(3, -1)

@@ -20,13 +20,15 @@ def weights(before: int, after: int) -> np.ndarray:
         middle = (i + 0.5) * scale
         for j in range(before):
             rows[i, j] = max(0.0, 1 - abs(j + 0.5 - middle) / reach)
-    return rows / rows.sum(1, keepdims=True)
+    rows /= rows.sum(1, keepdims=True)
+    return rows
 
 
 def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize across and then down, rounded to whole levels after each."""
     across = np.floor(np.einsum("wx,hxc->hwc", weights(picture.shape[1], width), picture) + 0.5)
-    return np.floor(np.einsum("hy,ywc->hwc", weights(picture.shape[0], height), across) + 0.5)
+    down: np.ndarray = np.floor(np.einsum("hy,ywc->hwc", weights(picture.shape[0], height), across) + 0.5)
+    return down
 
 
 def levels(picture: np.ndarray, fit: Fit) -> np.ndarray:

@@ -22,7 +22,9 @@ def hertz(value: float) -> float:
 
 def slow(second: np.ndarray, frame: int, band: int, offset: float, start: int, linear_in: str) -> float:
     """One number of a spectrogram, by the definition of the Fourier transform."""
-    samples = [float(second[160 * frame + start + n]) * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n in range(400)]
+    samples = [
+        float(second[160 * frame + start + n]) * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n in range(400)
+    ]
     step = (mel(7500) - mel(125)) / 65
     low, center, high = (mel(125) + (band + i) * step for i in range(3))
     total = 0.0
@@ -73,7 +75,7 @@ def test_filters_overlap_to_one_in_what_their_sides_are_straight_over() -> None:
     at = np.arange(257) * 8000 / 256
     first, last = (hertz(mel(125) + i * (mel(7500) - mel(125)) / 65) for i in (1, 64))
     for linear_in in ("hertz", "mel"):
-        filters = mel_filters(linear_in)  # type: ignore[arg-type]
+        filters = mel_filters(linear_in)
         np.testing.assert_allclose(filters[(at > first) & (at < last)].sum(1), 1, rtol=1e-12)
         assert not filters[(at < 125) | (at > 7500)].any()
 

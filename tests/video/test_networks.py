@@ -81,7 +81,7 @@ def vggish_rows(state: dict[str, Tensor], spectrograms: Tensor) -> Tensor:
     for number in (0, 3, 6, 8, 11, 13):
         x = F.conv2d(x, state[f"features.{number}.weight"], state[f"features.{number}.bias"], padding=1).clamp(min=0)
         if number not in (6, 11):
-            x = x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).amax((3, 5))
+            x = torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
     x = torch.stack([x[:, :, row, column] for row in range(6) for column in range(4)], dim=1).flatten(1)
     for number in (0, 2, 4):
         x = (x @ state[f"embeddings.{number}.weight"].T + state[f"embeddings.{number}.bias"]).clamp(min=0)

@@ -89,9 +89,9 @@ def test_what_is_no_projection_is_refused(tmp_path: Path, changed: dict[str, Any
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pca.npz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is not a .npz file of mean, components and scale"):
+    with pytest.raises(InputError, match=r"is not a \.npz file of mean, components and scale"):
         Projection(path, 2)
-    with pytest.raises(InputError, match="absent.npz: cannot be read"):
+    with pytest.raises(InputError, match=r"absent\.npz: cannot be read"):
         Projection(tmp_path / "absent.npz", 2)
 
 
@@ -109,7 +109,9 @@ def test_a_checksum_of_files_is_of_their_contents_and_names(tmp_path: Path) -> N
 
 
 def test_an_absent_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"yamnet needs no_such_package, which is not installed: pip install x"):
+    with pytest.raises(
+        InputError, match=r"yamnet needs no_such_package, .* \(No module named 'no_such_package'\): pip install x"
+    ):
         require("no_such_package.inside", "yamnet", "pip install x")
     (tmp_path / "unfit_package.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(tmp_path)

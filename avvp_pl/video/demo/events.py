@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+Floats: TypeAlias = npt.NDArray[np.floating]
 
 
 class Layer(NamedTuple):
@@ -62,12 +62,14 @@ class Event(NamedTuple):
 # sounds
 
 
-def _wave(pitch: npt.ArrayLike, times: Floats) -> Floats:
+def _wave(pitch: float | Floats, times: Floats) -> Floats:
     """Return a sine of a constant pitch, or of one that changes: of its integral over time."""
-    if np.ndim(pitch) == 0:
-        return np.sin(np.float32(2 * np.pi * pitch) * times)
-    step = times[1] - times[0] if len(times) > 1 else 0.0
-    wave: Floats = np.sin(2 * np.pi * np.cumsum(pitch, dtype=np.float64) * step).astype(np.float32)
+    wave: Floats
+    if isinstance(pitch, np.ndarray):
+        step = times[1] - times[0] if len(times) > 1 else 0.0
+        wave = np.sin(2 * np.pi * np.cumsum(pitch, dtype=np.float64) * step).astype(np.float32)
+    else:
+        wave = np.sin(np.float32(2 * np.pi * pitch) * times)
     return wave
 
 
@@ -81,47 +83,54 @@ def _bell(rng: np.random.Generator, times: Floats) -> Floats:
     pitch, since = rng.uniform(480, 720), _since(times, rng.uniform(0.45, 0.8))
     partials = ((1, 1.0, 4), (2.0, 0.6, 5), (2.76, 0.5, 7), (5.4, 0.25, 12))  # inharmonic, and the high ones die first
     struck = [share * np.exp(-decay * since) * _wave(pitch * ratio, times) for ratio, share, decay in partials]
-    return np.sum(struck, axis=0, dtype=np.float32)
+    sound: Floats = np.sum(struck, axis=0, dtype=np.float32)
+    return sound
 
 
 def _bee(rng: np.random.Generator, times: Floats) -> Floats:
     trembling = 1 + 0.03 * _wave(rng.uniform(4, 7), times)
     pitch = rng.uniform(170, 240) * trembling
-    harmonics = [_wave(pitch * k, times) / k**0.7 for k in range(1, 12)]
-    return np.sum(harmonics, axis=0, dtype=np.float32) / 3
+    harmonics = [_wave(pitch * k, times) / (3 * k**0.7) for k in range(1, 12)]
+    sound: Floats = np.sum(harmonics, axis=0, dtype=np.float32)
+    return sound
 
 
 def _bird(rng: np.random.Generator, times: Floats) -> Floats:
     period, lasts = rng.uniform(0.2, 0.33), rng.uniform(0.1, 0.16)
     since = _since(times, period)
     pitch = rng.uniform(2000, 2600) + rng.uniform(9000, 14000) * np.minimum(since, lasts)
-    return _wave(pitch, times) * np.sin(np.pi * np.clip(since / lasts, 0, 1))
+    sound: Floats = _wave(pitch, times) * np.sin(np.pi * np.clip(since / lasts, 0, 1))
+    return sound
 
 
 def _siren(rng: np.random.Generator, times: Floats) -> Floats:
     low, high = rng.uniform(450, 650), rng.uniform(1000, 1400)
     pitch = low + (high - low) * (0.5 + 0.5 * _wave(rng.uniform(0.6, 1.4), times))
-    return _wave(pitch, times) + 0.4 * _wave(2 * pitch, times) + 0.3 * _wave(3 * pitch, times)
+    sound: Floats = _wave(pitch, times) + 0.4 * _wave(2 * pitch, times) + 0.3 * _wave(3 * pitch, times)
+    return sound
 
 
 def _clock(rng: np.random.Generator, times: Floats) -> Floats:
     since = _since(times, rng.uniform(0.25, 0.45))
-    tick = np.exp(-60 * since) * (_wave(rng.uniform(1500, 2500), times) + _wave(rng.uniform(3500, 4500), times))
-    return 2 * tick
+    tones = _wave(rng.uniform(1500, 2500), times) + _wave(rng.uniform(3500, 4500), times)
+    sound: Floats = 2 * np.exp(-60 * since) * tones
+    return sound
 
 
 def _drum(rng: np.random.Generator, times: Floats) -> Floats:
     since = _since(times, rng.uniform(0.3, 0.55))
     skin = np.exp(-9 * since) * _wave(rng.uniform(70, 110), times)
     rattle = np.exp(-25 * since) * rng.standard_normal(len(times), dtype=np.float32)
-    return 1.6 * skin + 0.4 * rattle
+    sound: Floats = 1.6 * skin + 0.4 * rattle
+    return sound
 
 
 def _frog(rng: np.random.Generator, times: Floats) -> Floats:
     pulses = np.maximum(_wave(rng.uniform(22, 34), times), 0) ** 2
     croaks = _since(times, rng.uniform(0.5, 0.8)) < 0.35
     pitch = rng.uniform(550, 800)
-    return 1.5 * croaks * pulses * (_wave(pitch, times) + 0.6 * _wave(1.9 * pitch, times))
+    sound: Floats = 1.5 * croaks * pulses * (_wave(pitch, times) + 0.6 * _wave(1.9 * pitch, times))
+    return sound
 
 
 def _train(rng: np.random.Generator, times: Floats) -> Floats:

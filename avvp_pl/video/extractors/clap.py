@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avvp_pl.video.extractor import Sound
-from avvp_pl.video.folders import INSTALL, load_folder
+from avvp_pl.video.huggingface import INSTALL, load_folder
 from avvp_pl.video.pretrained import Pretrained, require
 from avvp_pl.video.weights import device_of, run
 
@@ -34,8 +34,8 @@ class Clap(Pretrained):
     averaged over frequency and over each second, which is what VALOR's network does with its published features. A
     shorter rest is repeated to ten seconds, and its rows are the first ones.
 
-    ``weights`` is a folder as transformers saves it. VALOR's network is LAION's 630k-fusion-best; laion/clap-htsat-fused
-    is the same with other training data.
+    ``weights`` is a folder as transformers saves it. VALOR's network is LAION's 630k-fusion-best, and
+    laion/clap-htsat-fused has the same layers with other training data.
     """
 
     name = "clap"
@@ -52,7 +52,9 @@ class Clap(Pretrained):
         name: str | None = None,
     ) -> None:
         self.output, self.batch_size, self.device = output, batch_size, device_of(device)
-        self.network, sha256 = load_folder("ClapAudioModelWithProjection", "clap", Path(weights), self.name, self.device)
+        self.network, sha256 = load_folder(
+            "ClapAudioModelWithProjection", "clap", Path(weights), self.name, self.device
+        )
         config = self.network.config
         dim = config.projection_dim if output == "embedding" else config.hidden_size
         super().__init__(sha256, int(dim), pca, name)
@@ -104,7 +106,7 @@ def repeated(sound: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " wh
 
 
 def mel_filters(fusion: bool) -> Float64[np.ndarray, "bins bands"]:
-    """Return the triangular filters of a network that fuses views, or of one that does not: torchaudio's or librosa's."""
+    """Return triangular filters: those of a network that fuses views (torchaudio's), or of another one (librosa's)."""
     audio = require("transformers.audio_utils", Clap.name, INSTALL)
     scale = {"norm": None, "mel_scale": "htk"} if fusion else {"norm": "slaney", "mel_scale": "slaney"}
     filters: Float64[np.ndarray, "bins bands"] = audio.mel_filter_bank(
@@ -126,10 +128,15 @@ def spectrogram(
     padded = np.pad(sound, WINDOW // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(frames * window)) ** 2
-    return (10 * np.log10(np.maximum(power @ filters, 1e-10))).astype(np.float32)
+    decibels: Float32[np.ndarray, "frames bands"] = (10 * np.log10(np.maximum(power @ filters, 1e-10))).astype(
+        np.float32
+    )
+    return decibels
 
 
 def seconds_of(maps: Float32[Tensor, "N D frequency time"]) -> Float32[Tensor, "N 10 D"]:
     """Return a row for each of the ten seconds that the maps are of."""
-    enlarged = F.interpolate(maps, (maps.shape[2], ENLARGED), mode="bicubic", align_corners=False).mean(2)  # [N, D, time]
+    enlarged = F.interpolate(maps, (maps.shape[2], ENLARGED), mode="bicubic", align_corners=False).mean(
+        2
+    )  # [N, D, time]
     return F.adaptive_avg_pool1d(enlarged, HEARD).transpose(1, 2)

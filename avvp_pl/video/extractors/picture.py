@@ -15,8 +15,8 @@ THUMBNAIL = 8  # cells on a side whose mean color is kept
 CELLS = 4  # cells on a side with edges and motion of their own
 LEVELS = 4  # of red, green and blue in the histogram of colors
 DIRECTIONS = 8  # of edges, in half a turn
-# What each part is multiplied by, so that its columns vary about as much as those of the others. Without this, a network
-# mostly sees the thumbnail, and learns the backgrounds of its training videos
+# What each part is multiplied by, so that its columns vary about as much as those of the others. Without this, a
+# network mostly sees the thumbnail, and learns the backgrounds of its training videos
 THUMBNAIL_SCALE, COLORS_SCALE, EDGES_SCALE, MOTION_SCALE = 0.3, 2.0, 30.0, 5.0
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from avvp_pl.video.extractor import Pictures
-from avvp_pl.video.networks.r2plus1d import R2Plus1D
 from avvp_pl.video.fitting import Normalization, fitted, squashed
+from avvp_pl.video.networks.r2plus1d import R2Plus1D
 from avvp_pl.video.pretrained import Pretrained, sha256_of
 from avvp_pl.video.weights import device_of, load, run
 
@@ -44,4 +44,4 @@ class R2Plus1D18(Pretrained):
     def clips(self, seconds: npt.NDArray[np.uint8]) -> Float32[Tensor, "T 3 8 112 112"]:
         """Return the pictures of some seconds, [T, 8, H, W, 3], as the clips that the network reads."""
         pictures = KINETICS(fitted(seconds.reshape(-1, *seconds.shape[-3:]), self.fit))
-        return pictures.unflatten(0, seconds.shape[:2]).transpose(1, 2)
+        return pictures.reshape(*seconds.shape[:2], *pictures.shape[1:]).transpose(1, 2)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from jaxtyping import Float32
 
 from avvp_pl.video.extractor import Pictures
-from avvp_pl.video.networks.resnet import ResNet
 from avvp_pl.video.fitting import IMAGENET, cropped, fitted
+from avvp_pl.video.networks.resnet import ResNet
 from avvp_pl.video.pretrained import Pretrained, sha256_of
 from avvp_pl.video.weights import device_of, load, run
 

@@ -38,7 +38,8 @@ class ResNet(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
-        return x.mean((2, 3))
+        mean: Tensor = x.mean((2, 3))
+        return mean
 
     if TYPE_CHECKING:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
@@ -24,9 +25,8 @@ class VGGish(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         sizes = (6 * 4 * channels, 4096, 4096, 128)
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
         self.embeddings = nn.Sequential(
-            *(layer for size, width in pairs for layer in (nn.Linear(size, width), nn.ReLU(inplace=True)))
+            *(layer for size, width in pairwise(sizes) for layer in (nn.Linear(size, width), nn.ReLU(inplace=True)))
         )
 
     def forward(self, spectrograms: Float[Tensor, "N 1 96 64"]) -> Float[Tensor, "N 128"]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from avvp_pl.errors import InputError, brief
 from avvp_pl.video.pretrained import require, sha256_of
+from avvp_pl.video.weights import first_of
 
 INSTALL = "pip install 'avvp_pl[transformers]'"
 UNFIT = "; a torchvision or torchaudio that does not fit torch is often the cause: uninstall it, nothing here needs it"
@@ -32,15 +34,30 @@ def load_folder(architecture: str, kind: str, folder: Path, extractor: str, devi
     except (ImportError, RuntimeError, OSError) as error:  # transformers imports torchvision and torchaudio if it can
         raise InputError(f"the extractor {extractor} cannot use transformers ({brief(error)}){UNFIT}") from None
     try:
-        network, report = build.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        with _quiet(require("transformers.utils.logging", extractor, INSTALL)):
+            network, report = build.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
+    except Exception as error:  # of damaged files, transformers and safetensors raise classes of their own
         raise InputError(f"{folder}: cannot be loaded as {architecture} ({brief(error)})") from None
-    absent = sorted(report["missing_keys"])
+    absent = report["missing_keys"]
     if absent:  # transformers would fill them with random numbers
-        raise InputError(f"{folder}: lacks weights of {architecture}: {absent[0]} and {len(absent) - 1} others")
+        raise InputError(f"{folder}: lacks weights of {architecture}: {first_of(absent)}")
     return network.requires_grad_(False).eval().to(device), sha256_of(files)
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Keep transformers from listing the weights that are not used, those of the text, and from showing a bar."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def deciding_files(folder: Path) -> Sequence[Path]:

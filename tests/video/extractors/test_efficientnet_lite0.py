@@ -84,5 +84,5 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(InputError, match=r"efficientnet_lite0 needs efficientnet_lite_pytorch, .*avvp_pl\[extractors\]"):
+    with pytest.raises(InputError, match=r"needs efficientnet_lite_pytorch, .*avvp_pl\[extractors\]"):
         EfficientNetLite0("cpu", 1, None)
