@@ -329,7 +329,6 @@ PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
 MISSING = Choice(("error", "weak"))
-STREAM = OrNull(Text("effnet_lite0", of_folder=True))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
