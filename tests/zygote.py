@@ -43,8 +43,10 @@ from avvp_pl.runs.sweeps import SweepSummary
 from avvp_pl.settings.conf import ConfigFiles
 
 # What a training consists of; other rooms may need what is not installed
-ROOMS = ["data", "models", "losses", "pseudo_labels", "metrics", "methods", "labeling", "inference"]
-ROOMS += ["training", "tasks", "runs", "settings", "processes"]
+ROOMS = (
+    *("data", "models", "losses", "pseudo_labels", "metrics", "methods", "labeling", "inference"),
+    *("training", "tasks", "runs", "settings", "processes"),
+)
 
 
 def send_signal_at(point: str, call: int, number: int, rank: int) -> None:
