@@ -37,7 +37,7 @@ def levels(picture: np.ndarray, fit: Fit) -> np.ndarray:
 
 PICTURES = [
     np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    for seed, shape in enumerate([(48, 64, 3), (75, 40, 3), (32, 32, 3), (33, 51, 3)])
+    for seed, shape in enumerate([(48, 64, 3), (75, 40, 3), (32, 32, 3), (33, 51, 3), (32, 51, 3)])
 ]
 
 
