@@ -43,8 +43,10 @@ from avvp_pl.runs.sweeps import SweepSummary
 from avvp_pl.settings.conf import ConfigFiles
 
 # What a training consists of; other rooms may need what is not installed
-ROOMS = ["data", "models", "losses", "pseudo_labels", "metrics", "methods", "labeling", "inference"]
-ROOMS += ["training", "tasks", "runs", "settings", "processes"]
+ROOMS = (
+    *("data", "models", "losses", "pseudo_labels", "metrics", "methods", "labeling", "inference"),
+    *("training", "tasks", "runs", "settings", "processes"),
+)
 
 
 def send_signal_at(point: str, call: int, number: int, rank: int) -> None:
@@ -126,7 +128,7 @@ def run(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
     if "point" in order:
         send_signal_at(order["point"], order["call"], order["signal"], order["rank"])
-    setattr(stages, "subprocess", SimpleNamespace(Popen=Stage, PIPE=subprocess.PIPE))  # noqa: B010 - it is not exported
+    vars(stages)["subprocess"] = SimpleNamespace(Popen=Stage, PIPE=subprocess.PIPE)
     if "settings" in order:
         end_with(lambda: train(order["settings"], order["run"]))
     call(order["module"], order["arguments"])

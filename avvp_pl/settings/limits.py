@@ -329,7 +329,6 @@ PATH = Location()
 NAME = Text("my_name")
 FLAG = Flag()
 MISSING = Choice(("error", "weak"))
-STREAM = OrNull(Text("effnet_lite0", of_folder=True))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
 # the other scores are named after the modalities
 SCORES = dict.fromkeys(("audio_visual", "type_av", "event_av"), "the name of a score")
@@ -348,6 +347,7 @@ TABLES = Each(
 )
 FILES = OneOrMore(PATH)
 WEIGHTED = ("vggish", "res152", "r2plus1d_18", "clip", "clap")  # extractors with weights that the user names
+PRETRAINED = (*WEIGHTED, "efficientnet_lite0", "yamnet")
 DEVICE = Choice(("cpu", "cuda", "auto"))
 
 # Settings outside of all groups, by their full name
@@ -694,11 +694,11 @@ LIMITS: dict[str, Limit] = {
     "extractors.logmel.bands": Number(1, 256, whole=True),
     "extractors.picture.per_second": Number(1, 60, whole=True),
     "extractors.yamnet.log_offset": POSITIVE,
+    **dict.fromkeys((f"extractors.{name}.name" for name in PRETRAINED), Text("my_stream", of_folder=True)),
+    **dict.fromkeys((f"extractors.{name}.pca" for name in PRETRAINED), OrNull(PATH)),
     "extractors.clap.output": Choice(("embedding", "map")),
     **dict.fromkeys((f"extractors.{name}.weights" for name in WEIGHTED), PATH),
     **dict.fromkeys((f"extractors.{name}.device" for name in (*WEIGHTED, "efficientnet_lite0")), DEVICE),
-    **dict.fromkeys((f"extractors.{name}.pca" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), OrNull(PATH)),
-    **dict.fromkeys((f"extractors.{name}.name" for name in (*WEIGHTED, "efficientnet_lite0", "yamnet")), STREAM),
     # trainer, callbacks and logger: see PASSED_ON
     "trainer.max_epochs": COUNT,
     "trainer.num_nodes": COUNT,

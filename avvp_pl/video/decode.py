@@ -106,8 +106,7 @@ class Decoding:
             self._conclude(declared)
             for one, collector in collecting.items():
                 if self._modality(one) not in self.missing:
-                    for block in collector.finish(self.segments):
-                        yield one, block
+                    yield from ((one, block) for block in self._finished(collector))
 
     def _collected(self, collector: Any, frame: Any, time: float, modality: Modality) -> Iterator[npt.NDArray[Any]]:
         """Yield the blocks that are complete with a frame; one that cannot be converted counts as damaged."""
@@ -117,6 +116,15 @@ class Decoding:
             yield from collector.add(frame, time)
         except FFmpegError:
             self.tracks[modality].damaged += 1
+
+    def _finished(self, collector: Any) -> Iterator[npt.NDArray[Any]]:
+        """Yield the last blocks. Raises :class:`InputError` where the last frame cannot be converted."""
+        from av.error import FFmpegError
+
+        try:
+            yield from collector.finish(self.segments)
+        except FFmpegError as error:
+            raise InputError(f"{self.path}: what it ends with cannot be converted ({brief(error.strerror)})") from None
 
     def _modality(self, wanted: Input) -> Modality:
         return "audio" if isinstance(wanted, Sound) else "visual"

@@ -62,7 +62,8 @@ class _Blocks:
         width, height = (frame.height, frame.width) if quarters % 2 else (frame.width, frame.height)
         self.size = width, height = self.size or (width, height)
         stored = (height, width) if quarters % 2 else (width, height)
-        return np.rot90(frame.reformat(*stored, format="rgb24").to_ndarray(), quarters)
+        # with one thread: by default, it would start and await as many as there are cores for every picture
+        return np.rot90(frame.reformat(*stored, format="rgb24", threads=1).to_ndarray(), quarters)
 
 
 class MiddlePictures:

@@ -23,16 +23,14 @@ class Pretrained(Extractor):
     """An extractor whose rows are the embeddings of a pretrained network, or their projection.
 
     ``weights`` is the SHA-256 of the network's weights, ``dim`` the dimension of its embeddings, and ``pca`` the file
-    of a :class:`Projection`. ``name`` is the name of the stream if it differs from that of the extractor: two streams
-    can then be made by one extractor with different settings.
+    of a :class:`Projection`. ``name`` is that of the stream: one extractor with different settings can so make two.
     """
 
-    def __init__(self, weights: str, dim: int, pca: str | None, name: str | None) -> None:
+    def __init__(self, weights: str, dim: int, pca: str | None, name: str) -> None:
         self.weights = weights
         self.projection = None if pca is None else Projection(Path(pca), dim)
         self.dim = dim if self.projection is None else self.projection.dim
-        if name is not None:
-            self.name = name
+        self.name = name
 
     def rows(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "R dim"]:
         """Return the embeddings of some consecutive seconds, or their projection."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avvp_pl.processes import memory
+from avvp_pl.processes.memory import keep_freed_memory
 
 # A step that needs 3 x 8 MB, again and again; how many pages of 4 KiB a step maps in the end
 STEPS = """
@@ -51,4 +51,4 @@ def test_nothing_happens_without_such_a_library(monkeypatch: pytest.MonkeyPatch)
         return object()
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    memory.keep_freed_memory()
+    keep_freed_memory()

@@ -121,6 +121,7 @@ def own(tmp_path: Path) -> Callable[..., list[str]]:
         "extract videos=a output=b",
         "extract videos=a output=b extractors=[picture,logmel] extractors.logmel.bands=8 workers=2",
         "extract videos=a output=b extractors=logmel missing_track=mask damaged=keep",
+        "extract videos=a output=b extractors=[yamnet,clap] extractors.clap.weights=c extractors.clap.output=map",
     ],
 )
 def test_good_command_lines_pass(say: Say, arguments: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avvp_pl.video import pictures
@@ -25,7 +25,7 @@ class Frame:
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def reformat(self, width: int, height: int, format: str) -> Frame:  # noqa: A002
+    def reformat(self, width: int, height: int, format: str, threads: int) -> Frame:  # noqa: A002
         return self
 
     def to_ndarray(self) -> npt.NDArray[np.uint8]:
@@ -51,6 +51,7 @@ def frame_times(draw: st.DrawFn) -> tuple[list[float], int]:
     return times.tolist(), max(1, round(seconds))
 
 
+@settings(max_examples=50, deadline=None)
 @given(frame_times(), st.integers(1, 12))
 def test_in_the_middle_of_each_part_is_the_frame_on_the_screen(video: tuple[list[float], int], count: int) -> None:
     times, segments = video
@@ -59,6 +60,7 @@ def test_in_the_middle_of_each_part_is_the_frame_on_the_screen(video: tuple[list
     assert chosen(MiddlePictures(Pictures(count)), times, segments) == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(25, 60), st.integers(1, 10), st.integers(0, 20), st.sampled_from([1, 4, 8]))
 def test_llp_takes_evenly_spaced_frames_of_what_ffmpeg_writes(
     fps: int, seconds: int, more: int, per_second: int
@@ -87,6 +89,7 @@ def test_llp_lists_82_frames_of_ten_seconds() -> None:
     assert len(set(found)) == 80
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from([8, 15, 24, 25, 30]), st.integers(11, 45))
 def test_llp_treats_a_longer_video_as_clips_of_ten_seconds(fps: int, seconds: int) -> None:
     wanted = Pictures(8, "llp")
@@ -99,6 +102,7 @@ def test_llp_treats_a_longer_video_as_clips_of_ten_seconds(fps: int, seconds: in
     assert whole == apart
 
 
+@settings(max_examples=50, deadline=None)
 @given(frame_times())
 def test_llp_stays_in_time_whatever_the_times_of_frames_are(video: tuple[list[float], int]) -> None:
     """Its pictures are those of at most a third of a second before or after, also with few frames and holes."""

@@ -19,7 +19,7 @@ class Sums(Pretrained):
     modality = "audio"
     input = Sound(2)
 
-    def __init__(self, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, pca: str | None, name: str = "sums") -> None:
         super().__init__("of the weights", 2, pca, name)
 
     def embed(self, block: np.ndarray) -> np.ndarray:

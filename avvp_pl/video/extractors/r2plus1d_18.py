@@ -30,7 +30,7 @@ class R2Plus1D18(Pretrained):
     modality = "visual"
     input = Pictures(8, "llp")
 
-    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str) -> None:
         self.batch_size, self.device = batch_size, device_of(device)
         super().__init__(sha256_of([Path(weights)]), 512, pca, name)
         self.network = load(R2Plus1D, Path(weights), self.device, but="fc.", of="R(2+1)D-18")

@@ -29,7 +29,7 @@ class Res152(Pretrained):
     rows_per_segment = 8
     input = Pictures(8, "llp")
 
-    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, weights: str, device: str, batch_size: int, pca: str | None, name: str) -> None:
         self.batch_size, self.device = batch_size, device_of(device)
         super().__init__(sha256_of([Path(weights)]), 2048, pca, name)
         self.network = load(ResNet, Path(weights), self.device, but="fc.", of="ResNet-152")

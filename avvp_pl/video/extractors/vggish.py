@@ -30,7 +30,7 @@ class VGGish(Pretrained):
     modality = "audio"
     input = Sound(RATE)
 
-    def __init__(self, weights: str, device: str, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, weights: str, device: str, pca: str | None, name: str) -> None:
         self.device = device_of(device)
         super().__init__(sha256_of([Path(weights)]), 128, pca, name)
         # the PCA that some publish in the same file is not used

@@ -33,7 +33,7 @@ class YamNet(Pretrained):
     modality = "audio"
     input = Sound(RATE)
 
-    def __init__(self, log_offset: float, pca: str | None, name: str | None = None) -> None:
+    def __init__(self, log_offset: float, pca: str | None, name: str) -> None:
         self.log_offset = log_offset
         path = packaged()
         super().__init__(sha256_of([path]), 1024, pca, name)

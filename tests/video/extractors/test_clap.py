@@ -49,7 +49,7 @@ def features(fusion: bool) -> Any:
 @pytest.mark.parametrize("fusion", [True, False])
 def test_embeddings_are_those_of_the_whole_model(models: Models, fusion: bool) -> None:
     model, folder = models[fusion]
-    extractor = Clap(str(folder), "embedding", "cpu", 2, None)
+    extractor = Clap(str(folder), "embedding", "cpu", 2, None, "clap")
     rows = extractor.rows(BLOCK[:3])
     assert (extractor.dim, rows.shape) == (12, (3, 12))
     assert rows.dtype == np.float32
@@ -91,7 +91,7 @@ def test_seconds_of_maps_are_those_of_the_definition() -> None:
 @pytest.mark.parametrize("seconds", [10, 4])
 def test_maps_hear_ten_seconds_at_once(models: Models, seconds: int) -> None:
     model, folder = models[True]
-    extractor = Clap(str(folder), "map", "cpu", 2, None)
+    extractor = Clap(str(folder), "map", "cpu", 2, None, "clap")
     rows = extractor.rows(BLOCK[:seconds])
     assert (extractor.dim, rows.shape) == (64, (seconds, 64))
     whole = (BLOCK[:seconds].clip(-1, 1) * 32767).astype(np.int16).reshape(-1) / np.float32(32767)
@@ -124,7 +124,7 @@ def test_silence_is_at_the_floor() -> None:
 
 @pytest.mark.parametrize("output", ["embedding", "map"])
 def test_the_identity_has_the_output(models: Models, output: Literal["embedding", "map"]) -> None:
-    identity = Clap(str(models[True][1]), output, "cpu", 1, None).identity()
+    identity = Clap(str(models[True][1]), output, "cpu", 1, None, "clap").identity()
     assert (identity["output"], identity["dim"]) == (output, {"embedding": 12, "map": 64}[output])
 
 
@@ -132,4 +132,4 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InputError, match=r"its config\.json is that of clip, not of clap"):
-        Clap(str(tmp_path), "embedding", "cpu", 1, None)
+        Clap(str(tmp_path), "embedding", "cpu", 1, None, "clap")

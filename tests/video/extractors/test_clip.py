@@ -50,7 +50,7 @@ def slow_resize(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def test_rows_are_the_directions_of_the_whole_model(model: Any, folder: Path) -> None:
-    extractor = Clip(str(folder), "cpu", 2, None)
+    extractor = Clip(str(folder), "cpu", 2, None, "clip")
     rows = extractor.rows(BLOCK)
     assert (extractor.dim, rows.shape) == (12, (3, 12))
     assert rows.dtype == np.float32
@@ -67,18 +67,18 @@ def test_rows_are_the_directions_of_the_whole_model(model: Any, folder: Path) ->
 def test_the_identity_changes_with_the_weights_and_with_nothing_else(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "README.md").write_text("text")
-    before = Clip(str(folder), "cpu", 1, None).identity()
-    assert Clip(str(copy), "cpu", 1, None).identity() == before
+    before = Clip(str(folder), "cpu", 1, None, "clip").identity()
+    assert Clip(str(copy), "cpu", 1, None, "clip").identity() == before
     content = bytearray((copy / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "model.safetensors").write_bytes(content)
-    assert Clip(str(copy), "cpu", 1, None).identity() != before
+    assert Clip(str(copy), "cpu", 1, None, "clip").identity() != before
 
 
 def test_folders_of_something_else_are_refused(folder: Path, tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message):
-            Clip(str(tmp_path), "cpu", 1, None)
+            Clip(str(tmp_path), "cpu", 1, None, "clip")
 
     refused("must be a folder with config.json and weights")
     config = tmp_path / "config.json"

@@ -21,7 +21,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, 1, 224, 224, 3), dtype=
 
 @pytest.fixture(scope="module")
 def extractor() -> EfficientNetLite0:
-    return EfficientNetLite0("cpu", 2, None)
+    return EfficientNetLite0("cpu", 2, None, "efficientnet_lite0")
 
 
 @needs_packages
@@ -85,4 +85,4 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(InputError, match=r"needs efficientnet_lite_pytorch, .*avvp_pl\[extractors\]"):
-        EfficientNetLite0("cpu", 1, None)
+        EfficientNetLite0("cpu", 1, None, "efficientnet_lite0")

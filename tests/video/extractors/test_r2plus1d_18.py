@@ -25,7 +25,7 @@ class Seen(nn.Module):
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> R2Plus1D18:
     file = tmp_path_factory.mktemp("weights") / "r2plus1d.pth"
     torch.save({**empty(R2Plus1D), "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}, file)
-    return R2Plus1D18(str(file), "cpu", 2, None)
+    return R2Plus1D18(str(file), "cpu", 2, None, "r2plus1d_18")
 
 
 def test_the_file_is_what_the_network_has(extractor: R2Plus1D18) -> None:

