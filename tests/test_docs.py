@@ -21,7 +21,7 @@ PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
-LONGEST_README = 195  # lines
+LONGEST_README = 205  # lines
 BRITISH = re.compile(r"\b\w*(labelling|labelled|colour|centre|normalis|behaviour|grey)\w*", re.IGNORECASE)
 
 FENCE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)

@@ -139,7 +139,7 @@ def test_good_command_lines_pass(say: Say, arguments: str) -> None:
         ),
         ("train labeling={}", "labeling={}: it must be one of ... naive, none, prototype"),
         ("train optimizer/schedule=3", "optimizer/schedule=3: it must be one of constant, cosine, jump, step"),
-        ("evaluate checkpoint=x data=null", "data=null: it must be one of folder, llp, "),
+        ("evaluate checkpoint=x data=null", "data=null: it must be one of clips, folder, llp, "),
         (
             "train inference=[]",
             "inference=[]: it must be one of asm_loc, attended_logits, bas_net, classifier, cmpae, em_mil, mixture, ",
