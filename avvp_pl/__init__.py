@@ -23,8 +23,9 @@ The rooms of the package, in the order in which data flows through them:
 ``processes``      the processes of a run: signals, random numbers, communication
 ``video``          video files: decoding, and extractors, which turn sound and pictures into streams of features
 ``library``        what ``import avvp_pl`` offers: a checkpoint that parses videos, scores as tables, a training
+``serving``        the page on which videos are dropped: uploads, the process that parses them, the server
 ``testing``        tests for a method of your own
-``train`` ...      the commands: train, recipe, refine, evaluate, predict, score, prepare, clips, extract, report
+``train`` ...      the commands: train, recipe, refine, evaluate, predict, score, prepare, clips, extract, app, report
 
 All of them may use ``errors`` (messages for the user), ``files`` (whole or not there) and ``figures``. Each equation is
 one function of tensors, and ``models``, ``losses``, ``pseudo_labels``, ``metrics`` and the parts know nothing of

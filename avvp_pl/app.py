@@ -35,7 +35,7 @@ def app(cfg: DictConfig) -> None:
             print(f"the page is at {address_of(bound)} (Ctrl-C ends it)", flush=True)
             if not is_local(cfg.host):
                 print("anybody who can reach this machine can use it: there is no password", flush=True)
-            serve(page, folder / RESULTS, bound, cfg.host, limits.megabytes)
+            serve(page, folder, bound, cfg.host, limits.megabytes, worker.interrupt)
         finally:
             worker.close()
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 from avvp_pl.errors import InputError
+from avvp_pl.processes.signals import exit_code, handling
 
 # Gradio asks its makers about news, and counts uses, unless it is told not to before its import
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+PATIENCE = 8.0  # seconds that the server may take to stop; libraries may wait for connections or threads for ever
 UPLOADS, RESULTS = "uploads", "results"
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
@@ -67,8 +72,14 @@ def private_folder() -> Iterator[Path]:
             os.environ |= before
 
 
-def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: float) -> None:
-    """Serve a page of Gradio, and the files in ``results``, until a signal asks to stop."""
+def serve(
+    page: Any, folder: Path, bound: socket.socket, host: str, megabytes: float, interrupt: Callable[[], None]
+) -> None:
+    """Serve a page of Gradio, and the results in a :func:`private_folder`, until a signal asks to stop.
+
+    ``interrupt`` is called then: it ends what threads of the server wait for. Raises SystemExit with the code of the
+    signal.
+    """
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI, Request, Response
@@ -88,7 +99,7 @@ def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: 
             response.headers.update(HEADERS)
         return response
 
-    app.mount(f"/{RESULTS}", StaticFiles(directory=results))
+    app.mount(f"/{RESULTS}", StaticFiles(directory=folder / RESULTS))
     app = gr.mount_gradio_app(
         app,
         page,
@@ -104,4 +115,25 @@ def serve(page: Any, results: Path, bound: socket.socket, host: str, megabytes: 
     # open pages keep a connection, and each would be an error with a traceback when the command ends
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=2))
     server.capture_signals = nullcontext  # type: ignore[method-assign, assignment] # this command has handlers of its own
-    server.run(sockets=[bound])
+    received = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        if not received:
+            received = number
+            server.should_exit = True
+            interrupt()
+            last = threading.Timer(PATIENCE, _leave, (folder, exit_code(number)))
+            last.daemon = True
+            last.start()
+
+    with handling(stop):
+        server.run(sockets=[bound])
+    if received:
+        raise SystemExit(exit_code(received))
+
+
+def _leave(folder: Path, code: int) -> None:
+    """End the process, whatever it is waiting for, without leaving anything behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(code)

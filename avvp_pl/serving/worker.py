@@ -85,6 +85,11 @@ class Worker:
                     self.close()
             return text
 
+    def interrupt(self) -> None:
+        """End what the process is doing: whoever waits for it is told at once."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         if self._process is not None:

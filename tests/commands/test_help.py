@@ -22,6 +22,7 @@ from avvp_pl.settings.conf import ConfigFiles
 from tests.conftest import Command
 from tests.forks import Zygote
 from tests.small import REPOSITORY, SMALL, SMALL_NETWORK, environment, of_shell
+from tests.video.clips import write_clip
 
 OF_HYDRA = re.compile(
     r"powered by|^== |compose your|override anything|hydra\.cc|use --hydra-help", re.IGNORECASE | re.M
@@ -81,7 +82,7 @@ def test_a_page_has_all_settings_and_choices_with_their_meanings(helped: Helped,
         for choice in group.choices:
             settings += choice.settings
             assert words(choice.header[0]) in text
-    assert len(settings) >= 10 or name == "prepare"
+    assert len(settings) >= 10 or name in {"clips", "prepare"}
     for setting in settings:
         assert words(setting.key if setting.value is None else f"{setting.key}={setting.value}") in text
         assert words(setting.meaning) in text
@@ -253,6 +254,8 @@ def test_the_examples_work(command: Command, zygote: Zygote, tmp_path: Path, nam
     truth = {"database": {"v": {"subset": "test", "annotations": [interval]}}}
     (tmp_path / "DIR" / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "FOUND" / "detections.json").write_text(json.dumps({"results": {"v": [{**interval, "score": 0.5}]}}))
+    (tmp_path / "CLIPS").mkdir()
+    write_clip(tmp_path / "CLIPS" / "clip.mkv", seconds=1)
     for _, _, module, *arguments in examples(name):
         small = SMALL_NETWORK if {"data.root=DIR", "data=clips"} & {*arguments} else SMALL
         more = (*small, *FAST) if module in {"avvp_pl.train", "avvp_pl.recipe"} else ()

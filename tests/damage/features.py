@@ -36,7 +36,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "a path that is too long",
             "error",
-            "/data: cannot be read or written (File name too long)",
+            "/feats/manifest.json: cannot be read (File name too long)",
             nothing,
             "prepare",
             (f"data.root={'x' * 300}",),
