@@ -59,7 +59,7 @@ def test_the_demo_goes_from_nothing_to_a_page_of_the_held_out_clips(
 
 
 def test_settings_reach_the_stages_that_have_them(command: Command, planned: list[Stage], tmp_path: Path) -> None:
-    settings = ("seed=3", "threads=1", "network.dim=32", "debug=true", "name=mine", "last=[labeling.k=3]")
+    settings = ("seed=3", "threads=2", "network.dim=32", "debug=true", "name=mine", "last=[labeling.k=3]")
     given = (*settings, "only={page: ['formats=[html,vtt]']}", f"hydra.run.dir={tmp_path}")
     assert command("recipe", "+recipe=video_demo", *given) == 0
     known = {*settings, "labeling.k=3"}
@@ -67,8 +67,8 @@ def test_settings_reach_the_stages_that_have_them(command: Command, planned: lis
     assert added == {
         "clips": ["debug=true"],
         "features": ["debug=true"],
-        "training": ["seed=3", "threads=1", "network.dim=32", "debug=true", "name=mine", "labeling.k=3"],
-        "page": ["seed=3", "threads=1", "debug=true"],
+        "training": ["seed=3", "threads=2", "network.dim=32", "debug=true", "name=mine", "labeling.k=3"],
+        "page": ["seed=3", "threads=2", "debug=true"],
     }
     assert [stage.name for stage in planned if "formats=[html,vtt]" in stage.settings] == ["page"]
     training = planned[2].settings
