@@ -54,7 +54,7 @@ def extract_clip(
     if missing and (missing_track == "refuse" or len(missing) == len(decoding.wanted)):
         absent = " and no ".join(CALLED[modality] for modality in missing)
         mask = "" if len(missing) == len(decoding.wanted) else "; missing_track=mask uses the rest of such videos"
-        raise InputError(f"{path}: there is no {absent} in it{mask}")
+        raise InputError(f"{path}: it has no {absent}{mask}")
     features = {}
     for one in extractors:
         zeros = np.zeros((decoding.segments * one.rows_per_segment, one.dim), dtype=np.float32)

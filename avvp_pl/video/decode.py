@@ -199,9 +199,10 @@ class Decoding:
                     break
                 packets = container.demux(streams)
                 continue
-            if packet.stream_index not in tracks:  # of a track that began in between
+            # not packet.stream_index: it is 0 for the last packets, which ask every track for the frames it holds back
+            if packet.stream is None or packet.stream.index not in tracks:  # of a track that began in between
                 continue
-            modality, track = tracks[packet.stream_index]
+            modality, track = tracks[packet.stream.index]
             flushing = packet.size == 0
             if self.start is None and packet.pts is not None:  # of a format without a start
                 self.start = packet.pts * packet.time_base
@@ -220,7 +221,7 @@ class Decoding:
                 track.damaged += bool(frame.is_corrupt)
                 time = track.end if frame.pts is None else self._seconds(frame)
                 if self._is_possible(track, frame) and self._in_time(track, time, declared):
-                    self._note(track, frame, time)
+                    self._note(track, frame, time, declared)
                     yield modality, frame, time
         self.problems += failures
 
@@ -243,7 +244,7 @@ class Decoding:
         track.damaged += not possible
         return possible
 
-    def _note(self, track: Track, frame: Any, time: float) -> None:
+    def _note(self, track: Track, frame: Any, time: float, declared: float) -> None:
         """Keep what is said about a track in the end."""
         if track.stream.type == "audio":
             if track.begin is not None and time - track.end > JITTER:
@@ -252,6 +253,8 @@ class Decoding:
         else:
             known = frame.duration * frame.time_base if frame.duration else frame_seconds(track.stream)
             end = time + float(known)
+            if time <= declared < end:  # of a reordered frame, it is the time to the one that is stored next
+                end = declared
         track.begin = time if track.begin is None else track.begin
         track.latest, track.end = time, max(track.end, end)
 

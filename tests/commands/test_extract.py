@@ -161,7 +161,7 @@ def test_a_video_that_fails_is_named_and_stops_no_other(
     assert out == "3 videos extracted, 3 failed (out/failed.csv): out/feats\n"
     reasons = failed()
     assert sorted(reasons) == ["cut.mkv", "mute.mkv", "text.mp4"]
-    assert reasons["mute.mkv"] == "there is no sound in it; missing_track=mask uses the rest of such videos"
+    assert reasons["mute.mkv"] == "it has no sound; missing_track=mask uses the rest of such videos"
     assert reasons["cut.mkv"].startswith("it is cut off: ")
     lines = err.splitlines()
     assert lines[0].startswith(f"{videos}: 1 files are ignored")

@@ -145,7 +145,7 @@ def test_a_video_that_fails_is_one_line_and_stops_no_other(
     assert command("predict", *arguments(place, new, tmp_path / "out")) == 1
     printed = capfd.readouterr()
     assert [line for line in printed.err.splitlines() if "broken.mp4" in line]
-    assert "silent.mkv: there is no sound in it; missing_track=mask" in printed.err
+    assert "silent.mkv: it has no sound; missing_track=mask" in printed.err
     assert "3 videos parsed" in printed.out
     assert "2 failed" in printed.out
     assert list(timelines(tmp_path / "out")) == ["a", "b", "long"]
@@ -328,7 +328,7 @@ def test_the_library_says_what_is_wrong_with_files(place: Path, tmp_path: Path, 
             parser.parse(given)
         assert says in str(refusal.value)
     silent = write_clip(tmp_path / "silent.mkv", SECONDS, sounds=[])
-    with pytest.raises(InputError, match="there is no sound in it"):
+    with pytest.raises(InputError, match="it has no sound"):
         parser.parse(silent)
     parsing = parser.parse(silent, missing_track="mask")
     assert parsing[0].missing == ("audio",)

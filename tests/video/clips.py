@@ -64,6 +64,7 @@ class Pictures:
     rotation: int = 0
     form: str = "yuv420p"
     image: npt.NDArray[np.uint8] | None = None  # every frame, in place of the gray ones
+    reordered: bool = False  # libx264 only: frames are stored in another order than they are shown in (B-frames)
 
 
 USUAL = Pictures()
@@ -76,6 +77,7 @@ def write_clip(
     sounds: Sequence[Sound] = (Sound(),),
     shift: float = 0.0,
     cover: bool = False,
+    sound_first: bool = False,
     **options: str,
 ) -> Path:
     """Write a clip with these tracks, if any. ``shift`` is added to all time stamps, and a ``cover`` is a picture.
@@ -83,8 +85,9 @@ def write_clip(
     ``options`` are those of the container.
     """
     with av.open(str(path), "w", options=options) as container:
+        heard = [_audio(container, sound, seconds, shift) for sound in sounds] if sound_first else []
         tracks = [] if pictures is None else [_video(container, pictures, seconds, shift)]
-        tracks += [_audio(container, sound, seconds, shift) for sound in sounds]
+        tracks = heard + tracks if sound_first else tracks + [_audio(container, one, seconds, shift) for one in sounds]
         if cover:
             stream = _cover_stream(container)
             container.mux(stream.encode(_cover()))
@@ -103,6 +106,9 @@ def _video(container: Any, wanted: Pictures, seconds: float, shift: float) -> It
     stream.codec_context.thread_count = 1
     if wanted.codec == "libx264":
         stream.options = {"preset": "ultrafast", "qp": "8", "g": "10"}
+        if wanted.reordered:
+            stream.options |= {"preset": "medium", "bf": "3", "b-adapt": "0"}
+            stream.codec_context.max_b_frames = 3
     elif wanted.codec == "mpeg4":
         stream.options = {"qmin": "1", "qmax": "2", "g": "5"}
     if wanted.rotation:

@@ -58,7 +58,7 @@ def test_features_of_all_streams_with_one_length(tmp_path: Path) -> None:
 
 def test_a_missing_track_is_refused_or_masked(tmp_path: Path) -> None:
     mute = write_clip(tmp_path / "mute.mkv", sounds=[])
-    said = f"{mute}: there is no sound in it; missing_track=mask uses the rest of such videos"
+    said = f"{mute}: it has no sound; missing_track=mask uses the rest of such videos"
     with pytest.raises(InputError) as caught:
         extract_clip(mute, [Loudness(), Number()])
     assert str(caught.value) == said
@@ -70,7 +70,7 @@ def test_a_missing_track_is_refused_or_masked(tmp_path: Path) -> None:
     masked = extract_clip(blind, [Loudness(), Number()], missing_track="mask")
     assert masked.missing == ("visual",)
     assert masked.features["number"].tolist() == [[0.0, 0.0]] * 4
-    with pytest.raises(InputError, match=r"there is no sound in it$"):
+    with pytest.raises(InputError, match=r"it has no sound$"):
         extract_clip(mute, [Loudness()], missing_track="mask")  # nothing would be left
     assert extract_clip(mute, [Number()]).missing == ()
 

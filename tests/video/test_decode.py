@@ -453,3 +453,29 @@ def test_frames_that_go_back_in_time_are_damage(tmp_path: Path) -> None:
 def test_a_track_without_frames_is_missing(tmp_path: Path) -> None:
     decoded = decode(write_clip(tmp_path / "a.mkv", sounds=[Sound(samples=np.zeros((1, 0), np.float32))]))
     assert decoded.missing == ("audio",)
+
+
+REORDERED = Pictures("libx264", reordered=True)
+
+
+@pytest.mark.parametrize("sound_first", [False, True])
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_pictures_that_a_decoder_holds_back_are_shown_whatever_the_order_of_the_tracks(
+    tmp_path: Path, ending: str, sound_first: bool
+) -> None:
+    """The last packets of a file are empty ones, which ask every track for what it holds back."""
+    path = write_clip(tmp_path / f"clip.{ending}", pictures=REORDERED, sounds=[AAC], sound_first=sound_first)
+    decoded = decode(path)
+    assert decoded.numbers == shown(TENTHS, AT)
+    assert (decoded.problems, decoded.missing, decoded.segments) == ([], (), 4)
+    assert decode(path, inputs=[SEEN]).numbers == decoded.numbers
+
+
+@pytest.mark.parametrize("sound_first", [False, True])
+def test_the_last_of_a_few_reordered_pictures_is_over_when_the_file_is(tmp_path: Path, sound_first: bool) -> None:
+    """The duration of a picture that is stored before an earlier one says nothing of how long it is shown."""
+    times = [0, 7, 8, 9]
+    pictures = Pictures("libx264", reordered=True, times=times)
+    decoded = decode(write_clip(tmp_path / "clip.mp4", 10, pictures, [AAC], sound_first=sound_first))
+    assert (decoded.segments, decoded.problems) == (10, [])
+    assert decoded.numbers == shown(times, [(number + 0.5) / 4 for number in range(40)])
