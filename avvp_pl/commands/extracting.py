@@ -206,7 +206,8 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
     def say(line: str) -> None:
-        console.print(printable(plain(line)), markup=False, highlight=False, soft_wrap=True)
+        shown = printable(plain(line)).replace("\n", r"\n")  # a name can have a line break
+        console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield progress, say

@@ -306,3 +306,14 @@ def test_a_killed_extraction_is_continued_and_starts_without_torch(
     assert len(manifest().videos) == 8
     assert before.items() <= times(str(tmp_path / "out")).items()
     assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "two\nlines.mp4").write_text("no video")
+    assert command("extract", "videos=clips", "output=out", "workers=0") == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if "lines.mp4" in line]
+    assert said
+    assert all(r"two\nlines.mp4" in line for line in said)
