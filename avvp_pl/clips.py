@@ -9,17 +9,16 @@ from avvp_pl.commands.command import command
 
 def clips(cfg: DictConfig) -> None:
     """Write the clips of all splits into ``cfg.output``, and then their tables."""
-    import os
     from pathlib import Path
 
     from rich.console import Console
     from rich.progress import track
 
+    from avvp_pl.processes.workers import number_of_workers
     from avvp_pl.video.demo.folder import VIDEOS, Kind, write_clips
 
     folder, console = Path(cfg.output), Console(stderr=True)
-    workers = min(len(os.sched_getaffinity(0)), 8) if cfg.workers is None else cfg.workers
-    written = write_clips(folder, cfg.sizes, Kind(cfg.seconds, cfg.side, cfg.seed), workers)
+    written = write_clips(folder, cfg.sizes, Kind(cfg.seconds, cfg.side, cfg.seed), number_of_workers(cfg.workers))
     total = sum(cfg.sizes.values())
     shown = track(written, "clips", total, console=console, transient=True, disable=not console.is_terminal)
     print(f"{sum(1 for _ in shown)} clips: {folder / VIDEOS}; their annotation: {folder / 'data'}")

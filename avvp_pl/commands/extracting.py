@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avvp_pl.errors import InputError, printable
-from avvp_pl.processes.workers import Done, work_on
+from avvp_pl.processes.workers import Done, number_of_workers, work_on
 from avvp_pl.video.clip import extract_clip
 from avvp_pl.video.decode import Damaged
 from avvp_pl.video.extractor import Extractor
@@ -23,7 +23,6 @@ from avvp_pl.video.files import VideoFile, find_videos
 from avvp_pl.video.folder import FAILED, FeatureFolder, plain, save_features
 from avvp_pl.video.manifest import Video, stream_of
 
-MOST_WORKERS = 8  # by default: each has the extractors, and the pictures of ten seconds
 SHOWN = 20  # videos whose problems are printed; the manifest has all of them
 
 
@@ -103,7 +102,7 @@ def extract_into(
         bar = progress.add_task("videos", total=len(tasks))
         passed = Settings(settings, cfg.missing_track, cfg.damaged, folder.feats)
         extracted = with_problems = 0
-        with _one_thread_each(workers := _workers(cfg.workers)):
+        with _one_thread_each(workers := number_of_workers(cfg.workers)):
             for done in work_on(tasks, prepare, (passed,), workers):
                 error = _note(done, folder)
                 if error:
@@ -179,11 +178,6 @@ def build_extractors(settings: Mapping[str, Mapping[str, Any]]) -> list[Extracto
             raise InputError(f"extractors.{key}: another extractor has the name {extractor.name}, too")
         built.append(extractor)
     return built
-
-
-def _workers(wanted: int | None) -> int:
-    """Return the number of processes: as many as there are CPU cores for this process, unless it is given."""
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if wanted is None else wanted
 
 
 @contextmanager

@@ -6,6 +6,7 @@ which is said, and another process takes its place. Nothing heavy is imported he
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -18,7 +19,13 @@ from avvp_pl.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 8  # by default: each has its own copy of what it needs, and of its item
 STARTING = "starting"  # what a process sends once it is ready to work
+
+
+def number_of_workers(wanted: int | None) -> int:
+    """Return the number of processes: as many as there are CPU cores for this process, unless it is given."""
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if wanted is None else wanted
 
 
 class Done(NamedTuple, Generic[Item, Result]):

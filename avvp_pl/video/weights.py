@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
@@ -74,6 +75,11 @@ def first_of(names: Iterable[str]) -> str:
     """Return the first name, and how many there are beside it."""
     first, *others = sorted(names)
     return f"{first} and {len(others)} others" if others else first
+
+
+def in_batches(inputs: npt.NDArray[Any], size: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield ``size`` inputs at a time; the last ones may be fewer."""
+    return (inputs[start : start + size] for start in range(0, len(inputs), size))
 
 
 def run(network: Callable[[Any], Tensor], batches: Iterable[Any]) -> Float32[np.ndarray, "N D"]:

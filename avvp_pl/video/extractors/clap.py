@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avvp_pl.video.extractor import Sound
 from avvp_pl.video.huggingface import INSTALL, load_folder
 from avvp_pl.video.pretrained import Pretrained, require
-from avvp_pl.video.weights import device_of, run
+from avvp_pl.video.weights import device_of, in_batches, run
 
 RATE = 48_000  # samples a second
 HEARD = 10  # seconds; what is shorter is repeated
@@ -66,8 +66,7 @@ class Clap(Pretrained):
         """Return a row for each second."""
         if self.output == "map":
             return self.maps(block)
-        batches = (block[i : i + self.batch_size] for i in range(0, len(block), self.batch_size))
-        return run(self.direction, map(self.read, batches))
+        return run(self.direction, map(self.read, in_batches(block, self.batch_size)))
 
     def read(self, sounds: Float32[np.ndarray, "N samples"]) -> Float32[Tensor, "N views frames bands"]:
         """Return sounds of at most ten seconds as the network reads them, repeated to ten seconds."""

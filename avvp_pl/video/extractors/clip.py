@@ -15,7 +15,7 @@ from avvp_pl.video.extractor import Pictures
 from avvp_pl.video.fitting import Normalization, as_tensor
 from avvp_pl.video.huggingface import load_folder
 from avvp_pl.video.pretrained import Pretrained
-from avvp_pl.video.weights import device_of, run
+from avvp_pl.video.weights import device_of, in_batches, run
 
 CLIP_PICTURES = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -43,7 +43,7 @@ class Clip(Pretrained):
     def embed(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "T dim"]:
         """Return a row for each picture."""
         pictures = block.reshape(-1, *block.shape[-3:])
-        batches = (pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size))
+        batches = in_batches(pictures, self.batch_size)
         return run(self.direction, (self.read(batch).to(self.device) for batch in batches))
 
     def read(self, pictures: npt.NDArray[np.uint8]) -> Float32[Tensor, "N 3 size size"]:

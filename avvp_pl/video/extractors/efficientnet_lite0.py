@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from avvp_pl.video.extractor import Pictures
 from avvp_pl.video.fitting import IMAGENET, cropped, fitted
 from avvp_pl.video.pretrained import Pretrained, require, sha256_of
-from avvp_pl.video.weights import device_of, load, run
+from avvp_pl.video.weights import device_of, in_batches, load, run
 
 INSTALL = "pip install 'avvp_pl[extractors]'"
 SIZE = 224  # pixels
@@ -48,8 +48,8 @@ class EfficientNetLite0(Pretrained):
     def embed(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "T 1280"]:
         """Return a row for each picture."""
         pictures = block.reshape(-1, *block.shape[-3:])
-        starts = range(0, len(pictures), self.batch_size)
-        return run(self.mean, (IMAGENET(fitted(pictures[i : i + self.batch_size], self.fit)) for i in starts))
+        batches = in_batches(pictures, self.batch_size)
+        return run(self.mean, (IMAGENET(fitted(batch, self.fit)) for batch in batches))
 
     def mean(self, pictures: Float32[Tensor, "N 3 h w"]) -> Float32[Tensor, "N 1280"]:
         """Return the mean of the last maps."""

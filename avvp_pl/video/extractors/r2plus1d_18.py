@@ -14,7 +14,7 @@ from avvp_pl.video.extractor import Pictures
 from avvp_pl.video.fitting import Normalization, fitted, squashed
 from avvp_pl.video.networks.r2plus1d import R2Plus1D
 from avvp_pl.video.pretrained import Pretrained, sha256_of
-from avvp_pl.video.weights import device_of, load, run
+from avvp_pl.video.weights import device_of, in_batches, load, run
 
 KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 
@@ -38,7 +38,7 @@ class R2Plus1D18(Pretrained):
 
     def embed(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "T 512"]:
         """Return a row for each second."""
-        batches = (block[i : i + self.batch_size] for i in range(0, len(block), self.batch_size))
+        batches = in_batches(block, self.batch_size)
         return run(self.network, (self.clips(batch).to(self.device) for batch in batches))
 
     def clips(self, seconds: npt.NDArray[np.uint8]) -> Float32[Tensor, "T 3 8 112 112"]:

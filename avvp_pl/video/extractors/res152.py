@@ -13,7 +13,7 @@ from avvp_pl.video.extractor import Pictures
 from avvp_pl.video.fitting import IMAGENET, cropped, fitted
 from avvp_pl.video.networks.resnet import ResNet
 from avvp_pl.video.pretrained import Pretrained, sha256_of
-from avvp_pl.video.weights import device_of, load, run
+from avvp_pl.video.weights import device_of, in_batches, load, run
 
 
 class Res152(Pretrained):
@@ -38,5 +38,5 @@ class Res152(Pretrained):
     def embed(self, block: npt.NDArray[Any]) -> Float32[np.ndarray, "R 2048"]:
         """Return a row for each picture."""
         pictures = block.reshape(-1, *block.shape[-3:])
-        batches = (pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size))
+        batches = in_batches(pictures, self.batch_size)
         return run(self.network, (IMAGENET(fitted(batch, self.fit)).to(self.device) for batch in batches))
