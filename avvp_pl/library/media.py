@@ -15,6 +15,7 @@ from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
 from avvp_pl.timelines.timeline import Source
 from avvp_pl.video.clip import extract_clip
+from avvp_pl.video.decode import declared_seconds
 from avvp_pl.video.extractor import Extractor
 from avvp_pl.video.files import ENDINGS, find_videos
 
@@ -85,7 +86,7 @@ def extract(
     for number, (name, path) in enumerate(files.items()):
         watched = list(extractors)
         if progress is not None:
-            part = _Part(progress, number, len(files), _declared_seconds(path) * len(extractors))
+            part = _Part(progress, number, len(files), _expected_seconds(path) * len(extractors))
             watched = [_Watched(one, part) for one in extractors]
         clip = extract_clip(path, watched, missing_track, damaged)
         for problem in clip.problems:
@@ -125,13 +126,9 @@ class _Watched(Extractor):
         return rows
 
 
-def _declared_seconds(path: Path) -> float:
+def _expected_seconds(path: Path) -> float:
     """Return the duration that a file declares; infinity if it declares none, or cannot be read."""
-    import av
-    from av.error import FFmpegError
-
     try:
-        with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
-            return container.duration / 1e6 if container.duration else float("inf")
-    except (FFmpegError, OSError):
+        return declared_seconds(path) or float("inf")
+    except InputError:
         return float("inf")  # what reads it says what is wrong
