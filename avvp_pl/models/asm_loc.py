@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
+from avvp_pl.models.convolution import SegmentConvolution
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import full_precision
 from avvp_pl.models.mil_pooling import top_k_pooling
@@ -93,7 +95,7 @@ class ASMLoc(ParsingNetwork):
         self.segments, self.test_segments = segments, test_segments
         self.oversampled_to, self.confident_share, self.widening = oversampled_to, confident_share, widening
         self.exact = warp == "exact"
-        self.embed = nn.Conv1d(sum(stream_dims[name] for name in self.streams), dim, 3, padding=1)
+        self.embed = SegmentConvolution(sum(stream_dims[name] for name in self.streams), dim)
         self.attention_head = nn.Linear(dim, 2)
         self.event_head = nn.Linear(dim, num_events + 1)
         self.dropout = Dropout(dropout)
@@ -107,7 +109,7 @@ class ASMLoc(ParsingNetwork):
         """Parse a batch of whole videos."""
         samples = self.sample(batch)
         x = samples.read(torch.cat([batch.features_in[name] for name in self.streams], 2))
-        f = self.embed((x * samples.mask[:, :, None]).transpose(1, 2)).relu().transpose(1, 2)  # [B, J, D]
+        f = self.embed(x, samples.mask).relu()  # [B, J, D]
         if self.intra is not None and self.inter is not None:
             assert batch.proposals is not None
             covered = covering(batch.proposals, samples, self.widening).to(f.dtype)  # [B, K, J]
@@ -208,10 +210,14 @@ class ProposalAttention(nn.Module):
             project(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # [B, H, N, D / H]
             for project in (self.query, self.key, self.value)
         )
-        scores = full_precision(query * query.shape[-1] ** -0.5) @ full_precision(key).transpose(2, 3)
-        weights = scores.masked_fill(~allowed[:, None], torch.finfo(scores.dtype).min).softmax(3)
-        attended: Tensor = (weights * allowed[:, None]).to(value.dtype) @ value
-        return attended.transpose(1, 2).flatten(2)
+        # a softmax over nothing is undefined, so who may attend to nothing attends to itself and gets 0
+        some = allowed.any(2)
+        seen = allowed | torch.diag_embed(~some)
+        with torch.autocast(x.device.type, enabled=False):
+            attended = F.scaled_dot_product_attention(
+                full_precision(query), full_precision(key), full_precision(value), seen[:, None]
+            )
+        return (attended * some[:, None, :, None]).transpose(1, 2).flatten(2)
 
 
 class SegmentNorm(nn.Module):

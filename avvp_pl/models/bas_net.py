@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from avvp_pl.models.convolution import SegmentConvolution
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import full_precision
 from avvp_pl.models.mil_pooling import top_k_pooling
-from avvp_pl.models.one_modality import OneModality, SegmentConvolution
+from avvp_pl.models.one_modality import OneModality
 from avvp_pl.types import Batch, ParsingOutput
 
 NEGATIVE_SLOPE = 0.01  # of all LeakyReLUs, which is torch's default

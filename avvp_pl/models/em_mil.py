@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from avvp_pl.models.convolution import SegmentConvolution
 from avvp_pl.models.han import full_precision
-from avvp_pl.models.one_modality import OneModality, SegmentConvolution
+from avvp_pl.models.one_modality import OneModality
 from avvp_pl.types import Batch, ParsingOutput
 
 

@@ -1,13 +1,12 @@
-"""What networks for localization have in common: streams of a single modality, and convolutions over segments."""
+"""What networks for localization have in common: streams of a single modality, and sums over its segments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from avvp_pl.errors import InputError
 from avvp_pl.types import Batch, ParsingNetwork
@@ -34,25 +33,6 @@ class OneModality(ParsingNetwork):
     def inputs(self, batch: Batch) -> list[Float[Tensor, "B T _"]]:
         """Return the streams in their order."""
         return [batch.features_in[stream] for stream in self.streams]
-
-
-class SegmentConvolution(nn.Module):
-    """A convolution over three neighboring segments; before, after and between videos there are zeros."""
-
-    def __init__(self, dim: int, to_dim: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(dim, to_dim, kernel_size=3, padding=1)
-
-    def forward(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T _"]:
-        """Convolve; what ``x`` has at padding does not matter."""
-        convolved: Tensor = self.convolution(x.masked_fill(~mask[:, :, None], 0).transpose(1, 2))
-        return convolved.transpose(1, 2)
-
-    if TYPE_CHECKING:  # nn.Module's own call is untyped
-
-        def __call__(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T _"]:
-            """Run :meth:`forward`."""
-            ...
 
 
 def mean_over_segments(x: Float[Tensor, "B T ..."], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B ..."]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
-from avvp_pl.models.han import StreamFusion
+from avvp_pl.models.han import StreamFusion, full_precision
 from avvp_pl.types import Batch, ParsingNetwork
 
 
@@ -49,19 +49,23 @@ class SegmentLSTM(nn.Module):
         ``last`` is the state after a video's last segment (backwards: its first one). It is unknown where ``start`` is
         given, because then padding comes after it.
         """
+        on_cpu = x.device.type == "cpu"  # where many processors have no LSTM in bfloat16
+        if on_cpu:
+            x, start = full_precision(x), None if start is None else State(*map(full_precision, start))
         x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1).masked_fill(~mask[:, :, None], 0)
         lengths = mask.sum(dim=1)
         outputs, states = [], []
-        for number, lstm in enumerate(self.directions):
-            backwards = number == 1
-            # rotating puts padding first, and flipping exchanges first and last
-            rotated = (start is None) != backwards
-            ordered = rotate(x, lengths) if rotated else x
-            given = None if start is None else (start.hidden[number, None], start.cells[number, None])
-            output, state = lstm(ordered.flip(1) if backwards else ordered, given)
-            output = output.flip(1) if backwards else output
-            outputs.append(rotate(output, -lengths) if rotated else output)
-            states.append(state)
+        with torch.autocast(x.device.type, enabled=not on_cpu and torch.is_autocast_enabled(x.device.type)):
+            for number, lstm in enumerate(self.directions):
+                backwards = number == 1
+                # rotating puts padding first, and flipping exchanges first and last
+                rotated = (start is None) != backwards
+                ordered = rotate(x, lengths) if rotated else x
+                given = None if start is None else (start.hidden[number, None], start.cells[number, None])
+                output, state = lstm(ordered.flip(1) if backwards else ordered, given)
+                output = output.flip(1) if backwards else output
+                outputs.append(rotate(output, -lengths) if rotated else output)
+                states.append(state)
         hidden, cells = (torch.cat(of_directions) for of_directions in zip(*states, strict=True))
         return Reading(torch.cat(outputs, dim=-1), State(hidden, cells))
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avvp_pl.models.convolution import SegmentConvolution
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import check_streams, full_precision
 from avvp_pl.models.mil_pooling import attentive_mil_pooling, top_k_pooling
@@ -45,13 +46,11 @@ class TemporalConv(ParsingNetwork):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be 1 or more")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {kernel_size}; it must be odd, so that a segment is in the middle")
         self.feature_dim, self.pooling, self.top_k_share = dim, pooling, top_k_share
         self.modalities = {name: tuple(streams) for name, streams in modalities.items()}
         self.convolutions = nn.ModuleDict(
             {
-                name: nn.Conv1d(sum(stream_dims[stream] for stream in streams), dim, kernel_size, padding="same")
+                name: SegmentConvolution(sum(stream_dims[stream] for stream in streams), dim, kernel_size)
                 for name, streams in modalities.items()
             }
         )
@@ -76,8 +75,7 @@ class TemporalConv(ParsingNetwork):
         return ParsingOutput(full_precision(x), probs, pooled.video_probs, pooled.modality_probs)
 
     def _convolved(self, batch: Batch, modality: str) -> Float[Tensor, "B T D"]:
-        """Return the features of a modality; padding is 0, as is what lies beyond the ends of a video."""
+        """Return the features of a modality."""
         streams = torch.cat([batch.features_in[stream] for stream in self.modalities[modality]], dim=2)
-        streams = streams.masked_fill(~batch.mask[:, :, None], 0)
-        convolved: Tensor = self.convolutions[modality](streams.transpose(1, 2)).transpose(1, 2)
+        convolved: Tensor = self.convolutions[modality](streams, batch.mask)
         return F.relu(convolved)

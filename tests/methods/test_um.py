@@ -79,9 +79,9 @@ def test_gradients_are_finite_without_features() -> None:
     """The length of a vector of zeros has no slope."""
     net, batch = make_net(dropout=0.0), replace(make_batch((4, 0)), weak_labels=LABELS[:2])
     with torch.no_grad():
-        net.layer.convolution.weight.zero_()
-        assert net.layer.convolution.bias is not None
-        net.layer.convolution.bias.fill_(-1.0)
+        net.layer.weight.zero_()
+        assert net.layer.bias is not None
+        net.layer.bias.fill_(-1.0)
     loss = total(method()(Step(net, batch, parsed(net, batch), 0, 0.0)))
     for slope in torch.autograd.grad(loss, list(net.parameters())):
         assert slope.isfinite().all()

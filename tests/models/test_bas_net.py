@@ -43,7 +43,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def slow_logits(net: BaSNet, x: Tensor) -> tuple[Tensor, Tensor]:
-    hidden = leaky(convolved(leaky(convolved(x, net.first.convolution)), net.second.convolution))
+    hidden = leaky(convolved(leaky(convolved(x, net.first)), net.second))
     return hidden, hidden @ net.head.weight.T
 
 

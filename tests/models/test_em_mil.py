@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
+from avvp_pl.models.convolution import SegmentConvolution
 from avvp_pl.models.em_mil import EMMIL, Branch, EMMILOutput, VideoClassifier
 from avvp_pl.models.one_modality import extremes_over_segments, mean_over_segments
 from avvp_pl.types import Batch
@@ -38,15 +39,14 @@ def parsed(net: EMMIL, batch: Batch) -> EMMILOutput:
     return output
 
 
-def convolved(x: Tensor, layer: nn.Conv1d) -> Tensor:
+def convolved(x: Tensor, layer: SegmentConvolution) -> Tensor:
     """[T, D] to [T, D']: three neighbors, and zeros beyond both ends."""
     rows = [torch.zeros_like(x[0]), *x, torch.zeros_like(x[0])]
-    assert layer.bias is not None
     return torch.stack([layer.bias + sum(layer.weight[:, :, k] @ rows[t + k] for k in range(3)) for t in range(len(x))])
 
 
 def slow_branch(branch: Branch, x: Tensor) -> Tensor:
-    hidden = convolved(x, branch.layer.convolution).clamp(min=0)
+    hidden = convolved(x, branch.layer).clamp(min=0)
     return 1 / (1 + (-(hidden @ branch.head.weight.T + branch.head.bias)).exp())
 
 

@@ -52,7 +52,7 @@ def test_it_equals_the_loops() -> None:
     output = parsed(net, batch)
     for b, length in enumerate((7, 1, 3)):
         x = torch.cat([batch.features_in[name][b, :length] for name in STREAMS], dim=1)
-        features = convolved(x, net.layer.convolution).clamp(min=0)
+        features = convolved(x, net.layer).clamp(min=0)
         logits = features @ net.head.weight.T
         n = [sum(value**2 for value in row.tolist()) ** 0.5 for row in features]
         order = sorted(range(length), key=lambda t: n[t])
