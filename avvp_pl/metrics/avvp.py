@@ -8,7 +8,6 @@ and a true interval match if their intersection over union is at least 0.5.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,14 +70,13 @@ class _Sums(NamedTuple):
 class _Counted(NamedTuple):
     """TP, FP and FN of every video.
 
-    A video has few of all events, so only the A pairs of a video and an event with any prediction or truth are stored.
-    ``shape`` is that of all pairs, (N, C).
+    A video has few of all events, so only the A pairs of a video and an event with any prediction or truth are stored,
+    unless most have one. ``pairs`` are their numbers n C + c, and ``shape`` is that of all pairs, (N, C).
     """
 
     counts: Int[Tensor, "levels 3 K A"]
-    videos: Int[Tensor, " A"]
-    events: Int[Tensor, " A"]
-    shape: tuple[int, ...]
+    pairs: Int[Tensor, " A"]
+    shape: tuple[int, int]
     with_predictions: Int[Tensor, ""]
 
 
@@ -233,11 +231,11 @@ def _sums(
 ) -> _Sums:
     """Compute the sums over these videos; raises ValueError if the shapes do not fit."""
     counted = _count(prediction, truth, mask, modalities, num_events)
-    counts = counted.counts
+    counts, (videos, events) = counted.counts.long(), counted.shape
     return _Sums(
         f1=_video_f1(counted, modalities).sum(2),
-        counts=counts.new_zeros(*counts.shape[:3], num_events).index_add_(3, counted.events, counts),
-        listed=torch.tensor(counted.shape[0], device=counts.device),
+        counts=counts.new_zeros(*counts.shape[:3], events).index_add_(3, counted.pairs % max(1, events), counts),
+        listed=torch.tensor(videos, device=counts.device),
         with_predictions=counted.with_predictions,
     )
 
@@ -259,14 +257,16 @@ def _count(
         )
     if mask is not None:
         prediction, truth = prediction & mask[:, :, None, None], truth & mask[:, :, None, None]
-    active = (prediction | truth).sum((1, 2))  # [N, C]
-    videos, events = active.nonzero(as_tuple=True)  # [A]
-    predicted, true = (_lines(timeline, videos, events) for timeline in (prediction, truth))
+    found = (prediction | truth).sum((1, 2), dtype=torch.int32)  # [N, C]
+    pairs = found.flatten().nonzero()[:, 0]
+    if 4 * len(pairs) > found.numel():  # to choose so many of them takes longer than to count all
+        pairs = torch.arange(found.numel(), device=found.device)
+    predicted, true = (_lines(timeline, pairs) for timeline in (prediction, truth))
+    both = predicted & true
     return _Counted(
-        counts=torch.stack([_segment_counts(predicted, true), _event_counts(predicted, true)]),
-        videos=videos,
-        events=events,
-        shape=active.shape,
+        counts=torch.stack([_segment_counts(predicted, true, both), _event_counts(predicted, true, both)]),
+        pairs=pairs,
+        shape=(found.shape[0], found.shape[1]),
         with_predictions=prediction.flatten(1).byte().amax(1).sum(),  # any(1), but several times faster
     )
 
@@ -274,10 +274,12 @@ def _count(
 def _video_f1(counted: _Counted, modalities: int) -> Float[Tensor, "levels K1 N"]:
     """Compute the F1 of each video: the mean over its events with any prediction or truth, 1 if there are none."""
     f1, defined = _f1(_with_event_av(counted.counts, modalities))  # [levels, K + 1, A]
+    videos, events = counted.shape
     # index_add would sum f1 in an arbitrary order on a GPU, so that the last bit would be random
-    by_event = f1.new_zeros(*f1.shape[:2], *counted.shape)  # [levels, K + 1, N, C]
-    by_event[:, :, counted.videos, counted.events] = f1
-    number = counted.counts.new_zeros(*f1.shape[:2], counted.shape[0]).index_add_(2, counted.videos, defined.long())
+    by_event = f1.new_zeros(*f1.shape[:2], videos * events).index_copy_(2, counted.pairs, f1)
+    by_event = by_event.view(*f1.shape[:2], videos, events)
+    number = torch.zeros_like(by_event[..., 0], dtype=torch.long)
+    number.index_add_(2, counted.pairs // max(1, events), defined.long())
     return torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0)
 
 
@@ -294,35 +296,54 @@ def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
     return ParsingScores(levels[0], levels[1], per_event, listed, int(sums.with_predictions))
 
 
-def _lines(
-    timeline: Bool[Tensor, "N T M C"], videos: Int[Tensor, " A"], events: Int[Tensor, " A"]
-) -> Bool[Tensor, "K A T"]:
-    """Return one line for each modality of these videos' events and, if there are several, for their conjunction."""
-    lines = [modality.transpose(1, 2)[videos, events] for modality in timeline.unbind(2)]
-    return torch.stack([*lines, functools.reduce(torch.logical_and, lines)] if len(lines) > 1 else lines)
+def _lines(timeline: Bool[Tensor, "N T M C"], pairs: Int[Tensor, " A"]) -> Bool[Tensor, "T K A"]:
+    """Return one line for each modality of these pairs and, if there are several, for their conjunction."""
+    videos, segments, modalities, events = timeline.shape
+    if len(pairs) < videos * events:
+        lines = timeline[pairs // events, :, :, pairs % events].permute(1, 2, 0).contiguous()  # [T, M, A]
+    else:
+        lines = timeline.permute(1, 2, 0, 3).reshape(segments, modalities, videos * events)
+    return torch.cat([lines, lines.all(1, keepdim=True)], 1) if modalities > 1 else lines
 
 
-def _segment_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+def _segment_counts(
+    predicted: Bool[Tensor, "T K A"], true: Bool[Tensor, "T K A"], both: Bool[Tensor, "T K A"]
+) -> Int[Tensor, "3 K A"]:
     """Count TP, FP and FN of each line in segments."""
-    tp = (predicted & true).sum(2)
-    return torch.stack([tp, predicted.sum(2) - tp, true.sum(2) - tp])
+    tp, positives, actual = (lines.sum(0, dtype=torch.int32) for lines in (both, predicted, true))
+    return torch.stack([tp, positives - tp, actual - tp])
 
 
-def _event_counts(predicted: Bool[Tensor, "K A T"], true: Bool[Tensor, "K A T"]) -> Int[Tensor, "3 K A"]:
+def _event_counts(
+    predicted: Bool[Tensor, "T K A"], true: Bool[Tensor, "T K A"], both: Bool[Tensor, "T K A"]
+) -> Int[Tensor, "3 K A"]:
     """Count TP, FP and FN of each line in intervals that match at an intersection over union >= 0.5, without loops.
 
     Two intervals overlap in at most one interval, and every interval of the conjunction is such an overlap. With its
     length I and the lengths P and G of the two intervals around it, I / (P + G - I) >= 0.5 is 3I >= P + G. No interval
-    can match two others: it would have to cover half of both and the gap between them.
+    can match two others: it would have to cover half of both and the gap between them. So only lines with an overlap
+    have to be looked at closely.
     """
-    of_prediction, of_truth, overlaps = (_intervals(lines) for lines in (predicted, true, predicted & true))
+    positives, actual = (_begins(lines).sum(0, dtype=torch.int32) for lines in (predicted, true))
+    touched = both.sum(0, dtype=torch.int32).flatten().nonzero()[:, 0]  # [L]
+    of_prediction, of_truth, overlaps = (
+        _intervals(lines.flatten(1)[:, touched].T) for lines in (predicted, true, both)
+    )
     around = sum(_lengths_around(overlaps, intervals) for intervals in (of_prediction, of_truth))
     matches = overlaps[3 * (overlaps[:, 1] - overlaps[:, 0]) >= around]
-    tp, positives, actual = (_per_line(intervals, predicted) for intervals in (matches, of_prediction, of_truth))
+    of_line = (matches[:, 0] // (len(both) + 1)).bincount(minlength=len(touched))
+    tp = torch.zeros_like(positives).flatten().index_copy_(0, touched, of_line.int()).view_as(positives)
     return torch.stack([tp, positives - tp, actual - tp])
 
 
-def _intervals(lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "R 2"]:
+def _begins(lines: Bool[Tensor, "T K A"]) -> Bool[Tensor, "T K A"]:
+    """Return where intervals begin."""
+    begins = lines.clone()
+    begins[1:] &= ~lines[:-1]
+    return begins
+
+
+def _intervals(lines: Bool[Tensor, "L T"]) -> Int[Tensor, "R 2"]:
     """Return start and end (exclusive) of every interval; all lines are joined, with a gap after each."""
     joined = F.pad(F.pad(lines, (0, 1)).flatten(), (1, 0))
     return (joined[1:] ^ joined[:-1]).nonzero().reshape(-1, 2)
@@ -336,23 +357,17 @@ def _lengths_around(inner: Int[Tensor, "I 2"], outer: Int[Tensor, "R 2"]) -> Int
     return length
 
 
-def _per_line(intervals: Int[Tensor, "R 2"], lines: Bool[Tensor, "K A T"]) -> Int[Tensor, "K A"]:
-    """Count the intervals of each line."""
-    tracks, count, segments = lines.shape
-    found: Tensor = (intervals[:, 0] // (segments + 1)).bincount(minlength=tracks * count)
-    return found.reshape(tracks, count)
-
-
 def _with_event_av(counts: Int[Tensor, "levels 3 K A"], modalities: int) -> Int[Tensor, "levels 3 K1 A"]:
     """Add one row: the counts of all modalities together."""
-    return torch.cat([counts, counts[:, :, :modalities].sum(2, keepdim=True)], dim=2)
+    together = counts[:, :, :modalities].sum(2, keepdim=True, dtype=counts.dtype)
+    return torch.cat([counts, together], dim=2)
 
 
 def _f1(counts: Int[Tensor, "levels 3 K A"]) -> tuple[Float[Tensor, "levels K A"], Bool[Tensor, "levels K A"]]:
     """Return 2TP / (2TP + FP + FN), 0 where it is undefined, and where it is defined."""
-    tp, fp, fn = counts.double().unbind(1)
+    tp, fp, fn = counts.unbind(1)
     size = 2 * tp + fp + fn
-    return 2 * tp / size.clamp(min=1), size > 0
+    return (2 * tp).double() / size.clamp(min=1), size > 0
 
 
 def _event_f1(counts: Int[Tensor, "levels 3 K C"]) -> list[list[list[float | None]]]:
