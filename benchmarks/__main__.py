@@ -24,6 +24,7 @@ BENCHMARKS = (
     "video",
     "startup",
     "paper_size",
+    "thumos_size",
     "growth",
     "floor",
     "soak",

@@ -37,9 +37,11 @@ class Scale:
     detections: int = 30_000
     clips: int = 1_000
     minutes: int = 20
+    long_videos: int = 200  # for training, and 210 for testing
+    long_dim: int = 1_024  # of each stream
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000, 20, 2)
+QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000, 20, 2, 40, 16)
 
 
 class Row(NamedTuple):
