@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
@@ -18,7 +19,7 @@ BATCH_SIZE = 16
 
 
 def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: str) -> DictConfig:
-    """The configuration of ``avvp_pl.train`` for so many training videos with LLP's streams."""
+    """The configuration of ``avvp_pl.train`` for so many training videos with LLP's streams, with torch's threads."""
     splits = f"data.sizes={{train: {videos}, val: 16, test: 16}}"
     settings = [
         f"+experiment={experiment}",
@@ -26,6 +27,7 @@ def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: st
         "logger=csv",
         splits,
         f"paths.run_dir={run_dir}",
+        f"threads={torch.get_num_threads()}",  # otherwise a run would set another number
     ]
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         return compose("train", [*settings, *overrides])

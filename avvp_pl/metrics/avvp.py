@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -71,7 +71,8 @@ class _Counted(NamedTuple):
     """TP, FP and FN of every video.
 
     A video has few of all events, so only the A pairs of a video and an event with any prediction or truth are stored,
-    unless most have one. ``pairs`` are their numbers n C + c, and ``shape`` is that of all pairs, (N, C).
+    unless more than a quarter of all have one. ``pairs`` are their numbers n C + c, and ``shape`` is that of all pairs,
+    (N, C).
     """
 
     counts: Int[Tensor, "levels 3 K A"]
@@ -231,11 +232,10 @@ def _sums(
 ) -> _Sums:
     """Compute the sums over these videos; raises ValueError if the shapes do not fit."""
     counted = _count(prediction, truth, mask, modalities, num_events)
-    counts, (videos, events) = counted.counts.long(), counted.shape
     return _Sums(
         f1=_video_f1(counted, modalities).sum(2),
-        counts=counts.new_zeros(*counts.shape[:3], events).index_add_(3, counted.pairs % max(1, events), counts),
-        listed=torch.tensor(videos, device=counts.device),
+        counts=_of_all_pairs(counted.counts, counted).sum(3),
+        listed=torch.tensor(counted.shape[0], device=counted.counts.device),
         with_predictions=counted.with_predictions,
     )
 
@@ -274,13 +274,17 @@ def _count(
 def _video_f1(counted: _Counted, modalities: int) -> Float[Tensor, "levels K1 N"]:
     """Compute the F1 of each video: the mean over its events with any prediction or truth, 1 if there are none."""
     f1, defined = _f1(_with_event_av(counted.counts, modalities))  # [levels, K + 1, A]
-    videos, events = counted.shape
     # index_add would sum f1 in an arbitrary order on a GPU, so that the last bit would be random
-    by_event = f1.new_zeros(*f1.shape[:2], videos * events).index_copy_(2, counted.pairs, f1)
-    by_event = by_event.view(*f1.shape[:2], videos, events)
-    number = torch.zeros_like(by_event[..., 0], dtype=torch.long)
-    number.index_add_(2, counted.pairs // max(1, events), defined.long())
-    return torch.where(number > 0, by_event.sum(3) / number.clamp(min=1), 1.0)
+    total, number = (_of_all_pairs(values, counted).sum(3) for values in (f1, defined.int()))
+    return torch.where(number > 0, total / number.clamp(min=1), 1.0)
+
+
+def _of_all_pairs(values: Shaped[Tensor, "*axes A"], counted: _Counted) -> Shaped[Tensor, "*axes N C"]:
+    """Return the values of all pairs of a video and an event, which are 0 for those that are not stored."""
+    videos, events = counted.shape
+    if values.shape[-1] < videos * events:
+        values = values.new_zeros(*values.shape[:-1], videos * events).index_copy_(-1, counted.pairs, values)
+    return values.view(*values.shape[:-1], videos, events)
 
 
 def _scores(sums: _Sums, modalities: Sequence[str]) -> ParsingScores:
@@ -339,7 +343,7 @@ def _event_counts(
 def _begins(lines: Bool[Tensor, "T K A"]) -> Bool[Tensor, "T K A"]:
     """Return where intervals begin."""
     begins = lines.clone()
-    begins[1:] &= ~lines[:-1]
+    begins[1:].logical_and_(~lines[:-1])
     return begins
 
 

@@ -217,7 +217,7 @@ class ProposalAttention(nn.Module):
             attended = F.scaled_dot_product_attention(
                 full_precision(query), full_precision(key), full_precision(value), seen[:, None]
             )
-        return (attended * some[:, None, :, None]).transpose(1, 2).flatten(2)
+        return (attended * some[:, None, :, None]).to(value.dtype).transpose(1, 2).flatten(2)
 
 
 class SegmentNorm(nn.Module):

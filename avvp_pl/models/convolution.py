@@ -31,17 +31,27 @@ class SegmentConvolution(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T _"]:
         """Convolve; what ``x`` has at padding does not matter, and neither does what is returned there."""
-        places = self.weight.shape[2]
-        reach = places // 2
-        if x.device.type != "cpu" or bool(mask.all()):
-            whole = x.masked_fill(~mask[:, :, None], 0).transpose(1, 2)
-            return F.conv1d(whole, self.weight, self.bias, padding=reach).transpose(1, 2)
-        videos, times = mask.nonzero(as_tuple=True)
+        padded = x.device.type == "cpu" and not torch.compiler.is_compiling() and not mask.all()
+        return self.of_segments(x, mask) if padded else self.of_whole(x, mask)
+
+    def of_whole(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T _"]:
+        """Convolve the whole batch."""
+        whole = x.masked_fill(~mask[:, :, None], 0).transpose(1, 2)
+        return F.conv1d(whole, self.weight, self.bias, padding=self.weight.shape[2] // 2).transpose(1, 2)
+
+    def of_segments(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T _"]:
+        """Convolve the real segments; all else is 0."""
+        reach = self.weight.shape[2] // 2
+        videos, times = mask.nonzero(as_tuple=True)  # [N]
         products = x[videos, times] @ self.weight.permute(1, 2, 0).flatten(1)
-        products = F.pad(products, (0, 0, 0, 1)).view(-1, places, len(self.bias))  # [N + 1, K, D']; the last is padding
-        number = torch.full((len(x), x.shape[1] + 2 * reach), len(videos))
-        number[videos, times + reach] = torch.arange(len(videos))
-        neighbors = (products[:, place].index_select(0, number[videos, times + place]) for place in range(places))
+        products = F.pad(products, (0, 0, 0, 1))  # the last one is that of what is not there
+        places = products.view(len(products), -1, len(self.bias)).unbind(1)  # K of [N + 1, D']
+        number = torch.full((len(x), x.shape[1] + 2 * reach), len(videos), device=x.device)
+        number[videos, times + reach] = torch.arange(len(videos), device=x.device)
+        neighbors = (
+            own[:-1] if place == reach else own.index_select(0, number[videos, times + place])
+            for place, own in enumerate(places)
+        )
         convolved = sum(neighbors, self.bias).to(products.dtype)
         return convolved.new_zeros(*mask.shape, len(self.bias)).index_put((videos, times), convolved)
 

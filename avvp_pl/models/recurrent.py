@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from avvp_pl.errors import InputError
-from avvp_pl.models.han import StreamFusion, full_precision
+from avvp_pl.models.han import StreamFusion
 from avvp_pl.types import Batch, ParsingNetwork
 
 
@@ -51,7 +51,8 @@ class SegmentLSTM(nn.Module):
         """
         on_cpu = x.device.type == "cpu"  # where many processors have no LSTM in bfloat16
         if on_cpu:
-            x, start = full_precision(x), None if start is None else State(*map(full_precision, start))
+            own = next(self.directions.parameters()).dtype
+            x, start = x.to(own), None if start is None else State(start.hidden.to(own), start.cells.to(own))
         x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1).masked_fill(~mask[:, :, None], 0)
         lengths = mask.sum(dim=1)
         outputs, states = [], []

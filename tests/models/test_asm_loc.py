@@ -298,3 +298,33 @@ def test_batches_carry_their_proposals_to_a_device() -> None:
     assert isinstance(batch.proposals, Proposals)
     assert {column.device.type for column in batch.proposals} == {"meta"}
     assert isinstance(make("none")(whole()), ASMLocOutput)
+
+
+@pytest.mark.parametrize("allowed", ["some", "none"])
+def test_attention_to_nothing_is_0_and_its_gradients_are_right(allowed: str) -> None:
+    layer, generator = ProposalAttention(8, 2).double(), torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 8, generator=generator, dtype=torch.float64)
+    weights = torch.randn(2, 5, 8, generator=generator, dtype=torch.float64)
+    may = torch.rand(2, 5, 5, generator=generator) < (0.5 if allowed == "some" else 0)
+    may[0, 3] = may[1, 0] = False
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    attended = layer.attend(ours, may)
+    assert not attended[~may.any(2)].any()
+    torch.autograd.backward((attended * weights).sum())
+    expected = torch.stack([slow_attention(layer, video, own) for video, own in zip(theirs, may, strict=True)])
+    torch.testing.assert_close(attended, expected)
+    if allowed == "some":
+        torch.autograd.backward((expected * weights).sum())
+    else:
+        theirs.grad = torch.zeros_like(x)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@torch.no_grad()
+def test_outputs_are_in_full_precision() -> None:
+    net, batch = make().eval(), whole()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net(batch)
+    for output in (found.features, found.segment_probs, found.video_probs, found.logits, found.attention):
+        assert output.dtype == torch.float32
+    torch.testing.assert_close(found.segment_probs, net(batch).segment_probs, atol=0.05, rtol=0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from avvp_pl.models.convolution import SegmentConvolution
 
 SHAPES = [((5, 3, 1), 5), ((2, 0, 4), 6), ((4, 4), 4), ((0,), 1), ((9, 2), 9)]
+WAYS = (SegmentConvolution.__call__, SegmentConvolution.of_segments, SegmentConvolution.of_whole)
+Way = Callable[[SegmentConvolution, Tensor, Tensor], Tensor]
 
 
 def padded(lengths: tuple[int, ...], longest: int) -> tuple[Tensor, Tensor]:
@@ -18,15 +22,16 @@ def padded(lengths: tuple[int, ...], longest: int) -> tuple[Tensor, Tensor]:
     return x.masked_fill(~mask[:, :, None], torch.nan), mask
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize(("lengths", "longest"), SHAPES)
-def test_it_equals_that_of_single_videos(kernel_size: int, lengths: tuple[int, ...], longest: int) -> None:
+def test_it_equals_that_of_single_videos(way: Way, kernel_size: int, lengths: tuple[int, ...], longest: int) -> None:
     x, mask = padded(lengths, longest)
     ours = SegmentConvolution(4, 6, kernel_size).double()
     theirs = nn.Conv1d(4, 6, kernel_size, padding=kernel_size // 2).double()
     theirs.load_state_dict(ours.state_dict())
     x.requires_grad_()
-    found = ours(x, mask)
+    found = way(ours, x, mask)
     weights = torch.randn(found.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     torch.autograd.backward((found * weights)[mask].sum())
     own, gradients = x.grad, [parameter.grad for parameter in ours.parameters()]
@@ -43,13 +48,35 @@ def test_it_equals_that_of_single_videos(kernel_size: int, lengths: tuple[int, .
         torch.testing.assert_close(gradients, [parameter.grad for parameter in theirs.parameters()])
 
 
-def test_a_hole_in_a_video_is_a_zero() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hole_in_a_video_is_a_zero(way: Way) -> None:
     x, _ = padded((7,), 7)
     mask = torch.tensor([[True, True, False, True, False, False, True]])
     ours = SegmentConvolution(4, 6, 5).double()
     filled = x.masked_fill(~mask[:, :, None], 0)
     expected = nn.functional.conv1d(filled.transpose(1, 2), ours.weight, ours.bias, padding=2).transpose(1, 2)
-    torch.testing.assert_close(ours(x.masked_fill(~mask[:, :, None], torch.nan), mask)[mask], expected[mask])
+    found = way(ours, x.masked_fill(~mask[:, :, None], torch.nan), mask)
+    torch.testing.assert_close(found[mask], expected[mask])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_videos(way: Way) -> None:
+    assert way(SegmentConvolution(4, 6), torch.zeros(0, 3, 4), torch.zeros(0, 3, dtype=torch.bool)).shape == (0, 3, 6)
+
+
+def test_only_padded_batches_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, (x, mask) = SegmentConvolution(4, 6), padded((4, 2), 4)
+    monkeypatch.setattr(net, "of_segments", lambda x, mask: "segments")
+    monkeypatch.setattr(net, "of_whole", lambda x, mask: "whole")
+    assert net(x, mask) == "segments"
+    assert net(x, torch.ones_like(mask)) == net(x.to("meta"), mask.to("meta")) == "whole"
+
+
+def test_everything_is_made_where_the_segments_are() -> None:
+    net, (x, mask) = SegmentConvolution(4, 6), padded((4, 2), 4)
+    expected = net(x.float(), mask)
+    with torch.device("meta"):
+        assert torch.equal(net(x.float(), mask)[mask], expected[mask])
 
 
 @pytest.mark.parametrize("kernel_size", [0, 2, -1])

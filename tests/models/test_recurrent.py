@@ -277,3 +277,19 @@ def test_the_streams_of_a_modality_are_joined_if_there_are_several() -> None:
         of_video = {name: x[b] for name, x in batch.features_in.items()}
         for found, expected in zip(net.inputs(batch), slow_inputs(net, of_video), strict=True):
             assert_close(found[b], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+def test_autocast_does_not_reach_an_lstm_on_a_cpu(bidirectional: bool, started: bool) -> None:
+    lstm, generator = SegmentLSTM(4, HIDDEN, bidirectional), torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 4, generator=generator).bfloat16()
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    shape = (1 + bidirectional, 2, HIDDEN)
+    start = State(*torch.randn(2, *shape, generator=generator).bfloat16()) if started else None
+    expected = lstm(x.float(), mask, None if start is None else State(start.hidden.float(), start.cells.float()))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = lstm(x, mask, start)
+    assert torch.equal(found.outputs, expected.outputs)
+    assert torch.equal(found.last.hidden, expected.last.hidden)
