@@ -16,7 +16,7 @@ from torch import Tensor
 from avvp_pl.commands.build import build_trainer, build_videos, prepare_process
 from avvp_pl.commands.objects import build
 from avvp_pl.commands.restore import restore
-from avvp_pl.data.products import Kind, Product, write_product
+from avvp_pl.data.products import Kind, Product, one_note, write_product
 from avvp_pl.data.proposals import write_proposals
 from avvp_pl.data.videos import ParsingSet, VideoSet
 from avvp_pl.errors import InputError
@@ -60,7 +60,8 @@ def refined(cfg: DictConfig) -> str:
     assert isinstance(refinement, Refinement)
     with torch.inference_mode():
         values = refinement(network, train.to(device), batch_size)
-    return _written(output, _product(refinement.kind, videos, values, checkpoint=checkpoint), train)
+    note = None if model.tested is None else one_note(model.tested.notes)
+    return _written(output, _product(refinement.kind, videos, values, checkpoint=checkpoint, note=note), train)
 
 
 def _written(output: Path, product: Product, videos: VideoSet) -> str:

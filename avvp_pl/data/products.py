@@ -27,7 +27,7 @@ import io
 import logging
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -74,6 +74,17 @@ class Product:
         return np.cumsum(self.lengths) - self.lengths
 
 
+def one_note(notes: Iterable[str | None]) -> str | None:
+    """Join notes, without those that others contain; None if there are none.
+
+    >>> one_note(["by hand", None, "by hand; of 3 videos", "with care"])
+    'by hand; of 3 videos; with care'
+    """
+    found = list(dict.fromkeys(filter(None, notes)))
+    kept = [note for note in found if not any(note in other for other in found if other != note)]
+    return "; ".join(kept) or None
+
+
 def write_product(path: Path, product: Product) -> None:
     """Write a product; the same content gives the same bytes.
 
@@ -102,11 +113,12 @@ def places_of(
     product: Product,
     path: Path,
     missing: Missing = "error",
+    split: str = "training",
 ) -> npt.NDArray[np.int64]:
     """Return where the wanted names stand on an axis of a product; -1 for one that is not there.
 
     Raises :class:`InputError` for a wanted name that is not there, unless ``missing`` is ``weak`` and others are there.
-    It is logged that names which nobody wants are ignored.
+    It is logged that names which nobody wants are ignored. Messages say of which ``split`` the wanted names are.
     """
     one, names = {
         "videos": ("video", product.names),
@@ -117,15 +129,16 @@ def places_of(
     absent = [name for name in wanted if name not in places]
     if absent and (missing == "error" or len(absent) == len(wanted)):
         more = f", and {len(absent) - 1} more are missing" if len(absent) > 1 else ""
-        advice = " (missing=weak takes the weak label instead)" if axis == "videos" and missing == "error" else ""
+        possible = axis == "videos" and missing == "error" and split == "training"
+        advice = " (missing=weak takes the weak label instead)" if possible else ""
         raise InputError(
-            f"{path}: has no {product.kind.replace('_', ' ')} of the {one} {quote(absent[0])}{more}; the training "
+            f"{path}: has no {product.kind.replace('_', ' ')} of the {one} {quote(absent[0])}{more}; the {split} "
             f"data has it, so add it{advice}.{nearest(absent[0], names)}"
         )
     known = set(wanted)
     if ignored := [name for name in names if name not in known]:
-        said = "%s: %d of its %s are not in the training data and are ignored, such as %s"
-        log.info(said, path, len(ignored), axis, quote(ignored[0]))
+        said = "%s: %d of its %s are not in the %s data and are ignored, such as %s"
+        log.info(said, path, len(ignored), axis, split, quote(ignored[0]))
     return np.array([places.get(name, -1) for name in wanted], dtype=np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,9 @@ class FromFile(StoredLabels):
         weight_pseudo_label: float,
         start_epoch: int,
         missing: Missing = "error",
+        over_modalities: Literal["mean", "sum"] = "mean",
     ) -> None:
-        super().__init__(weight_pseudo_label, label_threshold)
+        super().__init__(weight_pseudo_label, label_threshold, over_modalities=over_modalities)
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.file, self.start_epoch, self.missing = Path(file), start_epoch, missing
         self.stored: Tensor | None = None
@@ -106,13 +108,14 @@ def segments_of(
     events: Sequence[str],
     path: Path,
     missing: Missing = "error",
+    split: str = "training",
 ) -> tuple[Float[npt.NDArray[np.float32], "S M C"], Bool[npt.NDArray[np.bool_], " N"]]:
     """Return the values of these videos, in their order, and which videos the product has; the values of others are 0.
 
     Raises :class:`InputError` if a video (with ``missing="error"``), modality or event is missing, or if a video has
-    another length.
+    another length. Messages say of which ``split`` the videos are.
     """
-    rows = places_of(videos.names, "videos", product, path, missing)
+    rows = places_of(videos.names, "videos", product, path, missing, split)
     columns = columns_of(product, modalities, events, path)
     lengths, known = videos.lengths.numpy(), rows >= 0
     if len(wrong := np.flatnonzero(known & (product.lengths[rows] != lengths))):

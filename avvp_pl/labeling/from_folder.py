@@ -18,22 +18,31 @@ from avvp_pl.parts import Conversion, Converted
 
 
 class FromFolder(Conversion):
-    """Published labels as they are: ``folders`` has the folder of each modality (:func:`read_folders`)."""
+    """Published labels as they are: ``folders`` has the folder of each modality (:func:`read_folders`).
+
+    ``note`` is what is to be known about them.
+    """
 
     kind = "labels"
 
     def __init__(
-        self, modalities: Sequence[str], events: Sequence[str], folders: Mapping[str, str], missing: Missing
+        self,
+        modalities: Sequence[str],
+        events: Sequence[str],
+        folders: Mapping[str, str],
+        missing: Missing,
+        note: str | None = None,
     ) -> None:
         self.modalities, self.events = tuple(modalities), tuple(events)
-        self.folders, self.missing = paths_of(folders, modalities), missing
+        self.folders, self.missing, self.note = paths_of(folders, modalities), missing, note
 
     def __call__(self, splits: Mapping[str, VideoSet]) -> Converted:
         """Read the labels of the training videos."""
         videos = splits["train"]
         values, known = read_folders(self.folders, videos, self.events, self.missing)
         where = next(iter(self.folders.values())).parent
-        return Converted(torch.from_numpy(labels_from(values, known, videos, self.modalities, self.events, where)))
+        made = labels_from(values, known, videos, self.modalities, self.events, where)
+        return Converted(torch.from_numpy(made), self.note)
 
 
 def paths_of(folders: Mapping[str, str], modalities: Sequence[str]) -> dict[str, Path]:
@@ -48,14 +57,18 @@ def paths_of(folders: Mapping[str, str], modalities: Sequence[str]) -> dict[str,
 
 
 def read_folders(
-    folders: Mapping[str, Path], videos: VideoSet, events: Sequence[str], missing: Missing = "error"
+    folders: Mapping[str, Path],
+    videos: VideoSet,
+    events: Sequence[str],
+    missing: Missing = "error",
+    split: str = "training",
 ) -> tuple[Float[npt.NDArray[np.float32], "S M C"], Bool[npt.NDArray[np.bool_], " N"]]:
     """Read KEY.npy [T, C] of each video from the folder of each modality, and return which videos are there.
 
     The columns are the events in the order of the data, and KEY is the name of the video's feature files. Values of
     videos that are in no folder are 0. Raises :class:`InputError` if a file is not what it should be, if a video is in
     one folder and not in another, if no video is there, or, with ``missing="error"``, if one is not. Nothing is
-    unpickled.
+    unpickled. Messages say of which ``split`` the videos are.
     """
     values = np.zeros((videos.num_segments, len(folders), len(events)), dtype=np.float32)
     known = np.zeros(len(videos), dtype=bool)
@@ -67,9 +80,9 @@ def read_folders(
             absent = next(path for path in paths if path not in there)
             raise InputError(f"{absent}: no such file, but there is {there[0]}; a video needs all modalities")
         if not there and missing == "error":
+            advice = ", or give missing=weak to take the weak label instead" if split == "training" else ""
             raise InputError(
-                f"{paths[0]}: no such file, so {quote(name)} has no labels; add it, or give missing=weak to take the "
-                "weak label instead"
+                f"{paths[0]}: no such file, so the {split} video {quote(name)} has no labels; add it{advice}"
             )
         for m, path in enumerate(there):
             values[start : start + length, m] = _read(path, (length, len(events)))

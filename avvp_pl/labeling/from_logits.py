@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from avvp_pl.data.names import composed
-from avvp_pl.data.products import Missing, columns_of, impossible_logits, read_product
+from avvp_pl.data.products import Missing, columns_of, impossible_logits, one_note, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError, brief, nearest, quote
 from avvp_pl.labeling.from_file import labels_from, segments_of
@@ -43,7 +43,8 @@ class FromLogits(Conversion):
     ``logits`` is a product of kind ``logits``, or a mapping from modalities to folders of one .npy file for each video
     (:func:`~avvp_pl.labeling.from_folder.read_folders`). theta is a threshold for each modality and event.
     ``event_thresholds`` has them (:func:`thresholds_of`), or is ``validation``: then they are F1-optimal on the truth
-    of the validation videos, which a warning and the ``note`` of the labels say.
+    of the validation videos, which a warning and the note of the labels say. The labels also have the notes of the
+    files that they are made of, and ``note``.
 
     A threshold of -inf, by which every logit counts, becomes the lowest finite logit of the event among all training
     segments, minus 1: then soft labels are defined, too. (UWAV's code takes the lowest one of each batch.) The label of
@@ -61,12 +62,16 @@ class FromLogits(Conversion):
         soft: bool,
         temperature: float,
         missing: Missing,
+        note: str | None = None,
     ) -> None:
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.logits, self.missing = logits, missing
         self.soft, self.temperature = soft, temperature
         self.fitted = event_thresholds == VALIDATION
         self.thresholds = None if self.fitted else thresholds_of(event_thresholds, self.modalities, self.events)
+        self.notes = [note]
+        if self.thresholds is not None and str(event_thresholds).endswith(".npz"):
+            self.notes.append(read_product(Path(event_thresholds), "labels").note)
 
     def needs(self) -> tuple[str, ...]:
         """Return ``val`` if the thresholds are fitted to it."""
@@ -76,12 +81,11 @@ class FromLogits(Conversion):
         """Return the labels of the training videos."""
         videos = splits["train"]
         logits, known, path, note = self._read(videos, self.missing)
-        thresholds = self.thresholds
+        thresholds, notes = self.thresholds, [note, *self.notes]
         if thresholds is None:
-            fitted = (
+            notes.append(
                 f"its thresholds are F1-optimal on the annotated segments of {len(splits['val'])} validation videos"
             )
-            note = fitted if note is None else f"{note}; {fitted}"
             thresholds = self._fit(splits["val"])
         thresholds = finite_thresholds(thresholds, logits[known[videos.rows.numpy()]])
         weak_labels = videos.segment_weak_labels.double().numpy()[:, None]
@@ -90,13 +94,13 @@ class FromLogits(Conversion):
         else:
             labels = weak_labels * (logits > thresholds)
         made = labels_from(labels.astype(np.float32), known, videos, self.modalities, self.events, path)
-        return Converted(torch.from_numpy(made), note, torch.from_numpy(thresholds))
+        return Converted(torch.from_numpy(made), one_note(notes), torch.from_numpy(thresholds))
 
-    def _read(self, videos: VideoSet, missing: Missing) -> Given:
+    def _read(self, videos: VideoSet, missing: Missing, split: str = "training") -> Given:
         """Return the logits of these videos."""
         if isinstance(self.logits, Mapping):
             folders = paths_of(self.logits, self.modalities)
-            logits, known = read_folders(folders, videos, self.events, missing)
+            logits, known = read_folders(folders, videos, self.events, missing, split)
             if len(wrong := np.argwhere(impossible_logits(logits))):
                 where = wrong[0]
                 file = folders[self.modalities[where[1]]] / f"{videos.file_stems[videos.rows[where[0]]]}.npy"
@@ -109,7 +113,8 @@ class FromLogits(Conversion):
                 f"'logits={{{', '.join(f'{name}: DIR' for name in self.modalities)}}}'"
             )
         product = read_product(path, "logits")
-        return Given(*segments_of(product, videos, self.modalities, self.events, path, missing), path, product.note)
+        logits, known = segments_of(product, videos, self.modalities, self.events, path, missing, split)
+        return Given(logits, known, path, product.note)
 
     def _fit(self, videos: VideoSet) -> Float[npt.NDArray[np.float64], "M C"]:
         """Return the thresholds with the highest F1 on these videos, and say so."""
@@ -119,7 +124,8 @@ class FromLogits(Conversion):
             "videos. Methods that learn from weak labels alone do not see these; say so beside your scores",
             len(videos),
         )
-        logits = self._read(videos, "error").logits
+        logits, _, path, _ = self._read(videos, "error", "validation")
+        log.info("%s: covers all %d validation videos", path, len(videos))
         truth, has_event = videos.truth.numpy(), videos.segment_weak_labels.numpy()[:, None] > 0
         logits = np.where(has_event, logits, -np.inf)
         found = np.array(
@@ -179,8 +185,8 @@ def thresholds_of(
 
     ``given`` is a number, a list of one number for each event, or a mapping from all events to numbers, for all
     modalities; or a mapping from the modalities to any of these, or to an .npy file of one number for each event; or a
-    file: .csv with the columns ``event`` and each modality, or .npz of labels that were made with thresholds. Raises
-    :class:`InputError` for anything else, and for a number that is not finite.
+    file: .csv with the columns ``event`` and each modality, or .npz of labels that were made with thresholds. Numbers
+    may be -inf. Raises :class:`InputError` for anything else, and for NaN and inf.
     """
     if isinstance(given, Mapping) and set(given) == set(modalities):
         return np.stack([_of_modality(given[name], f"thresholds.{name}", events) for name in modalities])
@@ -220,7 +226,7 @@ def _checked(given: Any, key: str, events: Sequence[str]) -> Float[npt.NDArray[n
         numbers = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{key}={brief(given)}: it must be a number for each event") from None
-    if numbers.shape not in {(), (len(events),)} or not np.isfinite(numbers).all():
+    if numbers.shape not in {(), (len(events),)} or not (numbers < np.inf).all():
         raise InputError(f"{key}={brief(given)}: it must be a number, or a list of {len(events)} numbers, one an event")
     return np.broadcast_to(numbers, len(events))
 

@@ -27,10 +27,15 @@ class StoredLabels(Labeling, ABC):
     """
 
     def __init__(
-        self, weight_pseudo_label: float, label_threshold: float, over_events: Literal["mean", "sum"] = "mean"
+        self,
+        weight_pseudo_label: float,
+        label_threshold: float,
+        over_events: Literal["mean", "sum"] = "mean",
+        over_modalities: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__(label_threshold)
-        self.weight_pseudo_label, self.over_events = weight_pseudo_label, over_events
+        self.weight_pseudo_label = weight_pseudo_label
+        self.over_events, self.over_modalities = over_events, over_modalities
 
     def of_batch(self, step: Step) -> Float[Tensor, "B T M C"]:
         """Return the stored labels of the segments of a batch; those of padding have no meaning."""
@@ -42,7 +47,9 @@ class StoredLabels(Labeling, ABC):
 
     def forward(self, step: Step) -> dict[str, Term]:
         """Return L_PL."""
-        labeled = pseudo_label_loss(step.output.segment_probs, self.of_batch(step), step.batch.mask, self.over_events)
+        labeled = pseudo_label_loss(
+            step.output.segment_probs, self.of_batch(step), step.batch.mask, self.over_events, self.over_modalities
+        )
         return {"pseudo_label": Term(labeled, self.weight_pseudo_label)}
 
     def progress(self) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class BalancedAndMixed(FromFile):
     Beta(mixup_alpha, mixup_alpha), once for each batch and modality.
 
     Partners and fractions depend on ``seed``, the epoch and the batch, but not on processes. Raises
-    :class:`~avvp_pl.errors.InputError` for a network without HAN's linear event head.
+    :class:`~avvp_pl.errors.InputError` for a network without HAN's linear event head, unless ``weight_mixup`` is 0.
     """
 
     shares: Tensor  # [M], s_m
@@ -56,10 +56,10 @@ class BalancedAndMixed(FromFile):
         missing: Missing = "error",
     ) -> None:
         super().__init__(modalities, events, file, label_threshold, weight_pseudo_label, start_epoch, missing)
-        if not isinstance(network, HAN) or not isinstance(network.event_head, nn.Linear):
+        if weight_mixup and not (isinstance(network, HAN) and isinstance(network.event_head, nn.Linear)):
             raise InputError(
                 "labeling=uwav needs a network with HAN's linear event head, which scores mixed segments: network=uwav "
-                "or network=han"
+                "or network=han; give labeling.weight_mixup=0 to leave their loss out"
             )
         self.positive_weight, self.weight_mixup, self.mixup_alpha = positive_weight, weight_mixup, mixup_alpha
         self.seed = seed

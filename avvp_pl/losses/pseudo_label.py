@@ -15,11 +15,13 @@ def pseudo_label_loss(
     pseudo_labels: Float[Tensor, "B T M C"],
     mask: Bool[Tensor, "B T"],
     over_events: Literal["mean", "sum"] = "mean",
+    over_modalities: Literal["mean", "sum"] = "mean",
 ) -> Float[Tensor, ""]:
     """Eq. (11): binary cross-entropy of segment_probs against pseudo_labels, mean over the real segments.
 
-    The paper does not say whether the loss of a segment is the mean or the sum over events: ``over_events``. The loss
-    of a batch that is all padding is 0.
+    The paper does not say whether the loss of a segment is the mean or the sum over events: ``over_events``. That of a
+    time is the mean over modalities, or (``over_modalities``) their sum, as in VALOR. The loss of a batch that is all
+    padding is 0.
 
     >>> import torch
     >>> half, one = torch.full((1, 1, 1, 4), 0.5), torch.ones(1, 1, 1, 4)
@@ -29,5 +31,6 @@ def pseudo_label_loss(
     """
     entropy = binary_cross_entropy(segment_probs, pseudo_labels, reduction="none")
     valid = mask[:, :, None, None]
-    numbers = entropy[0, 0].numel() if over_events == "mean" else entropy.shape[2]
+    modalities, events = entropy.shape[2:]
+    numbers = (modalities if over_modalities == "mean" else 1) * (events if over_events == "mean" else 1)
     return (entropy * valid).sum() / (valid.sum() * numbers).clamp(min=1)

@@ -13,6 +13,7 @@ from avvp_pl.errors import InputError
 from avvp_pl.losses.mil import within_margin
 from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
+from avvp_pl.methods.segment_targets import SegmentLoss
 from avvp_pl.models.cmpae import CMPAE, CMPAEOutput
 from avvp_pl.parts import Step, Targets, Term
 from avvp_pl.types import ParsingNetwork
@@ -38,12 +39,13 @@ class MutualLearning(Guided):
         contrast: Contrast,
         weight_mutual: float,
         least_uncertainty: float,
+        segments: SegmentLoss | None = None,
     ) -> None:
         if not isinstance(network, CMPAE):
             raise InputError(
                 f"method={self.called} needs network=cmpae: {type(network).__name__} does not say how uncertain it is"
             )
-        super().__init__(modalities, events, class_weighting, weights, targets, contrast)
+        super().__init__(modalities, events, class_weighting, weights, targets, contrast, segments)
         self.weight_mutual, self.least_uncertainty = weight_mutual, least_uncertainty
 
     def forward(self, step: Step) -> dict[str, Term]:

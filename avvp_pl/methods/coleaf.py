@@ -15,6 +15,7 @@ from avvp_pl.losses.mil import within_margin
 from avvp_pl.losses.nce import nce_loss
 from avvp_pl.methods.cmpae import MutualLearning
 from avvp_pl.methods.contrast import Contrast
+from avvp_pl.methods.segment_targets import SegmentLoss
 from avvp_pl.models.cmpae import CMPAE
 from avvp_pl.models.dropout import Dropout
 from avvp_pl.models.han import HybridAttentionLayer, StreamFusion, full_precision
@@ -83,9 +84,19 @@ class CoLeaF(MutualLearning):
         sure_to: Mapping[str, float],
         reference_weights: Mapping[str, float],
         found_from: float,
+        segments: SegmentLoss | None = None,
     ) -> None:
         super().__init__(
-            network, modalities, events, class_weighting, weights, targets, contrast, weight_mutual, least_uncertainty
+            network,
+            modalities,
+            events,
+            class_weighting,
+            weights,
+            targets,
+            contrast,
+            weight_mutual,
+            least_uncertainty,
+            segments,
         )
         assert isinstance(network, CMPAE)
         self.references = nn.ModuleDict({name: Reference(network, name, head_dropout) for name in modalities})

@@ -12,6 +12,7 @@ from torch import nn
 from avvp_pl.errors import InputError
 from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
+from avvp_pl.methods.segment_targets import SegmentLoss
 from avvp_pl.models.mgn import MGN, initialize
 from avvp_pl.parts import Step, Targets, Term
 from avvp_pl.types import ParsingNetwork
@@ -34,8 +35,9 @@ class EventTokens(Guided):
         targets: Targets,
         weight_classification: float,
         contrast: Contrast | None = None,
+        segments: SegmentLoss | None = None,
     ) -> None:
-        super().__init__(modalities, events, class_weighting, weights, targets, contrast)
+        super().__init__(modalities, events, class_weighting, weights, targets, contrast, segments)
         if not isinstance(network, MGN):
             raise InputError("method=mgn needs network=mgn, because no other network has event tokens")
         self.weight_classification = weight_classification

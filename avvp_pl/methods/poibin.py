@@ -13,6 +13,7 @@ from avvp_pl.data.videos import VideoSet
 from avvp_pl.losses import confident_count, count_distribution, count_loss, log_absent
 from avvp_pl.methods.contrast import Contrast
 from avvp_pl.methods.guided import Guided
+from avvp_pl.methods.segment_targets import SegmentLoss
 from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Report, Step, Targets, Team, Term
 from avvp_pl.pseudo_labels import EncodedVideos, blocks_of
@@ -49,8 +50,9 @@ class PoiBin(Guided):
         momentum: float,
         momentum_warmup: bool,
         contrast: Contrast | None = None,
+        segments: SegmentLoss | None = None,
     ) -> None:
-        super().__init__(modalities, events, class_weighting, weights, targets, contrast)
+        super().__init__(modalities, events, class_weighting, weights, targets, contrast, segments)
         self.joint, self.confidence, self.max_count = count == "joint", confidence, max_count
         self.weight_count, self.start_epoch = weight_count, start_epoch
         self.teacher = Teacher(network, "momentum", momentum, momentum_warmup, attending=None)

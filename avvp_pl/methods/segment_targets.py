@@ -1,4 +1,4 @@
-"""The labels that a method asks each segment for, where their loss is not that of pseudo labels (L_PL)."""
+"""The labels that a method asks each segment for, beside the pseudo labels of a labeling or in their place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from avvp_pl.data.products import Missing, checksum, read_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.labeling.from_file import labels_of
-from avvp_pl.parts import Part, Step
+from avvp_pl.losses import pseudo_label_loss
+from avvp_pl.parts import Part, Step, Term
 
 
 class SegmentTargets(Part, ABC):
@@ -63,3 +64,21 @@ class FromFile(SegmentTargets):
     def digest(self) -> str | None:
         """Return a checksum of the labels of the training videos."""
         return self.checksum
+
+
+class SegmentLoss(FromFile):
+    """``weight`` times the sum over modalities of the cross-entropy of real segments against the labels of ``file``.
+
+    This is what VALOR learns from its labels. As a loss of the method, it leaves the labeling free, for prototypes.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], events: Sequence[str], file: str, weight: float, missing: Missing = "error"
+    ) -> None:
+        super().__init__(modalities, events, file, missing)
+        self.weight = weight
+
+    def loss(self, step: Step) -> Term:
+        """Return the loss of a batch."""
+        probs, mask = step.output.segment_probs, step.batch.mask
+        return Term(pseudo_label_loss(probs, self(step), mask, over_modalities="sum"), self.weight)

@@ -180,7 +180,9 @@ def _table(
             rows.append(Row(label, 0, {}, as_printed))
         for own, setting in group.items():
             labels[setting.label] = own
-            cells, said = _cells(setting, baseline, differences), remark([run.tested for run in setting.runs])
+            cells = _cells(setting, baseline, differences)
+            # the label has the notes
+            said = remark([run.tested._replace(notes=()) for run in setting.runs if run.tested is not None])
             rows.append(Row(own + said, len(setting.runs), cells, as_printed if own == label else {}))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
     notes = [*_legend(members, columns), *_notes_on_differences(rows, against), *notes]

@@ -87,8 +87,8 @@ class Setting:
     """Runs that differ in their seeds only.
 
     ``label`` is the name of the experiment followed by ``apart``: ``key=value`` of every setting that is not as
-    shipped, or in which runs of that name differ. ``shipped`` are the settings of the experiment as shipped
-    (:func:`shipped`).
+    shipped, or in which runs of that name differ, and in brackets the notes of the runs. ``shipped`` are the settings
+    of the experiment as shipped (:func:`shipped`).
     """
 
     label: str
@@ -375,8 +375,9 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
     experiment with every setting that is not as :func:`shipped` (whatever else is in the report), and with what
     differs among the runs of that name. So it names the inference unless that is the first one of the experiment. A
     setting that a run does not have, because the run is older than the setting, counts as shipped; where nothing is
-    shipped, it sets the run apart only if the other runs differ in it. ``trained_as`` says which experiment the
-    checkpoints were trained as that an experiment of ``evaluate`` tests.
+    shipped, it sets the run apart only if the other runs differ in it. What is to be known about the files from which a
+    run learned (its ``notes``), such as that a teacher has seen annotated videos, sets it apart as well. ``trained_as``
+    says which experiment the checkpoints were trained as that an experiment of ``evaluate`` tests.
     """
     found: dict[tuple[str, ...], list[Run]] = {}
     short: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -388,8 +389,9 @@ def by_setting(runs: Sequence[Run], trained_as: Mapping[str, str] | None = None)
         known, told = _known(run.settings, reference), _changed(run.settings, reference)
         told |= differing[run.name] - set(reference or {})
         keys = [key for key in known if key in told]
-        identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys))
-        short[identity], references[identity] = tuple(_part(key, known[key]) for key in keys), reference
+        notes = () if run.tested is None else tuple(f"({note})" for note in run.tested.notes)
+        identity = (run.name, *(f"{key}={spelled(known[key])}" for key in keys), *notes)
+        short[identity], references[identity] = (*(_part(key, known[key]) for key in keys), *notes), reference
         found.setdefault(identity, []).append(run)
     settings = []
     for identity, alike in found.items():

@@ -380,6 +380,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "soft": FLAG,
     "temperature": POSITIVE,
     "missing": MISSING,
+    "note": OrNull(Text("thresholds fitted to annotated videos")),
     # of clips
     "sizes": Each(COUNT, "{train: 160, val: 32, test: 32}", "split", may_be_empty=False),
     "seconds": SIZE,
@@ -532,6 +533,7 @@ LIMITS: dict[str, Limit] = {
     "targets.missing": MISSING,
     "method.segments.file": PATH,
     "method.segments.missing": MISSING,
+    "method.segments.weight": WEIGHT,
     "targets.ramp": Choice(("code", "linear")),
     "targets.ramp_epochs": WEIGHT,
     "targets.ranking_dropout": FLAG,
@@ -593,6 +595,7 @@ LIMITS: dict[str, Limit] = {
     "weight_pseudo_label": WEIGHT,
     "weight_contrastive": WEIGHT,
     "over_events": Choice(("mean", "sum")),
+    "over_modalities": Choice(("mean", "sum")),
     "start_epoch": Number(0, whole=True),
     "labeling.file": PATH,
     "labeling.missing": MISSING,

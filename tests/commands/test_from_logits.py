@@ -90,6 +90,7 @@ def test_thresholds_of_the_validation_videos_are_said_by_every_command(
     given = (f"logits={logits}", f"thresholds={output}", "soft=true", f"output={again}")
     assert refine(command, "+refine=from_logits", *DATA, *given) == 0
     np.testing.assert_array_equal(read_product(again, "labels").values, product.values)
+    assert read_product(again, "labels").note == product.note
     more = ("trainer.max_epochs=1", "network.num_layers=1")
     run = train(command, tmp_path / "run", "+experiment=uwav", f"labeling.file={output}", *more)
     assert f"{output}: its thresholds are F1-optimal on the annotated" in (run / "train.log").read_text()

@@ -170,9 +170,9 @@ def test_logits_are_no_labels(tmp_path: Path) -> None:
 
 
 def test_valors_loss_is_the_sum_of_the_means_of_its_modalities(tmp_path: Path) -> None:
-    """With a weight of 2 for two modalities: the slope by a logit is (p - z) / (B T C)."""
+    """The slope by a logit is (p - z) / (B T C)."""
     videos = training("c", "c2")
-    part = labeling(write(tmp_path / "labels.npz", ["c", "c2"]), weight_pseudo_label=2.0)
+    part = labeling(write(tmp_path / "labels.npz", ["c", "c2"]), weight_pseudo_label=1.0, over_modalities="sum")
     part.start(videos)
     part.refresh(videos, 0, Team())
     logits = torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()

@@ -59,7 +59,7 @@ def test_a_video_in_no_folder_may_have_its_weak_label(folders: dict[str, str]) -
         (Path(folder) / "a.npy").unlink()
     with pytest.raises(InputError) as error:
         convert(folders, "a", "b")
-    said = "no such file, so 'a_0_10' has no labels; add it, or give missing=weak"
+    said = "no such file, so the training video 'a_0_10' has no labels; add it, or give missing=weak"
     assert str(error.value).startswith(f"{folders['audio']}/a.npy: {said}")
     found = convert(folders, "a", "b", missing="weak")
     np.testing.assert_array_equal(found[:2].numpy(), np.tile(np.array(WEAK["a"], dtype=np.float32), (2, 2, 1)))

@@ -209,6 +209,7 @@ def test_thresholds_can_be_given_in_many_ways(tmp_path: Path) -> None:
         ([0, 2, -1], THETA[[0, 0]]),
         (by_event, THETA[[0, 0]]),
         ({"audio": 4, "visual": [-3, 1, 0.5]}, np.stack([[4, 4, 4], THETA[1]])),
+        ({"audio": [0, -math.inf, 1], "visual": -math.inf}, np.array([[0, -math.inf, 1], [-math.inf] * 3])),
         ({"visual": str(tmp_path / "visual.npy"), "audio": by_event}, THETA),
         (str(table), THETA),
     ):
@@ -220,6 +221,7 @@ def test_thresholds_can_be_given_in_many_ways(tmp_path: Path) -> None:
     [
         ([1, 2], "thresholds=[1, 2]: it must be a number, or a list of 3 numbers, one an event"),
         (math.nan, "thresholds=nan: it must be a number"),
+        ([0, math.inf, 0], "it must be a number, or a list of 3 numbers, one an event"),
         ({"bell": 1, "dog": 2}, "thresholds: 'cat' has no threshold; give one for every event"),
         ({"bell": 1, "dog": 2, "cats": 3}, "thresholds: 'cats' is no event of the data. Did you mean 'cat'?"),
         ({"audio": [1, 2], "visual": 0}, "thresholds.audio=[1, 2]: it must be a number, or a list of 3"),

@@ -209,3 +209,9 @@ def test_networks_without_the_event_head_are_refused(tmp_path: Path) -> None:
     videos = videos_of()
     with pytest.raises(InputError, match="labeling=uwav needs a network with HAN's linear event head"):
         labeling(tmp_path, videos, lookup(videos))  # type: ignore[arg-type]
+
+
+def test_without_mixing_any_network_can_learn(tmp_path: Path) -> None:
+    videos = videos_of()
+    part = labeling(tmp_path, videos, lookup(videos), weight_mixup=0.0)  # type: ignore[arg-type]
+    assert part.weight_mixup == 0

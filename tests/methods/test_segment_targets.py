@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from avvp_pl.data.products import Product, write_product
 from avvp_pl.data.videos import VideoSet
 from avvp_pl.errors import InputError
-from avvp_pl.methods.segment_targets import FromFile
+from avvp_pl.methods.guided import Guided
+from avvp_pl.methods.segment_targets import FromFile, SegmentLoss
+from avvp_pl.methods.targets import Smoothed
 from tests.stand_ins import lookup, some_videos, step_of
 
 MODALITIES, EVENTS = ("audio", "visual"), ("bell", "dog", "cat")
@@ -70,3 +74,27 @@ def test_videos_without_any_segment(tmp_path: Path) -> None:
     part.start(videos)
     batch = videos[torch.tensor([1])]
     assert part(step_of(lookup(videos_of()), batch)).shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.5])
+def test_a_method_can_learn_from_labels_of_segments_beside_its_own_losses(tmp_path: Path, weight: float) -> None:
+    """The sum over modalities of the mean over real segments and events, one number at a time."""
+    videos, network = videos_of(), lookup(videos_of(), modalities=2)
+    segments = SegmentLoss(MODALITIES, EVENTS, str(written(tmp_path / "labels.npz")), weight)
+    method = Guided(MODALITIES, EVENTS, "none", {}, Smoothed(MODALITIES, {}), segments=segments)
+    segments.start(videos)
+    step = step_of(network, videos[torch.arange(2)])
+    probs = torch.rand(2, 3, 2, 3, generator=torch.Generator().manual_seed(0)) * 0.98 + 0.01
+    step = step._replace(output=replace(step.output, segment_probs=probs))
+    terms = method(step)
+    assert set(terms) == {"mil", "guided", "segments"} - ({"segments"} if weight == 0 else set())
+    if weight:
+        places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+        losses = [
+            -z * math.log(p) - (1 - z) * math.log(1 - p)
+            for row, (video, time) in enumerate(places)
+            for m in range(2)
+            for p, z in zip(probs[video, time, m].tolist(), labels()[row, m].tolist(), strict=True)
+        ]
+        assert terms["segments"].weight == weight
+        assert terms["segments"].value.item() == pytest.approx(math.fsum(losses) / (len(places) * 3), rel=1e-5)

@@ -188,11 +188,28 @@ def test_a_row_says_what_is_to_be_known_about_the_labels_it_learned_from(make: M
     assert labels(tables["all"]) == [f"valor ({note})", "ppl_soft"]
 
 
+def test_runs_of_another_teacher_are_a_row_of_their_own_without_printed_numbers(make: Maker) -> None:
+    note = "the teacher has learned from the annotated segments of 500 validation videos"
+    taught = {"name": "valor", **LLP, "tested": {**epoch_of(3, True), "notes": [note]}}
+    table = tables_of(make(taught, {"name": "valor", **LLP}), published=read_published())["after"]
+    rows = {row.label: row for row in table.rows}
+    assert rows["VALOR"].cells
+    assert rows["VALOR"].printed
+    assert rows[f"VALOR ({note})"].cells
+    assert not rows[f"VALOR ({note})"].printed
+    alone = tables_of(make(taught), published=read_published())["after"]  # the printed numbers keep a row of their own
+    assert [bool(row.printed) for row in alone.rows if row.label.startswith("VALOR (") or row.label == "VALOR"] == [
+        True,
+        False,
+    ]
+
+
 def test_the_table_of_later_methods_says_what_they_need(make: Maker) -> None:
     table = tables_of(make("valor", "coleaf", "ppl_soft"))["after"]
     assert labels(table) == ["PPL", "CoLeaF", "VALOR"]
     (note,) = (note for note in table.notes if note.startswith("Beyond weak labels"))
-    assert "VALOR, VALOR+, LEAP: labels of segments by CLIP and CLAP" in note
+    assert "VALOR, VALOR+: labels of segments by CLIP and CLAP" in note
+    assert "LEAP: labels of segments by CLIP and CLAP (large pretrained models), and embeddings of the names of" in note
     assert "CoLeaF" not in note
     assert "after" not in tables_of(make("ppl_soft"))  # which is there for comparison
 
