@@ -94,6 +94,9 @@ def test_thresholds_of_the_validation_videos_are_said_by_every_command(
     more = ("trainer.max_epochs=1", "network.num_layers=1")
     run = train(command, tmp_path / "run", "+experiment=uwav", f"labeling.file={output}", *more)
     assert f"{output}: its thresholds are F1-optimal on the annotated" in (run / "train.log").read_text()
+    best = f"checkpoint={run / 'checkpoints' / 'best.ckpt'}"
+    assert refine(command, "+refine=ma", best, f"output={tmp_path / 'ma.npz'}") == 0
+    assert read_product(tmp_path / "ma.npz", "modality_labels").note == product.note
 
 
 def test_published_folders(command: Command, videos: ParsingSet, tmp_path: Path) -> None:
@@ -107,7 +110,9 @@ def test_published_folders(command: Command, videos: ParsingSet, tmp_path: Path)
     folders = f"folders={{audio: {tmp_path / 'audio'}, visual: {tmp_path / 'visual'}}}"
     output = tmp_path / "labels.npz"
     assert refine(command, "+refine=from_folder", *DATA, folders, f"output={output}") == 2
-    assert refine(command, "+refine=from_folder", *DATA, folders, f"output={output}", "missing=weak") == 0
+    note = "note='the labels are those of annotators'"
+    assert refine(command, "+refine=from_folder", *DATA, folders, f"output={output}", "missing=weak", note) == 0
+    assert read_product(output, "labels").note == "the labels are those of annotators"
     values = read_product(output, "labels").values
     np.testing.assert_array_equal(values[10:], split.truth[10:].numpy())
     np.testing.assert_array_equal(values[:10], np.tile(split.weak_labels[0].numpy(), (10, 2, 1)))
