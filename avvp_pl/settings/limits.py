@@ -327,6 +327,7 @@ SEED = Number(0, 2**32 - 1, whole=True)  # the range that numpy accepts
 SIZE = Number(1, 10**6, whole=True)  # of what is allocated in the given size
 PATH = Location()
 NAME = Text("my_name")
+NOTE = OrNull(Text("thresholds fitted to annotated videos"))
 FLAG = Flag()
 MISSING = Choice(("error", "weak"))
 STREAMS = Names("[res152, r2plus1d_18]", of_folders=True, may_be_empty=False)
@@ -380,7 +381,7 @@ TOP_LEVEL: dict[str, Limit] = {
     "soft": FLAG,
     "temperature": POSITIVE,
     "missing": MISSING,
-    "note": OrNull(Text("thresholds fitted to annotated videos")),
+    "note": NOTE,
     # of clips
     "sizes": Each(COUNT, "{train: 160, val: 32, test: 32}", "split", may_be_empty=False),
     "seconds": SIZE,
@@ -584,6 +585,7 @@ LIMITS: dict[str, Limit] = {
     "refinement.soft": FLAG,
     "refinement.temperature": POSITIVE,
     "refinement.missing": MISSING,
+    "refinement.note": NOTE,
     "refinement.folds": Number(2, whole=True),
     "refinement.threshold": SHARE,
     "refinement.thresholds": Each(WEIGHT, "{audio: 0.6, visual: 1.8}", "modality"),

@@ -66,10 +66,20 @@ def test_no_videos(way: Way) -> None:
 
 def test_only_padded_batches_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     net, (x, mask) = SegmentConvolution(4, 6), padded((4, 2), 4)
-    monkeypatch.setattr(net, "of_segments", lambda x, mask: "segments")
-    monkeypatch.setattr(net, "of_whole", lambda x, mask: "whole")
-    assert net(x, mask) == "segments"
-    assert net(x, torch.ones_like(mask)) == net(x.to("meta"), mask.to("meta")) == "whole"
+    taken: list[str] = []
+
+    def take(way: str) -> Callable[[Tensor, Tensor], Tensor]:
+        def convolve(x: Tensor, mask: Tensor) -> Tensor:
+            taken.append(way)
+            return x.new_zeros(*mask.shape, 6)
+
+        return convolve
+
+    for way in ("of_segments", "of_whole"):
+        monkeypatch.setattr(net, way, take(way))
+    for given in ((x, mask), (x, torch.ones_like(mask)), (x.to("meta"), mask.to("meta"))):
+        net(*given)
+    assert taken == ["of_segments", "of_whole", "of_whole"]
 
 
 def test_everything_is_made_where_the_segments_are() -> None:
