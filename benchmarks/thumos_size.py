@@ -7,9 +7,7 @@ training and 210 test videos with as many features as those of I3D on RGB and on
 
 from __future__ import annotations
 
-import csv
 import json
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,32 +16,24 @@ import numpy as np
 import torch
 
 from avvp_pl.data.thumos_synthetic import generate
-from benchmarks.measure import Row, Scale, run_module
-from benchmarks.workload import folder
+from benchmarks.measure import Row, Scale
+from benchmarks.workload import folder, refreshed
 
 EPOCHS = 5
 
 
 def measure(scale: Scale) -> Iterator[Row]:
-    """Run, read timings.csv."""
+    """Write the videos and train."""
     with folder() as made:
-        data, run = made / "thumos", made / "run"
+        data = made / "thumos"
         count = write(data, scale)
         settings = ["+experiment=tal_ppl_soft", "data=thumos14", f"data.root={data}", "labeling.start_epoch=1"]
-        ended = run_module(
-            "avvp_pl.train", *settings, f"trainer.max_epochs={EPOCHS}", "logger=csv", f"hydra.run.dir={run}"
-        )
-        with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    labeling = statistics.median(float(row["labeling/seconds"]) for row in rows)
-    training = statistics.median(
-        float(row["labeling/seconds"]) / float(row["labeling/share_of_training"]) for row in rows
-    )
+        found = refreshed(made / "run", *settings, f"trainer.max_epochs={EPOCHS}")
     size = f"{scale.long_videos} videos as long as those of THUMOS14"
-    yield Row(f"training epoch of `tal_ppl_soft`, {size}", f"{training:.1f} s")
-    yield Row(f"labeling, {size}", f"{labeling:.1f} s", ratio=f"{labeling / training:.2f} of training")
+    yield Row(f"training epoch of `tal_ppl_soft`, {size}", f"{found.training:.1f} s")
+    yield Row(f"labeling, {size}", f"{found.labeling:.1f} s", ratio=f"{found.share:.2f} of training")
     run_of = f"{EPOCHS} epochs and the test, {count} such videos"
-    yield Row(f"peak memory of {run_of}", f"{ended.peak / 1e9:.2f} GB", required="under 4 GB")
+    yield Row(f"peak memory of {run_of}", f"{found.peak / 1e9:.2f} GB", required="under 4 GB")
 
 
 def write(root: Path, scale: Scale, annotation: str | None = None) -> int:

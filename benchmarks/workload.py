@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -13,6 +16,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from avvp_pl.settings.conf import config_dir
+from benchmarks.measure import run_module
 from benchmarks.plain import Loader, PlainVideos
 
 BATCH_SIZE = 16
@@ -31,6 +35,29 @@ def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: st
     ]
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         return compose("train", [*settings, *overrides])
+
+
+class Refreshed(NamedTuple):
+    """Medians over the epochs of a training with labeling, in seconds, and the peak memory of its process in bytes."""
+
+    labeling: float
+    share: float  # of labeling in the time of training
+    peak: int
+
+    @property
+    def training(self) -> float:
+        """The time of an epoch without labeling."""
+        return self.labeling / self.share
+
+
+def refreshed(run: Path, *settings: str) -> Refreshed:
+    """Run ``avvp_pl.train`` with these settings in a process of its own."""
+    ended = run_module("avvp_pl.train", *settings, "logger=csv", f"hydra.run.dir={run}")
+    with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = ("labeling/seconds", "labeling/share_of_training")
+    labeling, share = (statistics.median(float(row[column]) for row in rows) for column in columns)
+    return Refreshed(labeling, share, ended.peak)
 
 
 def plain_loader(videos: PlainVideos, batch_size: int = BATCH_SIZE, shuffle: bool = False) -> Loader:

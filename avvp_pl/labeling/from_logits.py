@@ -37,6 +37,13 @@ class Given(NamedTuple):
     note: str | None
 
 
+class Thresholds(NamedTuple):
+    """A threshold for each modality and event, and what is to be known about them."""
+
+    values: Float[npt.NDArray[np.float64], "M C"]
+    note: str | None = None
+
+
 class FromLogits(Conversion):
     """z = w [l > theta], or (``soft``) z = w sigmoid((l - theta) / temperature), of logits l and weak labels w.
 
@@ -67,11 +74,8 @@ class FromLogits(Conversion):
         self.modalities, self.events = tuple(modalities), tuple(events)
         self.logits, self.missing = logits, missing
         self.soft, self.temperature = soft, temperature
-        self.fitted = event_thresholds == VALIDATION
+        self.note, self.fitted = note, event_thresholds == VALIDATION
         self.thresholds = None if self.fitted else thresholds_of(event_thresholds, self.modalities, self.events)
-        self.notes = [note]
-        if self.thresholds is not None and str(event_thresholds).endswith(".npz"):
-            self.notes.append(read_product(Path(event_thresholds), "labels").note)
 
     def needs(self) -> tuple[str, ...]:
         """Return ``val`` if the thresholds are fitted to it."""
@@ -81,20 +85,15 @@ class FromLogits(Conversion):
         """Return the labels of the training videos."""
         videos = splits["train"]
         logits, known, path, note = self._read(videos, self.missing)
-        thresholds, notes = self.thresholds, [note, *self.notes]
-        if thresholds is None:
-            notes.append(
-                f"its thresholds are F1-optimal on the annotated segments of {len(splits['val'])} validation videos"
-            )
-            thresholds = self._fit(splits["val"])
-        thresholds = finite_thresholds(thresholds, logits[known[videos.rows.numpy()]])
+        given = self._fit(splits["val"]) if self.thresholds is None else self.thresholds
+        thresholds = finite_thresholds(given.values, logits[known[videos.rows.numpy()]])
         weak_labels = videos.segment_weak_labels.double().numpy()[:, None]
         if self.soft:
             labels = weak_labels * _sigmoid((logits.astype(np.float64) - thresholds) / self.temperature)
         else:
             labels = weak_labels * (logits > thresholds)
         made = labels_from(labels.astype(np.float32), known, videos, self.modalities, self.events, path)
-        return Converted(torch.from_numpy(made), one_note(notes), torch.from_numpy(thresholds))
+        return Converted(torch.from_numpy(made), one_note([note, self.note, given.note]), torch.from_numpy(thresholds))
 
     def _read(self, videos: VideoSet, missing: Missing, split: str = "training") -> Given:
         """Return the logits of these videos."""
@@ -116,7 +115,7 @@ class FromLogits(Conversion):
         logits, known = segments_of(product, videos, self.modalities, self.events, path, missing, split)
         return Given(logits, known, path, product.note)
 
-    def _fit(self, videos: VideoSet) -> Float[npt.NDArray[np.float64], "M C"]:
+    def _fit(self, videos: VideoSet) -> Thresholds:
         """Return the thresholds with the highest F1 on these videos, and say so."""
         assert videos.truth is not None
         log.warning(
@@ -142,7 +141,8 @@ class FromLogits(Conversion):
                     ", ".join(never),
                     modality,
                 )
-        return found
+        note = f"its thresholds are F1-optimal on the annotated segments of {len(videos)} validation videos"
+        return Thresholds(found, note)
 
 
 def best_threshold(
@@ -178,9 +178,7 @@ def finite_thresholds(
     return np.where(np.isneginf(thresholds), np.where(np.isfinite(lowest), lowest, 0.0), thresholds)
 
 
-def thresholds_of(
-    given: Any, modalities: Sequence[str], events: Sequence[str]
-) -> Float[npt.NDArray[np.float64], "M C"]:
+def thresholds_of(given: Any, modalities: Sequence[str], events: Sequence[str]) -> Thresholds:
     """Return a threshold for each modality and event.
 
     ``given`` is a number, a list of one number for each event, or a mapping from all events to numbers, for all
@@ -189,21 +187,22 @@ def thresholds_of(
     may be -inf. Raises :class:`InputError` for anything else, and for NaN and inf.
     """
     if isinstance(given, Mapping) and set(given) == set(modalities):
-        return np.stack([_of_modality(given[name], f"thresholds.{name}", events) for name in modalities])
+        return Thresholds(np.stack([_of_modality(given[name], f"thresholds.{name}", events) for name in modalities]))
     if isinstance(given, str):
         path = Path(given)
         if path.suffix == ".npz":
             product = read_product(path, "labels")
             if product.thresholds is None:
                 raise InputError(f"{path}: has no thresholds, because its labels were not made of logits")
-            return product.thresholds[np.ix_(*columns_of(product, modalities, events, path))]
+            columns = np.ix_(*columns_of(product, modalities, events, path))
+            return Thresholds(product.thresholds[columns], product.note)
         if path.suffix == ".csv":
-            return _of_table(path, modalities, events)
+            return Thresholds(_of_table(path, modalities, events))
         raise InputError(
             f"thresholds={given}: it must be numbers, validation, or a file: .csv with the columns event, "
             f"{', '.join(modalities)}, or .npz of labels that refine=from_logits has made"
         )
-    return np.tile(_of_modality(given, "thresholds", events), (len(modalities), 1))
+    return Thresholds(np.tile(_of_modality(given, "thresholds", events), (len(modalities), 1)))
 
 
 def _of_modality(given: Any, key: str, events: Sequence[str]) -> Float[npt.NDArray[np.float64], " C"]:

@@ -45,10 +45,10 @@ class LEAP(Method):
         output, mask = step.output, step.batch.mask
         labels = self.segments(step) * mask[:, :, None, None]
         modalities = labels.shape[2]
-        of_segments = modalities * pseudo_label_loss(within_margin(output.segment_probs), labels, mask)
+        probs = within_margin(output.segment_probs)
         terms = {
             "guided": Term(guided_loss(output.modality_probs, labels.amax(1), self.modality_weights)),
-            "segment": Term(of_segments, self.weight_segment),
+            "segment": Term(pseudo_label_loss(probs, labels, mask, over_modalities="sum"), self.weight_segment),
         }
         if modalities > 1 and self.weight_similarity:
             pairs = [list(pair) for pair in combinations(range(modalities), 2)]

@@ -187,9 +187,9 @@ def test_the_note_and_the_thresholds_stay_with_the_labels(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         found = read_product(path, "labels")
     assert caplog.messages == [f"{path}: its thresholds are F1-optimal"]
-    np.testing.assert_array_equal(thresholds_of(str(path), MODALITIES, EVENTS), THETA)
+    np.testing.assert_array_equal(thresholds_of(str(path), MODALITIES, EVENTS).values, THETA)
     assert found.thresholds is not None
-    turned = thresholds_of(str(path), MODALITIES[::-1], ("cat", "bell"))
+    turned = thresholds_of(str(path), MODALITIES[::-1], ("cat", "bell")).values
     np.testing.assert_array_equal(turned, THETA[::-1][:, [2, 0]])
     write_product(path, product)
     with pytest.raises(InputError, match="has no thresholds, because its labels were not made of logits"):
@@ -213,7 +213,7 @@ def test_thresholds_can_be_given_in_many_ways(tmp_path: Path) -> None:
         ({"visual": str(tmp_path / "visual.npy"), "audio": by_event}, THETA),
         (str(table), THETA),
     ):
-        np.testing.assert_array_equal(thresholds_of(given_, MODALITIES, EVENTS), expected)
+        np.testing.assert_array_equal(thresholds_of(given_, MODALITIES, EVENTS).values, expected)
 
 
 @pytest.mark.parametrize(
