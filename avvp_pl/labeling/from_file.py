@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from avvp_pl.data.products import Missing, Product, checksum, columns_of, log_coverage, places_of, read_product
@@ -71,7 +70,7 @@ def labels_of(
     events: Sequence[str],
     path: Path,
     missing: Missing = "error",
-) -> Float[npt.NDArray[np.float32], "S M C"]:
+) -> Float32[np.ndarray, "S M C"]:
     """Return the labels of these videos, in their order, and log how many of them the product covers.
 
     Videos that it lacks have their weak label everywhere if ``missing`` is ``weak``. Raises :class:`InputError` if a
@@ -83,13 +82,13 @@ def labels_of(
 
 
 def labels_from(
-    values: Float[npt.NDArray[np.float32], "S M C"],
-    known: Bool[npt.NDArray[np.bool_], " N"],
+    values: Float32[np.ndarray, "S M C"],
+    known: Bool[np.ndarray, " N"],
     videos: VideoSet,
     modalities: Sequence[str],
     events: Sequence[str],
     path: Path,
-) -> Float[npt.NDArray[np.float32], "S M C"]:
+) -> Float32[np.ndarray, "S M C"]:
     """Return the labels of the ``known`` videos and the weak labels of the others, and log how many there are.
 
     Raises :class:`InputError` if a label is above the weak label.
@@ -109,7 +108,7 @@ def segments_of(
     path: Path,
     missing: Missing = "error",
     split: str = "training",
-) -> tuple[Float[npt.NDArray[np.float32], "S M C"], Bool[npt.NDArray[np.bool_], " N"]]:
+) -> tuple[Float32[np.ndarray, "S M C"], Bool[np.ndarray, " N"]]:
     """Return the values of these videos, in their order, and which videos the product has; the values of others are 0.
 
     Raises :class:`InputError` if a video (with ``missing="error"``), modality or event is missing, or if a video has
@@ -133,7 +132,7 @@ def segments_of(
 
 
 def _check_weak_labels(
-    path: Path, labels: Float[npt.NDArray[np.float32], "S M C"], videos: VideoSet, events: Sequence[str]
+    path: Path, labels: Float32[np.ndarray, "S M C"], videos: VideoSet, events: Sequence[str]
 ) -> None:
     """Raise for the first video with a label of an event that it does not have."""
     above = (labels > 0).any(axis=1) & (videos.segment_weak_labels.cpu().numpy() == 0)  # [S, C]

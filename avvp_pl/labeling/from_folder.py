@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float32
 
 from avvp_pl.data.products import Missing
 from avvp_pl.data.videos import VideoSet
@@ -62,7 +62,7 @@ def read_folders(
     events: Sequence[str],
     missing: Missing = "error",
     split: str = "training",
-) -> tuple[Float[npt.NDArray[np.float32], "S M C"], Bool[npt.NDArray[np.bool_], " N"]]:
+) -> tuple[Float32[np.ndarray, "S M C"], Bool[np.ndarray, " N"]]:
     """Read KEY.npy [T, C] of each video from the folder of each modality, and return which videos are there.
 
     The columns are the events in the order of the data, and KEY is the name of the video's feature files. Values of

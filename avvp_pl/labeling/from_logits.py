@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32, Float64
 
 from avvp_pl.data.names import composed
 from avvp_pl.data.products import Missing, columns_of, impossible_logits, one_note, read_product
@@ -25,14 +25,14 @@ from avvp_pl.parts import Conversion, Converted
 log = logging.getLogger(__name__)
 
 VALIDATION = "validation"
-Logits = Float[npt.NDArray[np.float32], "S M C"]
+Logits = Float32[np.ndarray, "S M C"]
 
 
 class Given(NamedTuple):
     """The logits of some videos, which of these have any, where they are from, and what is to be known about them."""
 
     logits: Logits
-    known: Bool[npt.NDArray[np.bool_], " N"]
+    known: Bool[np.ndarray, " N"]
     path: Path
     note: str | None
 
@@ -40,7 +40,7 @@ class Given(NamedTuple):
 class Thresholds(NamedTuple):
     """A threshold for each modality and event, and what is to be known about them."""
 
-    values: Float[npt.NDArray[np.float64], "M C"]
+    values: Float64[np.ndarray, "M C"]
     note: str | None = None
 
 
@@ -146,7 +146,7 @@ class FromLogits(Conversion):
 
 
 def best_threshold(
-    logits: Float[npt.NDArray[np.floating[Any]], " n"], truth: Bool[npt.NDArray[np.bool_], " n"]
+    logits: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]
 ) -> float:
     """Return the threshold theta for which [logits > theta] has the highest F1; of equally good ones the lowest.
 
@@ -167,8 +167,8 @@ def best_threshold(
 
 
 def finite_thresholds(
-    thresholds: Float[npt.NDArray[np.float64], "*axes"], logits: Float[npt.NDArray[np.float32], "S ..."]
-) -> Float[npt.NDArray[np.float64], "*axes"]:
+    thresholds: Float64[np.ndarray, "*axes"], logits: Float32[np.ndarray, "S ..."]
+) -> Float64[np.ndarray, "*axes"]:
     """Return the thresholds with the lowest finite logit of an event, minus 1, in the place of -inf.
 
     ``logits`` are those of S segments for each threshold. An event without any finite logit has no positive segment at
@@ -205,7 +205,7 @@ def thresholds_of(given: Any, modalities: Sequence[str], events: Sequence[str]) 
     return Thresholds(np.tile(_of_modality(given, "thresholds", events), (len(modalities), 1)))
 
 
-def _of_modality(given: Any, key: str, events: Sequence[str]) -> Float[npt.NDArray[np.float64], " C"]:
+def _of_modality(given: Any, key: str, events: Sequence[str]) -> Float64[np.ndarray, " C"]:
     """Return a threshold for each event."""
     if isinstance(given, str):
         return _checked(_of_array(Path(given)), key, events)
@@ -219,7 +219,7 @@ def _of_modality(given: Any, key: str, events: Sequence[str]) -> Float[npt.NDArr
     return _checked(given, key, events)
 
 
-def _checked(given: Any, key: str, events: Sequence[str]) -> Float[npt.NDArray[np.float64], " C"]:
+def _checked(given: Any, key: str, events: Sequence[str]) -> Float64[np.ndarray, " C"]:
     """Return numbers, or one number for all events."""
     try:
         numbers = np.asarray(given, dtype=np.float64)
@@ -240,7 +240,7 @@ def _of_array(path: Path) -> Any:
         raise InputError(f"{path}: is no .npy file of numbers ({brief(error)})") from None
 
 
-def _of_table(path: Path, modalities: Sequence[str], events: Sequence[str]) -> Float[npt.NDArray[np.float64], "M C"]:
+def _of_table(path: Path, modalities: Sequence[str], events: Sequence[str]) -> Float64[np.ndarray, "M C"]:
     """Read a table with a row for each event."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache, cached_property
-from importlib.abc import Traversable
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

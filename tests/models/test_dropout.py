@@ -56,9 +56,10 @@ def test_the_generator_of_torch_decides() -> None:
     assert not torch.equal(first, second)
 
 
-def test_a_residual_is_the_sum() -> None:
+@pytest.mark.parametrize("where", [torch.Tensor, Elsewhere])
+def test_a_residual_is_the_sum(where: type[torch.Tensor]) -> None:
     dropout = Dropout(0.5)
-    x, branch = torch.randn(5, 6), torch.randn(5, 6, requires_grad=True)
+    x, branch = (torch.randn(5, 6).as_subclass(where).requires_grad_() for _ in range(2))
     torch.manual_seed(2)
     apart = x + dropout(branch)
     torch.manual_seed(2)
@@ -70,9 +71,12 @@ def test_a_residual_is_the_sum() -> None:
     assert (gradients[0] != 0).any()
 
 
-def test_a_p_of_one_drops_nearly_everything_and_stays_finite() -> None:
-    dropped = Dropout(1.0)(torch.ones(1000))
+@pytest.mark.parametrize("where", [torch.Tensor, Elsewhere])
+def test_a_p_of_one_drops_nearly_everything_and_stays_finite(where: type[torch.Tensor]) -> None:
+    x, dropout = torch.ones(1000).as_subclass(where), Dropout(1.0)
+    dropped = dropout(x)
     assert dropped.isfinite().all()
+    assert dropout.factors(x).isfinite().all()
     assert (dropped == 0).float().mean() > 0.99
 
 
