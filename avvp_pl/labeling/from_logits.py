@@ -145,9 +145,7 @@ class FromLogits(Conversion):
         return Thresholds(found, note)
 
 
-def best_threshold(
-    logits: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]
-) -> float:
+def best_threshold(logits: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
     """Return the threshold theta for which [logits > theta] has the highest F1; of equally good ones the lowest.
 
     It lies in the middle between two neighboring logits, and is -inf if all finite logits are best taken for positive.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avvp_pl.errors import printable
 from avvp_pl.files import atomic_write, remove_stale
-from avvp_pl.reporting.tables import TITLES, Cell, Row, Table
+from avvp_pl.reporting.tables import NEEDS, TITLES, Cell, Row, Table
 from avvp_pl.runs import markdown
 
 # Markdown
@@ -21,15 +21,16 @@ def to_markdown(table: Table) -> str:
     """Write a section: means with deviations, printed numbers below each row, then the differences and the notes."""
     lines = []
     for row in table.rows:
-        label = markdown.literally(row.label)
+        label, needs = markdown.literally(row.label), [markdown.literally(text) for text in _needs(table, row)]
         if row.cells:
             cells = [_bold(_mean(row, column), table.is_best(row, column)) for column in table.columns]
-            lines.append([label, str(row.seeds), *cells])
+            lines.append([label, *needs, str(row.seeds), *cells])
         if row.printed:
             values = [f"*{row.printed[column]:.1f}*" if column in row.printed else "" for column in table.columns]
-            lines.append([f"*{label}, printed*", "", *values])
+            lines.append([f"*{label}, printed*", *needs, "", *values])
     heads = [markdown.heading(column) for column in table.columns]
-    parts = [f"## {markdown.literally(table.title)}\n", markdown.table(["seeds", *heads], lines)]
+    first = [NEEDS] * table.says_needs
+    parts = [f"## {markdown.literally(table.title)}\n", markdown.table([*first, "seeds", *heads], lines)]
     if compared := _compared(table):
         against = f"Difference to {markdown.literally(str(table.baseline))}:\n"
         cells_of = [
@@ -40,6 +41,11 @@ def to_markdown(table: Table) -> str:
     if table.notes:
         parts.append("".join(f"- {markdown.literally(note)}\n" for note in table.notes))
     return "\n".join(parts)
+
+
+def _needs(table: Table, row: Row) -> list[str]:
+    """Return what stands in the column of needs, if there is one."""
+    return [row.needs or ""] * table.says_needs
 
 
 def _compared(table: Table) -> list[Row]:
@@ -69,18 +75,18 @@ def to_csv(table: Table) -> str:
     """Write one line for each row and score, unrounded; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ("table", "row", "seeds", "score", "mean", "std", "baseline", "difference", "low", "high", "printed")
-    writer.writerow(head)
+    measured_as = ("mean", "std", "baseline", "difference", "low", "high")
+    writer.writerow(("table", "row", "seeds", "score", *measured_as, "printed", "needs"))
     for row in table.rows:
         for column in table.columns:
             cell, printed = row.cells.get(column), row.printed.get(column)
             if cell is None and printed is None:
                 continue
-            measured: tuple[float | str | None, ...] = (None,) * 6
+            measured: tuple[float | str | None, ...] = (None,) * len(measured_as)
             if cell is not None:
                 against = None if cell.difference is None else table.baseline
                 measured = (cell.mean, cell.deviation, against, cell.difference, *(cell.interval or (None, None)))
-            writer.writerow((table.key, row.label, row.seeds, column, *measured, printed))
+            writer.writerow((table.key, row.label, row.seeds, column, *measured, printed, row.needs))
     return text.getvalue()
 
 
@@ -118,7 +124,8 @@ def latex_escaped(text: str) -> str:
 def to_latex(table: Table) -> str:
     """Write a ``table*`` for a paper; it needs the package booktabs."""
     levels = [(level, len(list(group))) for level, group in groupby(table.columns, lambda name: name.partition("/")[0])]
-    over, rules, column = [], [], 3
+    first = 2 + table.says_needs  # columns before the scores
+    over, rules, column = [], [], first + 1
     for level, width in levels:
         if width > 1:
             head = "mAP at tIoU" if level == "map" else level.capitalize()
@@ -136,30 +143,32 @@ def to_latex(table: Table) -> str:
         rf"\label{{tab:{table.key}}}",
         r"\scriptsize",
         r"\setlength{\tabcolsep}{1pt}",
-        rf"\begin{{tabular}}{{@{{}}lr{'c' * len(table.columns)}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}l{r'p{3cm}' * table.says_needs}r{'c' * len(table.columns)}@{{}}}}",
         r"\toprule",
-        _latex_row(["", "", *over]),
+        _latex_row([*[""] * first, *over]),
         "".join(rules),
-        _latex_row(["", "Seeds", *heads]),
+        _latex_row(["", *[NEEDS.capitalize()] * table.says_needs, "Seeds", *heads]),
         r"\midrule",
     ]
     for row in table.rows:
-        label = latex_escaped(row.label)
+        label, needs = latex_escaped(row.label), [latex_escaped(text) for text in _needs(table, row)]
         if row.cells:
             cells = [_latex_mean(row.cells.get(name), table.is_best(row, name)) for name in table.columns]
-            lines.append(_latex_row([label, str(row.seeds), *cells]))
+            lines.append(_latex_row([label, *needs, str(row.seeds), *cells]))
         if row.printed:
             values = [rf"\textit{{{row.printed[name]:.1f}}}" if name in row.printed else "" for name in table.columns]
-            lines.append(_latex_row([rf"\textit{{{label}, printed}}", "", *values]))
+            lines.append(_latex_row([rf"\textit{{{label}, printed}}", *needs, "", *values]))
     if compared := _compared(table):
-        width = len(table.columns) + 2
+        width = len(table.columns) + first
         against = rf"\multicolumn{{{width}}}{{@{{}}l}}{{Difference to {latex_escaped(str(table.baseline))}}}"
         lines += [r"\midrule", _latex_row([against])]
         for row in compared:
             cells = [_latex_difference(row.cells.get(name)) for name in table.columns]
-            lines.append(_latex_row([latex_escaped(row.label), "", *cells]))
+            empty = [""] * (first - 1)
+            lines.append(_latex_row([latex_escaped(row.label), *empty, *cells]))
             if any(cell.interval for cell in row.cells.values()):
-                lines.append(_latex_row(["", "", *(_latex_interval(row.cells.get(name)) for name in table.columns)]))
+                intervals = [_latex_interval(row.cells.get(name)) for name in table.columns]
+                lines.append(_latex_row(["", *empty, *intervals]))
     lines += [r"\bottomrule", r"\end{tabular}"]
     if table.notes:
         lines.append(rf"\par\smallskip\parbox{{\textwidth}}{{{' '.join(map(latex_escaped, table.notes))}}}")

@@ -56,6 +56,7 @@ def _table(table: Table) -> dict[str, Any]:
             {
                 "label": printable(row.label),
                 "seeds": row.seeds,
+                "needs": None if row.needs is None else printable(row.needs),
                 "cells": {column: _cell(cell) for column, cell in row.cells.items()},
                 "printed": dict(row.printed),
             }

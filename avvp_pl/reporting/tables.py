@@ -47,13 +47,15 @@ class Cell:
 class Row:
     """A row: the scores measured over ``seeds`` runs, and the numbers that the paper prints for the same row.
 
-    Either may be empty, for a setting that is not in the paper and for a row of the paper that was not run.
+    Either may be empty, for a setting that is not in the paper and for a row of the paper that was not run. ``needs``
+    is what the method learns from beyond weak labels; None in a table that does not say it.
     """
 
     label: str
     seeds: int
     cells: Mapping[str, Cell] = field(default_factory=dict)
     printed: Mapping[str, float] = field(default_factory=dict)
+    needs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,20 @@ class Table:
     notes: tuple[str, ...] = ()
     baseline: str | None = None
 
+    @property
+    def says_needs(self) -> bool:
+        """Whether the rows say what their methods need beyond weak labels."""
+        return any(row.needs is not None for row in self.rows)
+
     def is_best(self, row: Row, column: str) -> bool:
         """Return whether no measured row has a higher mean, rounded as shown; False where there is only one row."""
         means = [round(other.cells[column].mean, 1) for other in self.rows if column in other.cells]
         return len(means) > 1 and column in row.cells and round(row.cells[column].mean, 1) == max(means)
 
+
+NEEDS = "beyond weak labels"  # a column, and what stands in it where no need is published:
+NOTHING, NAMED, UNKNOWN = "nothing", "see its name", ""  # NAMED: the label of the row has the notes of its files
+NOTE_ON_NEEDS = "Beyond weak labels: what a method learns from besides them, as published or as the row says."
 
 TITLES = {
     "table1": "Table 1: methods",
@@ -154,10 +165,11 @@ def paper_tables(
         if found:
             printed = published.get(key, {})
             groups = {**of_rows, **{label: {} for label in printed if label not in of_rows}, **own}
-            notes = [*_notes_on_needs(rows), *_notes_on_printed(key, printed)]
-            made.append(_table(key, groups, values_of(printed), baseline, differences, notes))
+            needs = {row.label: row.needs or NOTHING for row in rows} if any(row.needs for row in rows) else {}
+            notes = [*[NOTE_ON_NEEDS] * bool(needs), *_notes_on_printed(key, printed)]
+            made.append(_table(key, groups, values_of(printed), baseline, differences, notes, needs))
     groups = {setting.label: {setting.label: setting} for setting in settings}
-    return [*made, _table("all", groups, {}, baseline, differences, _notes_on_epochs(settings))]
+    return [*made, _table("all", groups, {}, baseline, differences, _notes_on_epochs(settings), {})]
 
 
 def _table(
@@ -167,8 +179,12 @@ def _table(
     baseline: Setting | None,
     differences: Differences | None,
     notes: Sequence[str],
+    needs: Mapping[str, str],
 ) -> Table:
-    """Make a table of the settings of each row, by their labels, without rows that are neither measured nor printed."""
+    """Make a table of the settings of each row, by their labels, without rows that are neither measured nor printed.
+
+    ``needs`` are those of the paper's rows; without any, the table does not speak of them.
+    """
     members = [setting for group in groups.values() for setting in group.values()]
     names = list(dict.fromkeys(name for setting in members for name in setting.mean))
     # of modalities that some have; the average is the last column
@@ -177,13 +193,15 @@ def _table(
     for label, group in groups.items():
         as_printed = {column: value for column, value in printed.get(label, {}).items() if column in columns}
         if as_printed and label not in group:
-            rows.append(Row(label, 0, {}, as_printed))
+            rows.append(Row(label, 0, {}, as_printed, needs.get(label)))
         for own, setting in group.items():
             labels[setting.label] = own
             cells = _cells(setting, baseline, differences)
-            # the label has the notes
-            said = remark([run.tested._replace(notes=()) for run in setting.runs if run.tested is not None])
-            rows.append(Row(own + said, len(setting.runs), cells, as_printed if own == label else {}))
+            tested = [run.tested for run in setting.runs if run.tested is not None]
+            said = remark([one._replace(notes=()) for one in tested])  # the label has the notes
+            noted = any(one.notes for one in tested)
+            needed = (NAMED if noted else needs.get(label, UNKNOWN)) if needs else None
+            rows.append(Row(own + said, len(setting.runs), cells, as_printed if own == label else {}, needed))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
     notes = [*_legend(members, columns), *_notes_on_differences(rows, against), *notes]
     return Table(key, TITLES[key], columns, tuple(rows), tuple(notes), against)
@@ -249,16 +267,6 @@ def _notes_on_epochs(settings: Sequence[Setting]) -> list[str]:
     return [f"Tested epochs, counted from 0, with the validation scores that selected them. {'; '.join(said)}."] * (
         len(said) > 0
     )
-
-
-def _notes_on_needs(rows: Sequence[paper.PaperRow]) -> list[str]:
-    """Say what methods learn from beyond weak labels, as they were published."""
-    needs: dict[str, list[str]] = {}
-    for row in rows:
-        if row.needs is not None:
-            needs.setdefault(row.needs, []).append(row.label)
-    said = "; ".join(f"{', '.join(labels)}: {needed}" for needed, labels in needs.items())
-    return [f"Beyond weak labels, methods need, as published: {said}."] if said else []
 
 
 def _notes_on_printed(key: str, rows: Rows) -> list[str]:

@@ -197,6 +197,12 @@ def test_runs_of_another_teacher_are_a_row_of_their_own_without_printed_numbers(
     assert rows["VALOR"].printed
     assert rows[f"VALOR ({note})"].cells
     assert not rows[f"VALOR ({note})"].printed
+    assert [rows[label].needs for label in ("VALOR", f"VALOR ({note})", "UWAV")] == [
+        "labels of segments by CLIP and CLAP",
+        "see its name",
+        "labels of segments by a network that learned from other annotated videos; annotated validation videos",
+    ]
+    assert "beyond weak labels" not in to_markdown(tables_of(make("mil", "npl_soft"))["table2"])
     alone = tables_of(make(taught), published=read_published())["after"]  # the printed numbers keep a row of their own
     assert [bool(row.printed) for row in alone.rows if row.label.startswith("VALOR (") or row.label == "VALOR"] == [
         True,
@@ -207,10 +213,9 @@ def test_runs_of_another_teacher_are_a_row_of_their_own_without_printed_numbers(
 def test_the_table_of_later_methods_says_what_they_need(make: Maker) -> None:
     table = tables_of(make("valor", "coleaf", "ppl_soft"))["after"]
     assert labels(table) == ["PPL", "CoLeaF", "VALOR"]
-    (note,) = (note for note in table.notes if note.startswith("Beyond weak labels"))
-    assert "VALOR, VALOR+: labels of segments by CLIP and CLAP" in note
-    assert "LEAP: labels of segments by CLIP and CLAP (large pretrained models), and embeddings of the names of" in note
-    assert "CoLeaF" not in note
+    needs = {row.label: row.needs for row in table.rows}
+    assert needs == {"PPL": "nothing", "CoLeaF": "nothing", "VALOR": "labels of segments by CLIP and CLAP"}
+    assert [note for note in table.notes if note.startswith("Beyond weak labels: what a method learns")]
     assert "after" not in tables_of(make("ppl_soft"))  # which is there for comparison
 
 
@@ -501,6 +506,21 @@ def test_markdown_without_a_baseline_has_one_table(table: Table) -> None:
     )
 
 
+def test_what_methods_need_is_a_column_of_every_form(table: Table) -> None:
+    rows = tuple(replace(row, needs="a | b" if row.cells else "nothing") for row in table.rows)
+    told = replace(table, rows=rows)
+    markdown, latex = to_markdown(told), to_latex(told)
+    assert "| | beyond weak labels | seeds | seg A |" in markdown
+    assert r"| Base | a \| b | 3 | **50.0" in markdown
+    assert "| *MA, printed* | nothing |  |  | *53.0* |" in markdown
+    assert r"one seed & a \textbar{} b & 1 &" in latex
+    body = latex[latex.index("toprule") : latex.index("bottomrule")]
+    for block, separator in ((markdown.split("\n\n")[1], "|"), (body, "&")):
+        lines = [line for line in block.splitlines() if separator in line and "multicolumn" not in line]
+        assert len({len(re.findall(rf"(?<!\\)[{separator}]", line)) for line in lines}) == 1
+    assert {line["needs"] for line in csv.DictReader(io.StringIO(to_csv(told)))} == {"a | b", "nothing"}
+
+
 def test_csv_has_everything_unrounded(table: Table) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv(table))))
     by = {(line["row"], line["score"]): line for line in lines}
@@ -508,6 +528,7 @@ def test_csv_has_everything_unrounded(table: Table) -> None:
     assert by["PPL|S_ & <b>", "segment/audio"] == {
         "table": "table1", "row": "PPL|S_ & <b>", "seeds": "3", "score": "segment/audio", "mean": "50.01", "std": "0.5",
         "baseline": "Base", "difference": "-0.03", "low": "-1.0", "high": "1.0", "printed": "65.9",
+        "needs": "",
     }  # fmt: skip
     assert by["Base", "average"]["baseline"] == by["Base", "average"]["difference"] == ""
     only = by["MA", "event/type_av"]
