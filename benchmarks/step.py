@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from math import prod
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,6 @@ from avvp_pl.data.products import Kind, Product, write_product
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Team
-from benchmarks.measure import seconds
 from benchmarks.workload import BATCH_SIZE, configured, folder
 
 FLOAT = 4  # bytes
@@ -48,13 +48,14 @@ class TrainingStep:
     def __init__(self, experiment: str) -> None:
         with folder() as run:
             cfg = configured(experiment, run, 4 * BATCH_SIZE)
-            if needed := file_of(cfg):
-                OmegaConf.update(cfg, "method.targets.file", str(run / "targets.npz"))
+            files = files_of(cfg)
+            for key in files:
+                OmegaConf.update(cfg, key, str(run / f"{key}.npz"))
             prepare_process(cfg)
             made = build_videos(cfg)
             assert made.train is not None
-            if needed:
-                write_product(run / "targets.npz", targets(needed, made))
+            for key, kind in files.items():
+                write_product(run / f"{key}.npz", product(kind, made))
             model = build_model(cfg, made)
             model.start(made.train)
         self.videos, self.model = made.train, model.train()
@@ -103,23 +104,40 @@ class TrainingStep:
         return FLOAT * (gathered + passes * parameters)
 
 
-def file_of(cfg: DictConfig) -> Kind | None:
-    """What an earlier stage computes for a method, if it has one."""
-    if not OmegaConf.is_missing(cfg.method.get("targets", {}), "file"):
-        return None
-    return "rates" if "ramp" in cfg.method.targets else "modality_labels"
+def files_of(cfg: DictConfig) -> dict[str, Kind]:
+    """The settings of files from which a method learns, with what is in them."""
+    kinds: dict[str, Kind] = {
+        "method.targets.file": "rates" if OmegaConf.select(cfg, "method.targets.ramp") else "modality_labels",
+        "method.segments.file": "labels",
+        "labeling.file": "labels",
+    }
+    return {key: kind for key, kind in kinds.items() if OmegaConf.is_missing(*within(cfg, key))}
 
 
-def targets(kind: Kind, videos: ParsingSet) -> Product:
-    """Such a product by which a part of the labels is removed."""
+def within(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
+    """The node of a setting, or an empty one, and its last name."""
+    node, _, name = key.rpartition(".")
+    found = OmegaConf.select(cfg, node)
+    return (found if isinstance(found, DictConfig) else OmegaConf.create()), name
+
+
+def product(kind: Kind, videos: ParsingSet) -> Product:
+    """A file of that kind, in which a part of the labels is removed."""
     train = videos.train
     assert train is not None
-    drawn = torch.rand(len(train), len(videos.modalities), len(videos.events))
-    values = 0.2 * drawn[0] if kind == "rates" else (drawn < 0.8) * train.weak_labels[:, None]
-    axes = tuple(videos.modalities), tuple(videos.events)
-    return Product(kind, train.names, train.lengths.numpy(), *axes, values.numpy())
+    axes = len(videos.modalities), len(videos.events)
+    if kind == "rates":
+        values = 0.2 * torch.rand(axes)
+    elif kind == "labels":
+        values = (torch.rand(train.num_segments, *axes) < 0.4) * train.segment_weak_labels[:, None]
+    else:
+        values = (torch.rand(len(train), *axes) < 0.8) * train.weak_labels[:, None]
+    names = tuple(videos.modalities), tuple(videos.events)
+    return Product(kind, train.names, train.lengths.numpy(), *names, values.numpy())
 
 
-def times(work: Callable[[], object]) -> list[float]:
-    """Seconds of ``work``, warm."""
-    return [seconds(work) for _ in range(REPEATS + REPEATS // 4)][REPEATS // 4 :]
+if __name__ == "__main__":  # for the peak memory of a process that does nothing else
+    one = TrainingStep(sys.argv[1])
+    for _ in range(5):
+        one.run()
+    one.parse()

@@ -153,6 +153,11 @@ def _check_modalities(argument: str, names: Iterable[str], modalities: Collectio
             )
 
 
+def joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """Join tensors; torch would also copy a single one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """Convert to float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -169,7 +174,7 @@ class StreamFusion(nn.Module):
     def forward(self, streams: Sequence[Float[Tensor, "B T _"]]) -> Float[Tensor, "B T D"]:
         """Project and fuse."""
         projected = [project(stream) for project, stream in zip(self.projections, streams, strict=True)]
-        fused: Tensor = self.fuse(torch.cat(projected, dim=-1))
+        fused: Tensor = self.fuse(joined(projected, dim=-1))
         return fused
 
 
@@ -249,13 +254,16 @@ class HybridAttentionLayer(nn.Module):
             if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]
             return self._fed_forward(self.dropout.residual(attended, heard))
-        current = list(torch.split(x, 1, dim=1))  # of each modality, [B, 1, T, D]
+        current, alone = (
+            list(torch.split(x, 1, dim=1)),
+            torch.split(attended, 1, dim=1),
+        )  # of each modality, [B, 1, T, D]
         for m in range(len(current)):
             others = [*current[:m], *current[m + 1 :]]
             heard = self.cross_attention(current[m], mask.repeat(1, len(others)), torch.cat(others, dim=2))
             if crossing is not None:
                 heard = heard * crossing[m]
-            current[m] = self._fed_forward(self.dropout.residual(attended[:, m : m + 1], heard))
+            current[m] = self._fed_forward(self.dropout.residual(alone[m], heard))
         return torch.cat(current, dim=1)
 
     def _fed_forward(self, attended: Float[Tensor, "B M T D"]) -> Float[Tensor, "B M T D"]:
@@ -310,7 +318,7 @@ class SegmentAttention(nn.Module):
             # rolled by s, the modality axis has modality m + s at position m
             turns = range(1, modalities)
             key, value = (
-                torch.cat([part.roll(-s, 1) for s in turns], 2) for part in (key, value)
+                joined([part.roll(-s, 1) for s in turns], dim=2) for part in (key, value)
             )  # [B, M, (M-1)*S, D]
             visible = visible.repeat(1, 1, modalities - 1)
         query, key, value = (self._heads(part) for part in (query, key, value))  # [B*M*heads, segments, D/heads]
@@ -319,8 +327,8 @@ class SegmentAttention(nn.Module):
         # torch's own attention needs extra passes to scale queries and keys, and uses its slow dropout
         logits = torch.baddbmm(unseen, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
         attended = self.dropout(logits.softmax(-1)) @ value
-        joined: Tensor = self.out_projection(self._join(attended, x.shape))
-        return joined
+        output: Tensor = self.out_projection(self._join(attended, x.shape))
+        return output
 
     def scores(self, x: Float[Tensor, "B M T D"], memory: Float[Tensor, "B M S D"]) -> Float[Tensor, "B M T S"]:
         """Return the mean over heads of the logits before their softmax, in full precision also inside autocast."""
@@ -333,9 +341,11 @@ class SegmentAttention(nn.Module):
         self, x: Float[Tensor, "B M T D"], memory: Float[Tensor, "B M S D"]
     ) -> tuple[Float[Tensor, "B M T D"], Float[Tensor, "B M S D"], Float[Tensor, "B M S D"]]:
         """Return the queries of ``x``, and the keys and values of ``memory``."""
-        weight, bias, dim = self.in_projection.weight, self.in_projection.bias, x.shape[-1]
-        key, value = F.linear(memory, weight[dim:], bias[dim:]).chunk(2, dim=-1)
-        return F.linear(x, weight[:dim], bias[:dim]), key, value
+        sizes = [x.shape[-1], 2 * x.shape[-1]]
+        # split, whose gradients are joined; those of slices would be added up, each filled with zeros
+        to_query, to_memory = zip(*(torch.split(part, sizes) for part in self.in_projection.parameters()), strict=True)
+        key, value = F.linear(memory, *to_memory).chunk(2, dim=-1)
+        return F.linear(x, *to_query), key, value
 
     def _heads(self, part: Float[Tensor, "B M S D"]) -> Float[Tensor, "BMH S D_head"]:
         batch, modalities, segments, dim = part.shape
