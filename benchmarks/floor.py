@@ -3,8 +3,8 @@
 Operations are counted from the shapes of the layers, next to what torch's counter finds in the step (it adds the
 products of attention and, in ppl_soft, of the contrastive loss); every product is then timed by itself at its own
 shape, its operands in the cache, and a copy gives the rate of memory. Products, copy and step take turns, so that a
-busy machine slows all of them alike, and the floor is the sum of the medians of the former. The fraction reached is
-floor / step, of medians and of what was fastest.
+busy machine slows all of them alike. The floor is the sum of the medians of the products, and the time of the bytes at
+the median rate of a copy. The fraction reached is floor / step, of medians and of what was fastest.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Product(NamedTuple):
             lambda: torch.mm(y.T, x, out=gradient),
         ]
         if self.input_gradient:
-            works.append(lambda: torch.mm(y, weight, out=x))
+            to_input = torch.empty_like(x)
+            works.append(lambda: torch.mm(y, weight, out=to_input))
         return works
 
 
@@ -89,7 +90,8 @@ def _steps(on: str) -> Iterator[Row]:
             Seconds(sum(summary(one) for one in of_products), summary(of_copy), summary(of_step))
             for summary in (statistics.median, min)
         )
-        moved, floor = step.bytes(), usual.floor(step.bytes())
+        moved = step.bytes()
+        floor = usual.floor(moved)
         rates = f"{flops / usual.products / 1e9:.0f} GFLOP/s, copy {2 * FLOAT * COPIED / usual.copy / 1e9:.1f} GB/s"
         counted = f"{flops / 1e9:.2f} GFLOP (torch counts {step.flops() / 1e9:.2f}), {moved / 1e6:.0f} MB"
         yield Row(

@@ -122,7 +122,7 @@ def within(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
 
 
 def product(kind: Kind, videos: ParsingSet) -> Product:
-    """A file of that kind, in which a part of the labels is removed."""
+    """A file of that kind: some of the weak labels, or rates."""
     train = videos.train
     assert train is not None
     axes = len(videos.modalities), len(videos.events)

@@ -126,7 +126,13 @@ def crossing_of(
     modalities: Iterable[str], attending: Collection[str] | None, like: Tensor
 ) -> Float[Tensor, " M"] | None:
     """Return 1 for each modality that is ``attending`` to the others, else 0; None if all are."""
-    return None if attending is None else like.new_tensor([float(name in attending) for name in modalities])
+    if attending is None:
+        return None
+    attends = [name in attending for name in modalities]
+    crossing = like.new_zeros(len(attends))
+    for own, on in zip(crossing, attends, strict=True):
+        own.fill_(float(on))  # filled in place: a list that is sent to a GPU is waited for
+    return crossing
 
 
 def check_streams(modalities: Mapping[str, Sequence[str]], stream_dims: Mapping[str, int]) -> None:
@@ -254,10 +260,8 @@ class HybridAttentionLayer(nn.Module):
             if crossing is not None:  # a product, because with several processes every weight needs a gradient
                 heard = heard * crossing[:, None, None]
             return self._fed_forward(self.dropout.residual(attended, heard))
-        current, alone = (
-            list(torch.split(x, 1, dim=1)),
-            torch.split(attended, 1, dim=1),
-        )  # of each modality, [B, 1, T, D]
+        alone = torch.split(attended, 1, dim=1)  # of each modality, [B, 1, T, D]
+        current = list(torch.split(x, 1, dim=1))
         for m in range(len(current)):
             others = [*current[:m], *current[m + 1 :]]
             heard = self.cross_attention(current[m], mask.repeat(1, len(others)), torch.cat(others, dim=2))
@@ -341,9 +345,9 @@ class SegmentAttention(nn.Module):
         self, x: Float[Tensor, "B M T D"], memory: Float[Tensor, "B M S D"]
     ) -> tuple[Float[Tensor, "B M T D"], Float[Tensor, "B M S D"], Float[Tensor, "B M S D"]]:
         """Return the queries of ``x``, and the keys and values of ``memory``."""
-        sizes = [x.shape[-1], 2 * x.shape[-1]]
         # split, whose gradients are joined; those of slices would be added up, each filled with zeros
-        to_query, to_memory = zip(*(torch.split(part, sizes) for part in self.in_projection.parameters()), strict=True)
+        both, sizes = (self.in_projection.weight, self.in_projection.bias), [x.shape[-1], 2 * x.shape[-1]]
+        to_query, to_memory = zip(*(torch.split(part, sizes) for part in both), strict=True)
         key, value = F.linear(memory, *to_memory).chunk(2, dim=-1)
         return F.linear(x, *to_query), key, value
 

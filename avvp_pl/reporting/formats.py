@@ -27,7 +27,7 @@ def to_markdown(table: Table) -> str:
             lines.append([label, *needs, str(row.seeds), *cells])
         if row.printed:
             values = [f"*{row.printed[column]:.1f}*" if column in row.printed else "" for column in table.columns]
-            lines.append([f"*{label}, printed*", *needs, "", *values])
+            lines.append([f"*{label}, printed*", *([""] * len(needs) if row.cells else needs), "", *values])
     heads = [markdown.heading(column) for column in table.columns]
     first = [NEEDS] * table.says_needs
     parts = [f"## {markdown.literally(table.title)}\n", markdown.table([*first, "seeds", *heads], lines)]
@@ -157,7 +157,9 @@ def to_latex(table: Table) -> str:
             lines.append(_latex_row([label, *needs, str(row.seeds), *cells]))
         if row.printed:
             values = [rf"\textit{{{row.printed[name]:.1f}}}" if name in row.printed else "" for name in table.columns]
-            lines.append(_latex_row([rf"\textit{{{label}, printed}}", *needs, "", *values]))
+            lines.append(
+                _latex_row([rf"\textit{{{label}, printed}}", *([""] * len(needs) if row.cells else needs), "", *values])
+            )
     if compared := _compared(table):
         width = len(table.columns) + first
         against = rf"\multicolumn{{{width}}}{{@{{}}l}}{{Difference to {latex_escaped(str(table.baseline))}}}"

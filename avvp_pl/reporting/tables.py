@@ -85,7 +85,10 @@ class Table:
 
 NEEDS = "beyond weak labels"  # a column, and what stands in it where no need is published:
 NOTHING, NAMED, UNKNOWN = "nothing", "see its name", ""  # NAMED: the label of the row has the notes of its files
-NOTE_ON_NEEDS = "Beyond weak labels: what a method learns from besides them, as published or as the row says."
+NOTE_ON_NEEDS = (
+    "Beyond weak labels and the usual features: what the published method learns from. A row with a sentence in "
+    "brackets learned from other files, as the sentence says. Empty: not known."
+)
 
 TITLES = {
     "table1": "Table 1: methods",
@@ -193,14 +196,16 @@ def _table(
     for label, group in groups.items():
         as_printed = {column: value for column, value in printed.get(label, {}).items() if column in columns}
         if as_printed and label not in group:
-            rows.append(Row(label, 0, {}, as_printed, needs.get(label)))
+            rows.append(Row(label, 0, {}, as_printed, needs.get(label, UNKNOWN) if needs else None))
         for own, setting in group.items():
             labels[setting.label] = own
             cells = _cells(setting, baseline, differences)
             tested = [run.tested for run in setting.runs if run.tested is not None]
             said = remark([one._replace(notes=()) for one in tested])  # the label has the notes
             noted = any(one.notes for one in tested)
-            needed = (NAMED if noted else needs.get(label, UNKNOWN)) if needs else None
+            needed = needs.get(label, UNKNOWN) if needs else None
+            if noted and needed is not None:
+                needed = NAMED if needed in {NOTHING, UNKNOWN} else f"{NAMED}; as published: {needed}"
             rows.append(Row(own + said, len(setting.runs), cells, as_printed if own == label else {}, needed))
     against = None if baseline is None else labels.get(baseline.label, baseline.label)
     notes = [*_legend(members, columns), *_notes_on_differences(rows, against), *notes]

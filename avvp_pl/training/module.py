@@ -258,8 +258,16 @@ class ParsingModule(pl.LightningModule):
         """Clip by the trainer's own setting where it is given, else by the optimization's."""
         if gradient_clip_val is None and self.optimization is not None:
             gradient_clip_val, gradient_clip_algorithm = self.optimization.clip_norm, "norm"
-        if gradient_clip_val is not None:
+        if gradient_clip_val is None or gradient_clip_val <= 0:  # 0 is the trainer's word for none
+            return
+        precision = self.trainer.precision_plugin
+        if getattr(precision, "scaler", None) is not None:  # of float16: the gradients are still scaled
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        # by itself, Lightning refuses any autocast where the optimizer is fused
+        elif gradient_clip_algorithm == "value":
+            precision.clip_grad_by_value(optimizer, gradient_clip_val)
+        else:
+            precision.clip_grad_by_norm(optimizer, gradient_clip_val)
 
     # ---- logging
 

@@ -49,7 +49,7 @@ TABLE = Table(
             },
             {"segment/audio": 63.1},
         ),
-        Row("MA", 0, {}, {"segment/audio": 60.3}),
+        Row("MA", 0, {}, {"segment/audio": 60.3}, f"labels {EVIL}"),
         Row("han", 1, {"segment/audio": Cell(100.0), "average": Cell(30.0)}),
     ),
     ("A note </script>.",),
@@ -542,6 +542,7 @@ def test_names_are_text_whatever_is_in_them(opened: Page) -> None:
     expect(opened).to_have_title(f"A report {EVIL}")
     expect(opened.locator("h1")).to_have_text(f"A report {EVIL}")
     assert opened.locator("#notes li").all_text_contents() == [WORSE, "A note </script>."]
+    assert opened.locator(".needs").all_text_contents() == [f"beyond weak labels: labels {EVIL}"]
     assert WORSE in listed(opened)
     rows(opened).nth(NAMES.index(WORSE)).click()
     expect(opened.locator("#detail h3")).to_have_text(WORSE)

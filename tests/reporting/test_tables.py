@@ -199,7 +199,7 @@ def test_runs_of_another_teacher_are_a_row_of_their_own_without_printed_numbers(
     assert not rows[f"VALOR ({note})"].printed
     assert [rows[label].needs for label in ("VALOR", f"VALOR ({note})", "UWAV")] == [
         "labels of segments by CLIP and CLAP",
-        "see its name",
+        "see its name; as published: labels of segments by CLIP and CLAP",
         "labels of segments by a network that learned from other annotated videos; annotated validation videos",
     ]
     assert "beyond weak labels" not in to_markdown(tables_of(make("mil", "npl_soft"))["table2"])
@@ -215,7 +215,7 @@ def test_the_table_of_later_methods_says_what_they_need(make: Maker) -> None:
     assert labels(table) == ["PPL", "CoLeaF", "VALOR"]
     needs = {row.label: row.needs for row in table.rows}
     assert needs == {"PPL": "nothing", "CoLeaF": "nothing", "VALOR": "labels of segments by CLIP and CLAP"}
-    assert [note for note in table.notes if note.startswith("Beyond weak labels: what a method learns")]
+    assert [note for note in table.notes if note.startswith("Beyond weak labels and the usual features: ")]
     assert "after" not in tables_of(make("ppl_soft"))  # which is there for comparison
 
 
@@ -513,6 +513,7 @@ def test_what_methods_need_is_a_column_of_every_form(table: Table) -> None:
     assert "| | beyond weak labels | seeds | seg A |" in markdown
     assert r"| Base | a \| b | 3 | **50.0" in markdown
     assert "| *MA, printed* | nothing |  |  | *53.0* |" in markdown
+    assert r"PPL\|S\_ &amp; &lt;b>, printed* |  |  | *65.9* |" in markdown  # it stands in the row above
     assert r"one seed & a \textbar{} b & 1 &" in latex
     body = latex[latex.index("toprule") : latex.index("bottomrule")]
     for block, separator in ((markdown.split("\n\n")[1], "|"), (body, "&")):

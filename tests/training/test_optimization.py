@@ -170,6 +170,11 @@ class TestTraining:
         for gradient, whole in zip(self.clipped(build, "optimizer.clip_norm=1e6"), self.clipped(build), strict=True):
             torch.testing.assert_close(gradient, whole, rtol=1e-5, atol=0)
 
+    @pytest.mark.parametrize("trainer", [{}, {"gradient_clip_val": 0.01}])
+    def test_gradients_are_clipped_inside_autocast_too(self, build: Build, trainer: Any) -> None:
+        found = self.clipped(build, "optimizer.clip_norm=0.01", precision="bf16-mixed", **trainer)
+        assert self.norm(found) == pytest.approx(0.01, rel=1e-3)
+
     def test_the_trainers_own_setting_takes_precedence(self, build: Build) -> None:
         found = self.clipped(build, "optimizer.clip_norm=1e6", gradient_clip_val=0.01)
         assert self.norm(found) == pytest.approx(0.01, rel=1e-3)

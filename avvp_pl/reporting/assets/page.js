@@ -167,7 +167,7 @@ function sheet(table, place, sort, again) {
     h("tbody", null, rows.map((row) => h("tr", { class: row.seeds ? null : "only-printed" },
       h("th", { scope: "row" }, h("span", { class: "label" }, breakable(row.label)),
         h("span", { class: "seeds" }, row.seeds ? `${row.seeds} seed${row.seeds === 1 ? "" : "s"}` : "from the paper"),
-        row.needs ? h("span", { class: "seeds" }, `beyond weak labels: ${row.needs}`) : null),
+        row.needs ? h("span", { class: "needs" }, `beyond weak labels: ${row.needs}`) : null),
       columns.map((column) => h("td", { class: starts.has(column) ? "first" : null },
         oneCell(row.cells[column], row.printed[column], best[column])))))));
 }
