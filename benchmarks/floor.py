@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import THREADS, Row, Scale, seconds, threads
 from benchmarks.step import FLOAT, TrainingStep
@@ -21,6 +22,12 @@ from benchmarks.workload import BATCH_SIZE
 
 COPIED = 64 * 2**20  # floats: far beyond every cache
 ROUNDS = 20
+
+# kernels of torch by what they do in a step; all others are "other kernels"
+KINDS = {
+    **dict.fromkeys(("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"), "products"),
+    **dict.fromkeys(("aten::_fused_adam_", "aten::lerp_"), "optimizer and momentum network"),
+}
 
 
 class Product(NamedTuple):
@@ -100,6 +107,24 @@ def _steps(on: str) -> Iterator[Row]:
             f"{1e3 * floor:.1f} ms",
             f"{floor / usual.step:.2f} reached, {fastest.floor(moved) / fastest.step:.2f} of the fastest",
         )
+        parts = ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in profiled(step).items())
+        yield Row(f"a profiled step of `{experiment}`; {on}", parts)
+
+
+def profiled(step: TrainingStep) -> dict[str, float]:
+    """Milliseconds of a step by kind of kernel, and what is left for Python and for starting kernels."""
+
+    def steps() -> None:
+        for _ in range(ROUNDS):
+            step.run()
+
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        taken = seconds(steps)
+    parts = dict.fromkeys((*KINDS.values(), "other kernels"), 0.0)
+    for kernel in found.key_averages():
+        if kernel.key.startswith("aten::"):
+            parts[KINDS.get(kernel.key, "other kernels")] += kernel.self_cpu_time_total / 1e3 / ROUNDS
+    return {**parts, "all else": 1e3 * taken / ROUNDS - sum(parts.values())}
 
 
 def in_turn(works: Sequence[Callable[[], object]]) -> list[list[float]]:
