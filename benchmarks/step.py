@@ -111,14 +111,8 @@ def files_of(cfg: DictConfig) -> dict[str, Kind]:
         "method.segments.file": "labels",
         "labeling.file": "labels",
     }
-    return {key: kind for key, kind in kinds.items() if OmegaConf.is_missing(*within(cfg, key))}
-
-
-def within(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
-    """The node of a setting, or an empty one, and its last name."""
-    node, _, name = key.rpartition(".")
-    found = OmegaConf.select(cfg, node)
-    return (found if isinstance(found, DictConfig) else OmegaConf.create()), name
+    missing = OmegaConf.missing_keys(cfg)
+    return {key: kind for key, kind in kinds.items() if key in missing}
 
 
 def product(kind: Kind, videos: ParsingSet) -> Product:

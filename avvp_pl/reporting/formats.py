@@ -27,7 +27,7 @@ def to_markdown(table: Table) -> str:
             lines.append([label, *needs, str(row.seeds), *cells])
         if row.printed:
             values = [f"*{row.printed[column]:.1f}*" if column in row.printed else "" for column in table.columns]
-            lines.append([f"*{label}, printed*", *([""] * len(needs) if row.cells else needs), "", *values])
+            lines.append([f"*{label}, printed*", *_unless_above(row, needs), "", *values])
     heads = [markdown.heading(column) for column in table.columns]
     first = [NEEDS] * table.says_needs
     parts = [f"## {markdown.literally(table.title)}\n", markdown.table([*first, "seeds", *heads], lines)]
@@ -46,6 +46,11 @@ def to_markdown(table: Table) -> str:
 def _needs(table: Table, row: Row) -> list[str]:
     """Return what stands in the column of needs, if there is one."""
     return [row.needs or ""] * table.says_needs
+
+
+def _unless_above(row: Row, needs: list[str]) -> list[str]:
+    """Return the needs for the line of printed numbers: empty where those of the measured line stand above."""
+    return [""] * len(needs) if row.cells else needs
 
 
 def _compared(table: Table) -> list[Row]:
@@ -157,9 +162,7 @@ def to_latex(table: Table) -> str:
             lines.append(_latex_row([label, *needs, str(row.seeds), *cells]))
         if row.printed:
             values = [rf"\textit{{{row.printed[name]:.1f}}}" if name in row.printed else "" for name in table.columns]
-            lines.append(
-                _latex_row([rf"\textit{{{label}, printed}}", *([""] * len(needs) if row.cells else needs), "", *values])
-            )
+            lines.append(_latex_row([rf"\textit{{{label}, printed}}", *_unless_above(row, needs), "", *values]))
     if compared := _compared(table):
         width = len(table.columns) + first
         against = rf"\multicolumn{{{width}}}{{@{{}}l}}{{Difference to {latex_escaped(str(table.baseline))}}}"
