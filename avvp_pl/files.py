@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, BinaryIO, TextIO
 
 from avvp_pl.errors import InputError, brief, quote
 
@@ -44,10 +44,11 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
         _to_disk(file)
 
 
-def atomic_write_bytes(path: Path, content: memoryview) -> None:
-    """Write a file of bytes in the same way."""
+@contextmanager
+def atomic_write_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of bytes for writing in the same way."""
     with _replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
+        yield file
         _to_disk(file)
 
 
@@ -57,9 +58,8 @@ def atomic_copy(source: Path, path: Path) -> None:
         content = source.open("rb")
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
-    with content, _replacing(path) as temporary, temporary.open("wb") as file:
+    with content, atomic_write_bytes(path) as file:
         shutil.copyfileobj(content, file)
-        _to_disk(file)
 
 
 def _to_disk(file: IO[Any]) -> None:

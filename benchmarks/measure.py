@@ -89,20 +89,28 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# Linux counts what the starting process has as memory of the started one, so a small one starts it
+# Linux counts what the starting process has as memory of the started one, so a small one starts it. It also looks 50
+# times a second how much memory of the started one is its own: pages of a mapped file are not, as the system can drop
+# them at any time, and processes share them
 SMALL_PARENT = """
-import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(status)
+import resource, subprocess, sys, time
+started = subprocess.Popen(sys.argv[1:])
+own = 0
+while started.poll() is None:
+    with open(f"/proc/{started.pid}/status") as status:
+        own = max([own, *(int(line.split()[1]) for line in status if line.startswith("RssAnon"))])
+    time.sleep(0.02)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, own)
+sys.exit(started.returncode)
 """
 
 
 class Ended(NamedTuple):
-    """What a process printed, and the most memory it had, in bytes."""
+    """What a process printed, the most memory it had, and the most that was its own (no mapped files), in bytes."""
 
     printed: str
     peak: int
+    own: int
 
 
 def run_module(*arguments: str) -> Ended:
@@ -111,8 +119,9 @@ def run_module(*arguments: str) -> Ended:
     ended = subprocess.run([sys.executable, "-c", SMALL_PARENT, *command], stdout=subprocess.PIPE, text=True)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}")
-    *printed, peak = ended.stdout.splitlines()
-    return Ended("\n".join(printed), int(peak) * 1024)
+    *printed, memory = ended.stdout.splitlines()
+    peak, own = (1024 * int(kilobytes) for kilobytes in memory.split())
+    return Ended("\n".join(printed), peak, own)
 
 
 @contextmanager

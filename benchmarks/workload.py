@@ -10,11 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
+from avvp_pl.data.annotations import write_timelines, write_weak_labels
+from avvp_pl.data.known import TABLES
+from avvp_pl.data.videos import ParsingSet
 from avvp_pl.settings.conf import config_dir
 from benchmarks.measure import run_module
 from benchmarks.plain import Loader, PlainVideos
@@ -37,12 +41,34 @@ def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: st
         return compose("train", [*settings, *overrides])
 
 
+def write_llp_layout(videos: ParsingSet, root: Path) -> Path:
+    """Write tables and feature files of all videos, as people have them who have extracted features; return ``root``.
+
+    Every segment has one row in a file.
+    """
+    for split, own in videos.splits.items():
+        labels = [row.nonzero()[:, 0].tolist() for row in own.weak_labels]
+        write_weak_labels(root / "data" / TABLES[split], dict(zip(own.names, labels, strict=True)), videos.events)
+        for stream, rows in own.streams.items():
+            (root / "feats" / stream).mkdir(parents=True, exist_ok=True)
+            for name, features in zip(own.names, torch.split(rows, own.lengths.tolist()), strict=True):
+                np.save(root / "feats" / stream / f"{name}.npy", features.numpy())
+    annotated = [own for split, own in videos.splits.items() if split != "train"]
+    names = [name for own in annotated for name in own.names]
+    for m, modality in enumerate(videos.modalities):
+        truth = [own.padded(own.truth[:, m]).numpy() for own in annotated if own.truth is not None]
+        table = root / "data" / f"AVVP_eval_{modality}.csv"
+        write_timelines(table, names, np.concatenate(truth), videos.events, videos.segment_seconds)
+    return root
+
+
 class Refreshed(NamedTuple):
-    """Medians over the epochs of a training with labeling, in seconds, and the peak memory of its process in bytes."""
+    """Medians over the epochs of a training with labeling, in seconds, and the memory of its process in bytes."""
 
     labeling: float
     share: float  # of labeling in the time of training
     peak: int
+    own: int  # without mapped files
 
     @property
     def training(self) -> float:
@@ -57,7 +83,7 @@ def refreshed(run: Path, *settings: str) -> Refreshed:
         rows = list(csv.DictReader(file))
     columns = ("labeling/seconds", "labeling/share_of_training")
     labeling, share = (statistics.median(float(row[column]) for row in rows) for column in columns)
-    return Refreshed(labeling, share, ended.peak)
+    return Refreshed(labeling, share, ended.peak, ended.own)
 
 
 def plain_loader(videos: PlainVideos, batch_size: int = BATCH_SIZE, shuffle: bool = False) -> Loader:

@@ -35,7 +35,7 @@ POINTS = {
     "between the optimizer's step and the momentum network's": ("avvp_pl.models.momentum:momentum_update", 13),
     "while labeling": ("avvp_pl.labeling.prototype:build_prototypes", 3),
     "while validating": ("avvp_pl.training.module:ParsingModule.validation_step", 3),
-    "with a checkpoint written but not in its place": ("avvp_pl.runs.checkpoints:atomic_write_bytes", 4),
+    "with a checkpoint begun but not in its place": ("avvp_pl.runs.checkpoints:torch.save", 4),
     "while a table is written": ("avvp_pl.files:_to_disk", 9),
     "with the best checkpoint saved and the last one not": (
         "avvp_pl.runs.checkpoints:CheckpointFiles.save_checkpoint",

@@ -91,9 +91,8 @@ def write_product(path: Path, product: Product) -> None:
     Raises :class:`InputError` for content that could not be read again.
     """
     product = _checked(path, _arrays(product))
-    content = io.BytesIO()
-    np.savez_compressed(content, **_arrays(product))  # type: ignore[arg-type]
-    atomic_write_bytes(path, content.getbuffer())
+    with atomic_write_bytes(path) as file:
+        np.savez_compressed(file, **_arrays(product))  # type: ignore[arg-type]
 
 
 def read_product(path: Path, kind: Kind) -> Product:

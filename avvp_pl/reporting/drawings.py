@@ -43,9 +43,10 @@ class Drawing(NamedTuple):
 def write_drawing(folder: Path, drawing: Drawing) -> str:
     """Write ``KEY.png``, ``KEY.svg`` and, if it has numbers, ``KEY.csv``; return the ``<svg>`` element for a page."""
     picture = svg(drawing.figure, salt=drawing.key)
-    file = f'<?xml version="1.0" encoding="utf-8"?>\n{picture}'
-    atomic_write_bytes(folder / f"{drawing.key}.svg", memoryview(file.encode("utf-8")))
-    atomic_write_bytes(folder / f"{drawing.key}.png", png(drawing.figure))
+    with atomic_write(folder / f"{drawing.key}.svg") as text:
+        text.write(f'<?xml version="1.0" encoding="utf-8"?>\n{picture}')
+    with atomic_write_bytes(folder / f"{drawing.key}.png") as file:
+        file.write(png(drawing.figure))
     if drawing.numbers:
         with atomic_write(folder / f"{drawing.key}.csv") as table:
             writer = csv.DictWriter(table, list(drawing.numbers[0]), lineterminator="\n")

@@ -7,14 +7,13 @@ configuration in it is decided in :mod:`avvp_pl.runs.trust`.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -71,10 +70,9 @@ class CheckpointFiles(TorchCheckpointIO):
 
         Lightning would copy a temporary file from elsewhere, and a kill can interrupt the copying.
         """
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         try:
-            atomic_write_bytes(Path(path), content.getbuffer())
+            with atomic_write_bytes(Path(path)) as file:
+                _write(checkpoint, file)
         except InputError as error:
             kept = "the previous checkpoint is unharmed" if Path(path).exists() else "there is no checkpoint yet"
             raise InputError(f"{error}; {kept}. Free some space, then resume with resume=auto") from None
@@ -125,6 +123,16 @@ def stopped_inside_epoch(checkpoint: Mapping[str, Any]) -> bool:
     """Return whether a checkpoint was saved in the middle of an epoch."""
     progress = checkpoint.get(ParsingData.__qualname__)
     return isinstance(progress, dict) and bool(progress.get("batches"))
+
+
+def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """Write a checkpoint; OSError if that fails, which torch replaces by a RuntimeError about the place in the file."""
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -208,17 +207,16 @@ def _write_probabilities(path: Path, names: Sequence[str], parsed: Parsed, video
     that a video does not have. The same content gives the
     same bytes, because numpy writes no time into the archive.
     """
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        names=np.array(names, dtype=np.str_),
-        events=np.array(videos.events, dtype=np.str_),
-        modalities=np.array(tuple(videos.modalities), dtype=np.str_),
-        lengths=parsed.lengths.numpy(),
-        segment=parsed.probs.half().numpy(),
-        video=parsed.video_probs.half().numpy(),
-    )
-    atomic_write_bytes(path, content.getbuffer())
+    with atomic_write_bytes(path) as file:
+        np.savez_compressed(
+            file,
+            names=np.array(names, dtype=np.str_),
+            events=np.array(videos.events, dtype=np.str_),
+            modalities=np.array(tuple(videos.modalities), dtype=np.str_),
+            lengths=parsed.lengths.numpy(),
+            segment=parsed.probs.half().numpy(),
+            video=parsed.video_probs.half().numpy(),
+        )
 
 
 def write_parsed(
@@ -276,7 +274,8 @@ def write_pictures(folder: Path, split: VideoSet, parsed: Parsed, videos: Parsin
     """
     for row in range(min(count, len(split))):
         figure = draw_video(row, split, parsed, videos)
-        atomic_write_bytes(folder / PICTURES / f"{split.file_stems[row]}.png", png(figure, dpi=120))
+        with atomic_write_bytes(folder / PICTURES / f"{split.file_stems[row]}.png") as file:
+            file.write(png(figure, dpi=120))
 
 
 def draw_video(row: int, split: VideoSet, parsed: Parsed, videos: ParsingSet) -> Figure:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import io
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,9 +132,8 @@ class FeatureFolder:
 def save_features(feats: Path, video: VideoFile, clip: Clip) -> Video:
     """Write the features of a video, each file whole or not at all; return its entry in the manifest."""
     for stream, rows in clip.features.items():
-        content = io.BytesIO()
-        np.save(content, rows, allow_pickle=False)
-        atomic_write_bytes(feature_file(feats, stream, video.key), content.getbuffer())
+        with atomic_write_bytes(feature_file(feats, stream, video.key)) as file:
+            np.save(file, rows, allow_pickle=False)
     size, streams = video.path.stat().st_size, list(clip.features)
     missing, problems = list(clip.missing), list(clip.problems)
     return Video(video.path.name, size, round(clip.seconds, 3), clip.segments, streams, missing, problems)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
 from avvp_pl.errors import InputError
-from avvp_pl.figures import INK, draw_timelines, look
+from avvp_pl.figures import INK, draw_timelines, look, pixels, png
 from avvp_pl.reporting.examples import choose_videos, figure3
 from tests.reporting.drawn import boxes, the_videos
 
@@ -101,6 +103,14 @@ def test_a_video_without_segments_can_be_drawn() -> None:
     videos.mask[0] = False
     (drawing,) = figure3(videos, {"m": videos.truth}, {"m": 0}, ["none"])
     assert not any(panel.patches for panel in drawing.figure.axes)
+
+
+def test_the_pixels_of_a_picture_are_those_of_its_file() -> None:
+    track = np.random.default_rng(0).random((10, 2, 3)) > 0.5
+    figure = draw_timelines("a video \N{CJK UNIFIED IDEOGRAPH-5B57}", {"truth": track}, ("audio", "visual"), "abc")
+    found = pixels(figure, dpi=120)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, (255 * imread(io.BytesIO(png(figure, dpi=120)))[..., :3]).round())
 
 
 def test_captions_name_the_seed_of_each_run() -> None:

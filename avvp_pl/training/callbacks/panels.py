@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -13,13 +12,12 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 from torch import Tensor
 
 from avvp_pl.data.annotations import intervals
 from avvp_pl.data.module import ParsingData
 from avvp_pl.data.videos import ParsingSet
-from avvp_pl.figures import draw_timelines, png
+from avvp_pl.figures import draw_timelines, pixels
 from avvp_pl.runs.loggers import guarding
 from avvp_pl.tasks.parsed import Parsed
 from avvp_pl.training.module import ParsingModule
@@ -125,7 +123,7 @@ def _spans(track: Tensor, seconds: float) -> str:
 
 @rank_zero_only
 def _log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
-    picture = (255 * imread(io.BytesIO(png(figure, dpi=120)))[..., :3]).astype(np.uint8)
+    picture = pixels(figure, dpi=120)
     for logger in _pictured(trainer):
         with guarding(logger):
             if isinstance(logger, WandbLogger):

@@ -73,7 +73,8 @@ def prepare(folder: Path, kind: Kind) -> Callable[[Clip], None]:
     def write(clip: Clip) -> None:
         plan, rng = plan_of(clip, kind)
         content = encoded(sound_of(plan, rng), pictures_of(plan, rng, kind.side))
-        atomic_write_bytes(folder / VIDEOS / f"{name_of(clip)}.mp4", memoryview(content))
+        with atomic_write_bytes(folder / VIDEOS / f"{name_of(clip)}.mp4") as file:
+            file.write(content)
 
     return write
 
