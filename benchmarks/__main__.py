@@ -23,6 +23,7 @@ BENCHMARKS = (
     "extraction",
     "video",
     "startup",
+    "small_run",
     "paper_size",
     "thumos_size",
     "growth",

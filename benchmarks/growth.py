@@ -1,7 +1,7 @@
-"""Growth: labeling, and a tenth of a training epoch of ``ppl_soft``, with LLP's videos and with ten times as many.
+"""Growth: labeling, and as many steps of ``ppl_soft``, with LLP's videos and with ten times as many.
 
 More videos are the same ones over again, so that memory is that of the method and not of the data. Each number of
-videos is a process of its own: ``python -m benchmarks.growth VIDEOS STORED`` prints its seconds.
+videos is a process of its own: ``python -m benchmarks.growth VIDEOS STORED STEPS`` prints its seconds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from avvp_pl.data.videos import Asked, VideoSet
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from avvp_pl.types import Batch
 from benchmarks.measure import THREADS, Row, Scale, run_module, threads
-from benchmarks.workload import configured, folder
+from benchmarks.workload import BATCH_SIZE, configured, folder
 
 STORED = 1_000
-TENTH = "+trainer.limit_train_batches=0.1"  # steps are alike, and labeling is the longer part then
 MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
 
 
@@ -84,27 +83,28 @@ class Watch(pl.Callback):
 
 def measure(scale: Scale) -> Iterator[Row]:
     """Ten times the videos, against ten times the time and memory."""
-    few, many = (_in_process(videos) for videos in (scale.llp_videos, scale.grown * scale.llp_videos))
+    steps = -(-scale.llp_videos // BATCH_SIZE)  # of an epoch of the few
+    few, many = (_in_process(videos, steps) for videos in (scale.llp_videos, scale.grown * scale.llp_videos))
     times = f"{scale.llp_videos} to {scale.grown * scale.llp_videos} videos"
-    for what in ("labeling", "training"):
-        before, after = getattr(few, what), getattr(many, what)
-        linear = after / (scale.grown * before)
-        part = "a tenth of a training epoch" if what == "training" else what
-        yield Row(f"{part}, {times}", f"{before:.3g} s to {after:.3g} s", "", f"{linear:.2f} of linear", "at most 1.15")
+    parts = {"labeling": (few.labeling, many.labeling, scale.grown), f"{steps} steps": (few.training, many.training, 1)}
+    for what, (before, after, more) in parts.items():
+        linear = f"{after / (more * before):.2f} of linear"
+        yield Row(f"{what}, {times}", f"{before:.3g} s to {after:.3g} s", "", linear, "at most 1.1")
     memory = [f"{grown.memory / 1e9:.2f} GB" for grown in (few, many)]
     yield Row(f"peak memory, {times}", " to ".join(memory), "", f"{many.memory / few.memory:.2f} times")
 
 
-def _in_process(videos: int) -> Grown:
-    ended = run_module("benchmarks.growth", str(videos), str(min(STORED, videos)))
+def _in_process(videos: int, steps: int) -> Grown:
+    ended = run_module("benchmarks.growth", *map(str, (videos, min(STORED, videos), steps)))
     labeling, training = json.loads(ended.printed.splitlines()[-1])
     return Grown(labeling, training, ended.peak)
 
 
-def main(videos: int, stored: int) -> None:
-    """Train for two epochs and print the times of the second."""
+def main(videos: int, stored: int, steps: int) -> None:
+    """Train for two epochs of some steps and print the times of the second."""
     with folder() as run, threads(THREADS):
-        cfg = configured("ppl_soft", run, stored, f"trainer.max_epochs={MEASURED_EPOCH + 1}", TENTH)
+        size = [f"trainer.max_epochs={MEASURED_EPOCH + 1}", f"+trainer.limit_train_batches={steps}"]
+        cfg = configured("ppl_soft", run, stored, *size)
         prepare_process(cfg)
         made = build_videos(cfg)
         assert made.train is not None

@@ -26,6 +26,9 @@ class Scale:
 
     repeats: int = 5
     epoch_videos: int = 640  # 40 steps of 16
+    small_videos: int = 480
+    small_epochs: int = 11
+    embedded_videos: int = 1_500  # as many as the embedded data has
     labeled_videos: int = 1_000
     parsed_videos: int = 300
     scored_videos: int = 1_200
@@ -41,7 +44,7 @@ class Scale:
     long_dim: int = 1_024  # of each stream
 
 
-QUICK = Scale(2, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000, 20, 2, 40, 16)
+QUICK = Scale(2, 96, 96, 6, 96, 96, 32, 200, 320, 2, 3, 12, 3_000, 1_000, 20, 2, 40, 16)
 
 
 class Row(NamedTuple):
