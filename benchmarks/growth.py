@@ -1,118 +1,76 @@
-"""Growth: labeling, and as many steps of ``ppl_soft``, with LLP's videos and with ten times as many.
+"""Growth: labeling and a step of ``ppl_soft`` with LLP's videos and with ten times as many, in turns.
 
-More videos are the same ones over again, so that memory is that of the method and not of the data. Each number of
-videos is a process of its own: ``python -m benchmarks.growth VIDEOS STORED STEPS`` prints its seconds.
+More videos are the same ones over again, so that memory is that of the method and not of the data.
+``python -m benchmarks.growth VIDEOS STORED TIMES TURNS`` measures in a process of its own, and prints the seconds. The
+speed of a machine drifts in the minute that the labeling of many videos takes; so the few are labeled before and after.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import statistics
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
 
-import lightning.pytorch as pl
+import torch
 
-from avvp_pl.commands.build import build_data, build_model, build_trainer, build_videos, prepare_process
-from avvp_pl.data.videos import Asked, VideoSet
-from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
-from avvp_pl.types import Batch
-from benchmarks.measure import THREADS, Row, Scale, run_module, threads
-from benchmarks.workload import BATCH_SIZE, configured, folder
+from avvp_pl.parts import Team
+from benchmarks.measure import THREADS, Row, Scale, run_module, seconds, threads
+from benchmarks.step import EPOCH, TrainingStep
+from benchmarks.workload import BATCH_SIZE, RepeatedVideos
 
 STORED = 1_000
-MEASURED_EPOCH = 1  # epoch 0 of ppl_soft has no pseudo labels
-
-
-@dataclass(frozen=True)
-class RepeatedVideos(VideoSet):
-    """The same videos over and over: row i has the features of row i modulo the number of videos that are stored."""
-
-    def __post_init__(self) -> None:
-        """Check nothing: the streams have fewer segments than the videos."""
-
-    @cached_property
-    def stored(self) -> VideoSet:
-        """The videos that are stored, all of the same length."""
-        count = len(next(iter(self.streams.values()))) // self.longest
-        return VideoSet(self.names[:count], self.lengths[:count], self.streams, self.weak_labels[:count])
-
-    def __getitem__(self, rows: Asked) -> Batch:
-        assert not isinstance(rows, tuple)  # all videos have the same length
-        rows = rows.to(self.device)
-        stored = rows % len(self.stored)
-        batch = self.stored[stored]
-        return replace(batch, index=rows, segment=batch.segment + (rows - stored)[:, None] * self.longest)
-
-    @classmethod
-    def of(cls, videos: VideoSet, times: int) -> RepeatedVideos:
-        """Return these videos, so many times."""
-        lengths, weak_labels = videos.lengths.repeat(times), videos.weak_labels.repeat(times, 1)
-        names = tuple(f"{name}_{time}" for time in range(times) for name in videos.names)
-        return cls(names, lengths, videos.streams, weak_labels)
-
-
-class Grown(NamedTuple):
-    """Seconds of labeling and of the steps of one epoch, and the most memory in bytes."""
-
-    labeling: float
-    training: float
-    memory: int
-
-
-class Watch(pl.Callback):
-    """Take the times of the measured epoch."""
-
-    def __init__(self) -> None:
-        self.labeling = self.training = self.started = 0.0
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Behind the labeling."""
-        self.started = time.perf_counter()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Behind the last step."""
-        self.training = time.perf_counter() - self.started
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        refresh = next(callback for callback in callbacks if isinstance(callback, RefreshPseudoLabels))
-        self.labeling = refresh.report.get("labeling/seconds", 0.0)  # the first epoch has none
+STEPS, PARTS = 50, 16  # so many steps of the few, then of the many, and so on
 
 
 def measure(scale: Scale) -> Iterator[Row]:
-    """Ten times the videos, against ten times the time and memory."""
-    steps = -(-scale.llp_videos // BATCH_SIZE)  # of an epoch of the few
-    few, many = (_in_process(videos, steps) for videos in (scale.llp_videos, scale.grown * scale.llp_videos))
-    times = f"{scale.llp_videos} to {scale.grown * scale.llp_videos} videos"
-    parts = {"labeling": (few.labeling, many.labeling, scale.grown), f"{steps} steps": (few.training, many.training, 1)}
-    for what, (before, after, more) in parts.items():
-        linear = f"{after / (more * before):.2f} of linear"
-        yield Row(f"{what}, {times}", f"{before:.3g} s to {after:.3g} s", "", linear, "at most 1.1")
-    memory = [f"{grown.memory / 1e9:.2f} GB" for grown in (few, many)]
-    yield Row(f"peak memory, {times}", " to ".join(memory), "", f"{many.memory / few.memory:.2f} times")
+    """Ten times the videos, against ten times the time of labeling, and the same time of a step."""
+    videos, times = scale.llp_videos, scale.grown
+    numbers = (videos, min(STORED, videos), times, 2 if videos > STORED else 1)
+    found = json.loads(run_module("benchmarks.growth", *map(str, numbers)).printed.splitlines()[-1])
+    grown = f"{videos} to {times * videos} videos"
+    for what, more, unit, factor in (("labeling", times, "s", 1.0), ("step of `ppl_soft`", 1, "ms", 1e3 / STEPS)):
+        few, many = found[what]
+        ratios = [of / (more * (before + after) / 2) for before, of, after in zip(few, many, few[1:], strict=False)]
+        shown = " to ".join(f"{factor * statistics.median(of):.3g} {unit}" for of in (few, many))
+        yield Row(f"{what}, {grown}", shown, "", f"{statistics.median(ratios):.2f} of linear", "at most 1.05")
 
 
-def _in_process(videos: int, steps: int) -> Grown:
-    ended = run_module("benchmarks.growth", *map(str, (videos, min(STORED, videos), steps)))
-    labeling, training = json.loads(ended.printed.splitlines()[-1])
-    return Grown(labeling, training, ended.peak)
+def in_turns(few: Callable[[], object], many: Callable[[], object], turns: int) -> tuple[list[float], list[float]]:
+    """Time the few before and after every time of the many."""
+    found: tuple[list[float], list[float]] = [seconds(few)], []
+    for _ in range(turns):
+        found[1].append(seconds(many))
+        found[0].append(seconds(few))
+    return found
 
 
-def main(videos: int, stored: int, steps: int) -> None:
-    """Train for two epochs of some steps and print the times of the second."""
-    with folder() as run, threads(THREADS):
-        size = [f"trainer.max_epochs={MEASURED_EPOCH + 1}", f"+trainer.limit_train_batches={steps}"]
-        cfg = configured("ppl_soft", run, stored, *size)
-        prepare_process(cfg)
-        made = build_videos(cfg)
-        assert made.train is not None
-        repeated = replace(made, train=RepeatedVideos.of(made.train, videos // stored))
-        watch = Watch()
-        # its first epoch, without labels, need only fill the momentum network
-        build_trainer(cfg, watch).fit(build_model(cfg, repeated), build_data(cfg, repeated))
-    print(json.dumps([watch.labeling, watch.training]))
+def main(videos: int, stored: int, times: int, turns: int) -> None:
+    """Train, then label and train, and print the seconds of each turn."""
+    with threads(THREADS):
+        few = TrainingStep("ppl_soft", stored, videos // stored)
+        for _ in range(PARTS):  # for a network that has learned nothing, nearly all segments are negative key segments
+            _train(few)
+        few.model.keep_best()  # which labels
+        many = copy.deepcopy(few)
+        many.videos = RepeatedVideos.of(few.stored, times * videos // stored)
+        found = {
+            "labeling": in_turns(partial(_label, few), partial(_label, many), turns),
+            "step of `ppl_soft`": in_turns(partial(_train, few), partial(_train, many), PARTS),
+        }
+    print(json.dumps(found))
+
+
+def _label(step: TrainingStep) -> None:
+    step.model.labeling.refresh(step.videos, EPOCH, Team())
+
+
+def _train(step: TrainingStep) -> None:
+    for _ in range(STEPS):
+        step.rows = torch.randint(len(step.videos), (BATCH_SIZE,))
+        step.run()
 
 
 if __name__ == "__main__":

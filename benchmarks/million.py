@@ -17,9 +17,8 @@ import torch
 
 from avvp_pl.commands.build import build_model, build_videos, prepare_process
 from avvp_pl.parts import Team
-from benchmarks.growth import RepeatedVideos
 from benchmarks.measure import THREADS, Row, Scale, run_module, threads
-from benchmarks.workload import configured, folder
+from benchmarks.workload import RepeatedVideos, configured, folder
 
 STORED = 1_000
 SMALL = (

@@ -6,6 +6,8 @@ import csv
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,8 +20,9 @@ from torch.utils.data import DataLoader
 
 from avvp_pl.data.annotations import write_timelines, write_weak_labels
 from avvp_pl.data.known import TABLES
-from avvp_pl.data.videos import ParsingSet
+from avvp_pl.data.videos import Asked, ParsingSet, VideoSet
 from avvp_pl.settings.conf import config_dir
+from avvp_pl.types import Batch
 from benchmarks.measure import run_module
 from benchmarks.plain import Loader, PlainVideos
 
@@ -39,6 +42,34 @@ def configured(experiment: str, run_dir: str | Path, videos: int, *overrides: st
     ]
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         return compose("train", [*settings, *overrides])
+
+
+@dataclass(frozen=True)
+class RepeatedVideos(VideoSet):
+    """The same videos over and over: row i has the features of row i modulo the number of videos that are stored."""
+
+    def __post_init__(self) -> None:
+        """Check nothing: the streams have fewer segments than the videos."""
+
+    @cached_property
+    def stored(self) -> VideoSet:
+        """The videos that are stored, all of the same length."""
+        count = len(next(iter(self.streams.values()))) // self.longest
+        return VideoSet(self.names[:count], self.lengths[:count], self.streams, self.weak_labels[:count])
+
+    def __getitem__(self, rows: Asked) -> Batch:
+        assert not isinstance(rows, tuple)  # all videos have the same length
+        rows = rows.to(self.device)
+        stored = rows % len(self.stored)
+        batch = self.stored[stored]
+        return replace(batch, index=rows, segment=batch.segment + (rows - stored)[:, None] * self.longest)
+
+    @classmethod
+    def of(cls, videos: VideoSet, times: int) -> RepeatedVideos:
+        """Return these videos, so many times."""
+        lengths, weak_labels = videos.lengths.repeat(times), videos.weak_labels.repeat(times, 1)
+        names = tuple(f"{name}_{time}" for time in range(times) for name in videos.names)
+        return cls(names, lengths, videos.streams, weak_labels)
 
 
 def write_llp_layout(videos: ParsingSet, root: Path) -> Path:
