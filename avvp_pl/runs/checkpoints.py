@@ -126,13 +126,11 @@ def stopped_inside_epoch(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    """Write a checkpoint; OSError if that fails, which torch replaces by a RuntimeError about the place in the file."""
+    """Write a checkpoint; raise what goes wrong, which torch replaces by a RuntimeError about the place in the file."""
     try:
         torch.save(checkpoint, file)
     except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise
+        raise error.__context__ or error from None
 
 
 def _load(path: Path) -> dict[str, Any]:

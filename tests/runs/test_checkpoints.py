@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
@@ -248,6 +249,27 @@ def test_states_of_other_callbacks_are_read_as_they_were_saved(trained: Path, tm
     path = changed(trained, tmp_path / "changed.ckpt", lambda content: content["callbacks"].update(others))
     found = CheckpointFiles().load_checkpoint(path)["callbacks"]
     assert {name: found[name] for name in others} == others
+
+
+def test_an_interruption_while_saving_is_not_taken_for_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch says RuntimeError, whatever happens while a file is written."""
+
+    class Interrupted(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell():  # not at the very start, where torch does not
+                raise KeyboardInterrupt
+            return super().write(content)
+
+    path = tmp_path / "last.ckpt"
+    path.write_text("old")
+    monkeypatch.setattr(Path, "open", lambda *_: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        CheckpointFiles().save_checkpoint({"weights": torch.zeros(3)}, path)
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_older_checkpoint_is_removed(tmp_path: Path) -> None:
