@@ -34,13 +34,17 @@ def is_local(host: str) -> bool:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to the address; port 0: any free one. Raises :class:`InputError`."""
+    """Return a socket that listens at the address; port 0: any free one. Raises :class:`InputError`.
+
+    So a browser that comes before the page is served waits for it.
+    """
     bound = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen()
     except OSError as error:
         if bound is not None:
             bound.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,15 @@ def test_only_addresses_of_the_machine_itself_are_local(host: str, local: bool) 
 def test_a_port_that_is_taken_is_said() -> None:
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        taken.listen()
         assert address_of(taken) == f"http://127.0.0.1:{port}/"
         with pytest.raises(InputError, match=f"host=127.0.0.1 port={port}: cannot be used .*give another port"):
             listening("127.0.0.1", port)
+
+
+def test_a_browser_that_comes_early_waits() -> None:
+    """The address is printed before the page is served."""
+    with listening("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname(), timeout=5):
+        pass
 
 
 def test_an_address_of_no_machine_is_said() -> None:
