@@ -50,12 +50,12 @@ def in_turns(few: Callable[[], object], many: Callable[[], object], turns: int) 
 def main(videos: int, stored: int, times: int, turns: int) -> None:
     """Train, then label and train, and print the seconds of each turn."""
     with threads(THREADS):
-        few = TrainingStep("ppl_soft", stored, videos // stored)
+        learned = TrainingStep("ppl_soft", stored)
         for _ in range(PARTS):  # for a network that has learned nothing, nearly all segments are negative key segments
-            _train(few)
-        few.model.keep_best()  # which labels
-        many = copy.deepcopy(few)
-        many.videos = RepeatedVideos.of(few.stored, times * videos // stored)
+            _train(learned)
+        learned.model.keep_best()  # which labels
+        few, many = (copy.deepcopy(learned) for _ in range(2))
+        few.videos, many.videos = (RepeatedVideos.of(learned.videos, n * videos // stored) for n in (1, times))
         found = {
             "labeling": in_turns(partial(_label, few), partial(_label, many), turns),
             "step of `ppl_soft`": in_turns(partial(_train, few), partial(_train, many), PARTS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from avvp_pl.commands.build import build_data, build_model, build_trainer, build
 from avvp_pl.training.callbacks import FIRST
 from avvp_pl.training.callbacks.refresh_pseudo_labels import RefreshPseudoLabels
 from benchmarks.measure import THREADS, Row, Scale, run_module, seconds, threads
-from benchmarks.workload import configured, folder
+from benchmarks.workload import configured, folder, labelings
 
 WARM_UP = 1  # epochs that do not count: the first one has no labeling, and imports what draws
 
@@ -69,9 +68,6 @@ def measure(scale: Scale) -> Iterator[Row]:
 
 def _parts(run: Path) -> tuple[float, float]:
     """Return the seconds of labeling, and of the steps of all epochs, of which the first one has no labeling."""
-    with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
-        rows = [
-            (float(row["labeling/seconds"]), float(row["labeling/share_of_training"])) for row in csv.DictReader(file)
-        ]
+    rows = labelings(run)
     training = [labeling / share for labeling, share in rows]
     return sum(labeling for labeling, _ in rows), sum(training) + statistics.median(training)

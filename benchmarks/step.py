@@ -17,7 +17,7 @@ from avvp_pl.data.products import Kind, Product, write_product
 from avvp_pl.data.videos import ParsingSet
 from avvp_pl.models.momentum import Teacher
 from avvp_pl.parts import Team
-from benchmarks.workload import BATCH_SIZE, RepeatedVideos, configured, folder
+from benchmarks.workload import BATCH_SIZE, configured, folder
 
 FLOAT = 4  # bytes
 ADAM_PASSES, MOMENTUM_PASSES = 7, 3  # parameters, gradients and both moments read, all but gradients written; 2 and 1
@@ -43,12 +43,9 @@ OF_LSTMS = {
 
 
 class TrainingStep:
-    """One step of a method outside the trainer: gather, forward, backward, Adam and, where it has one, the average.
+    """One step of a method outside the trainer: gather, forward, backward, Adam and, where it has one, the average."""
 
-    There are ``videos`` training videos, or ``times`` as many if they are repeated.
-    """
-
-    def __init__(self, experiment: str, videos: int = 4 * BATCH_SIZE, times: int = 1) -> None:
+    def __init__(self, experiment: str, videos: int = 4 * BATCH_SIZE) -> None:
         with folder() as run:
             cfg = configured(experiment, run, videos)
             files = files_of(cfg)
@@ -59,11 +56,9 @@ class TrainingStep:
             assert made.train is not None
             for key, kind in files.items():
                 write_product(run / f"{key}.npz", product(kind, made))
-            self.stored = made.train
-            self.videos = made.train if times == 1 else RepeatedVideos.of(made.train, times)
             model = build_model(cfg, made)
-            model.start(self.videos)
-        self.model = model.train()
+            model.start(made.train)
+        self.videos, self.model = made.train, model.train()
         self.rows = torch.arange(BATCH_SIZE)
         self.optimizer = model.configure_optimizers()
         self.has_average = any(isinstance(module, Teacher) for module in model.modules())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 from avvp_pl.data.annotations import write_timelines, write_weak_labels
 from avvp_pl.data.known import TABLES
 from avvp_pl.data.videos import Asked, ParsingSet, VideoSet
+from avvp_pl.files import read_rows
 from avvp_pl.settings.conf import config_dir
 from avvp_pl.types import Batch
 from benchmarks.measure import run_module
@@ -110,11 +110,14 @@ class Refreshed(NamedTuple):
 def refreshed(run: Path, *settings: str) -> Refreshed:
     """Run ``avvp_pl.train`` with these settings in a process of its own."""
     ended = run_module("avvp_pl.train", *settings, "logger=csv", f"hydra.run.dir={run}")
-    with (run / "timings.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = ("labeling/seconds", "labeling/share_of_training")
-    labeling, share = (statistics.median(float(row[column]) for row in rows) for column in columns)
+    labeling, share = (statistics.median(column) for column in zip(*labelings(run), strict=True))
     return Refreshed(labeling, share, ended.peak, ended.own)
+
+
+def labelings(run: Path) -> list[tuple[float, float]]:
+    """Return of each epoch with labeling its seconds, and its share of those of training."""
+    columns = ("labeling/seconds", "labeling/share_of_training")
+    return [(float(row[columns[0]]), float(row[columns[1]])) for row in read_rows(run / "timings.csv")]
 
 
 def plain_loader(videos: PlainVideos, batch_size: int = BATCH_SIZE, shuffle: bool = False) -> Loader:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -63,12 +62,7 @@ def opened(chromium: Chromium, address: str, width: int) -> Iterator[Page]:
 
     page.on("request", lambda request: asked.append(request.url))
     page.on("dialog", dismiss)
-    for _ in range(100):  # the address is printed before the page answers
-        try:
-            page.goto(address)
-            break
-        except Exception:
-            time.sleep(0.2)
+    page.goto(address)
     expect(page.locator("#video")).to_be_visible(timeout=WAITING)
     yield page
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
